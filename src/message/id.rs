@@ -1,0 +1,103 @@
+//! Identifiers that can only be made by their parsers, so that nothing behind the decoder checks an ID again.
+
+use std::fmt;
+
+/// Longest asset or request ID, in characters (both are ASCII).
+const MAX_LEN: usize = 128;
+
+/// The exact ID of one asset: 1–128 of `A-Z a-z 0-9 . _ -`, never `.` or `..`.
+///
+/// Guards promise 3: no other endpoint can be reached through an ID, whatever a publisher writes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AssetId(String);
+
+impl AssetId {
+    /// Parses an asset ID.
+    ///
+    /// # Errors
+    /// A sentence that says which rule the text breaks.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        length(text)?;
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+            return Err("may hold only A-Z a-z 0-9 . _ -".into());
+        }
+        if text == "." || text == ".." {
+            return Err("must not be \".\" or \"..\"".into());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The ID as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a requester calls one request: 1–128 visible ASCII characters. One outcome exists per request ID, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// Parses a request ID.
+    ///
+    /// # Errors
+    /// A sentence that says which rule the text breaks.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        length(text)?;
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("may hold only visible ASCII characters".into());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The ID as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn length(text: &str) -> Result<(), String> {
+    match text.chars().count() {
+        0 => Err("must not be empty".into()),
+        n if n > MAX_LEN => Err(format!("is {n} characters long; at most {MAX_LEN} are allowed")),
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for AssetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_asset_id_can_never_reach_another_endpoint() {
+        let long = "a".repeat(129);
+        for bad in ["", ".", "..", "../upload", "a/b", "a?b", "a#b", "a%2e%2e", "a\nb", "a b", "ä", "a\0", &long] {
+            assert!(AssetId::parse(bad).is_err(), "{bad:?} was accepted");
+        }
+        for good in ["asset-20260330142158-q75m8", "...", "A.b_c-1", &"a".repeat(128)] {
+            assert_eq!(AssetId::parse(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_visible_ascii() {
+        for bad in ["", "a b", "a\tb", "é", &"r".repeat(129)] {
+            assert!(RequestId::parse(bad).is_err(), "{bad:?} was accepted");
+        }
+        assert!(RequestId::parse("urn:uuid:1/2?3#4").is_ok());
+    }
+}

@@ -1,0 +1,15 @@
+//! The message contract: what a request may say and what a result says. Pure data, no I/O.
+
+pub mod event;
+pub mod id;
+pub mod outcome;
+pub mod request;
+pub mod trace;
+
+mod fields;
+
+pub use event::ResultEvent;
+pub use id::{AssetId, RequestId};
+pub use outcome::{Cause, Outcome, Refusal};
+pub use request::{Envelope, Expect, OnInUse, Request, Unreadable};
+pub use trace::TraceContext;

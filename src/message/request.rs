@@ -1,0 +1,337 @@
+//! The request: decoded once, with every rule of the contract, into a value that can't be wrong any more.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::fields::Fields;
+use super::id::{AssetId, RequestId};
+
+/// Largest request body, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+
+const FIELDS: [&str; 9] =
+    ["request_id", "asset_id", "requested_by", "reason", "case_id", "on_in_use", "deadline", "expect", "dry_run"];
+
+/// A message as it came from the broker, as far as decoding needs it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Envelope<'a> {
+    /// The AMQP body.
+    pub body: &'a [u8],
+    /// The AMQP `content_type`; `application/cloudevents+json` marks a structured CloudEvent.
+    pub content_type: Option<&'a str>,
+    /// The AMQP `message_id`, the first fallback for `request_id`.
+    pub message_id: Option<&'a str>,
+}
+
+/// What a valid request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The requester's name for this request.
+    pub request_id: RequestId,
+    /// The one asset to delete.
+    pub asset_id: AssetId,
+    /// Passed through to the result.
+    pub labels: Labels,
+    /// What to do while a job in progress uses the asset.
+    pub on_in_use: OnInUse,
+    /// Never delete after this.
+    pub deadline: Option<Timestamp>,
+    /// What the asset must be.
+    pub expect: Option<Expect>,
+    /// Do everything but the `DELETE`.
+    pub dry_run: bool,
+}
+
+/// Text that the worker only passes through to the result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Labels {
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The erasure case this request belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case_id: Option<String>,
+}
+
+/// What to do while a job in progress uses the asset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInUse {
+    /// Try again until it is free.
+    #[default]
+    Wait,
+    /// Answer `rejected` at once.
+    Reject,
+}
+
+/// What the detail call must say for the deletion to go on; at least one is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Expect {
+    /// The provider's `assetType`, compared exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asset_type: Option<String>,
+    /// The provider's `name`, compared exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A message that is no valid request: what is wrong, and whom to answer if that much could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Set when the request ID could be read although something else could not.
+    pub request_id: Option<RequestId>,
+    /// Set when the asset ID could be read.
+    pub asset_id: Option<AssetId>,
+    /// The pass-through fields that could be read.
+    pub labels: Labels,
+    /// Names the field and the rule it breaks.
+    pub problem: String,
+}
+
+impl Request {
+    /// Decodes a message.
+    ///
+    /// # Errors
+    /// [`Unreadable`] names the first field that breaks a rule and keeps the IDs that could be read.
+    pub fn decode(envelope: Envelope<'_>) -> Result<Self, Box<Unreadable>> {
+        let nobody = |problem: String| {
+            Box::new(Unreadable { request_id: None, asset_id: None, labels: Labels::default(), problem })
+        };
+        let size = envelope.body.len();
+        if size > MAX_BODY {
+            return Err(nobody(format!("body: is {size} bytes long; at most {MAX_BODY} are allowed")));
+        }
+        let text = std::str::from_utf8(envelope.body).map_err(|e| nobody(format!("body: is not UTF-8: {e}")))?;
+        let outer = Fields::read(text).map_err(|problem| nobody(format!("body: {problem}")))?;
+        if !is_cloud_event(envelope.content_type) {
+            return read(&outer, &[("AMQP message_id", envelope.message_id)]);
+        }
+        let data = cloud_event_data(&outer).map_err(nobody)?;
+        let id = outer.text("id");
+        read(&data, &[("AMQP message_id", envelope.message_id), ("CloudEvent id", id.as_deref())])
+    }
+
+    /// What was asked, as JSON for the ledger.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::json!({
+            "request_id": self.request_id.as_str(), "asset_id": self.asset_id.as_str(),
+            "requested_by": self.labels.requested_by, "reason": self.labels.reason, "case_id": self.labels.case_id,
+            "on_in_use": self.on_in_use, "deadline": self.deadline, "expect": self.expect, "dry_run": self.dry_run,
+        })
+        .to_string()
+    }
+}
+
+fn is_cloud_event(content_type: Option<&str>) -> bool {
+    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default();
+    media.trim().eq_ignore_ascii_case("application/cloudevents+json")
+}
+
+fn cloud_event_data<'a>(event: &Fields<'a>) -> Result<Fields<'a>, String> {
+    if let Some(name) = event.duplicate() {
+        return Err(format!("CloudEvent {name}: stands twice"));
+    }
+    if event.text("specversion").as_deref() != Some("1.0") {
+        return Err("CloudEvent specversion: must be \"1.0\"".into());
+    }
+    for name in ["id", "source", "type"] {
+        if event.text(name).is_none_or(|text| text.is_empty()) {
+            return Err(format!("CloudEvent {name}: must be a non-empty string"));
+        }
+    }
+    let data = event.get("data").ok_or("CloudEvent data: is missing; the request goes there, as a JSON object")?;
+    Fields::read(data.get()).map_err(|problem| format!("CloudEvent data: {problem}"))
+}
+
+fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Request, Box<Unreadable>> {
+    let request_id = request_id(fields, fallback_ids);
+    let asset_id = asset_id(fields);
+    let labels = Labels {
+        requested_by: fields.text("requested_by"),
+        reason: fields.text("reason"),
+        case_id: fields.text("case_id"),
+    };
+    let problem = |problem: String| {
+        let (request_id, asset_id) = (request_id.clone().ok(), asset_id.clone().ok());
+        Box::new(Unreadable { request_id, asset_id, labels: labels.clone(), problem })
+    };
+    if let Some(name) = fields.duplicate() {
+        return Err(problem(format!("{name}: stands twice")));
+    }
+    if let Some(name) = fields.unknown(&FIELDS) {
+        let hint = if name == "specversion" {
+            "; a CloudEvent needs the AMQP content_type application/cloudevents+json".to_owned()
+        } else {
+            format!("; the fields are {}", FIELDS.join(", "))
+        };
+        return Err(problem(format!("{name}: is not a field of a request{hint}")));
+    }
+    let rest = || -> Result<_, String> {
+        for name in ["requested_by", "reason", "case_id"] {
+            optional::<String>(fields, name, "must be a string")?;
+        }
+        Ok((on_in_use(fields)?, deadline(fields)?, expect(fields)?, dry_run(fields)?))
+    };
+    match (&request_id, &asset_id, rest()) {
+        (Ok(request_id), Ok(asset_id), Ok((on_in_use, deadline, expect, dry_run))) => Ok(Request {
+            request_id: request_id.clone(),
+            asset_id: asset_id.clone(),
+            labels: labels.clone(),
+            on_in_use,
+            deadline,
+            expect,
+            dry_run,
+        }),
+        (Err(text), _, _) | (_, Err(text), _) => Err(problem(text.clone())),
+        (_, _, Err(text)) => Err(problem(text)),
+    }
+}
+
+fn request_id(fields: &Fields<'_>, fallbacks: &[(&str, Option<&str>)]) -> Result<RequestId, String> {
+    let own = match fields.get("request_id") {
+        Some(value) => Some(("request_id", string(value, "request_id")?)),
+        None if fields.unknown(&[]).is_some() && fields.duplicate() == Some("request_id") => {
+            return Err("request_id: stands twice".into());
+        }
+        None => fallbacks.iter().find_map(|(from, text)| text.map(|text| (*from, text.to_owned()))),
+    };
+    let (from, text) = own.ok_or("request_id: is missing, and there is no AMQP message_id to use instead")?;
+    RequestId::parse(&text).map_err(|problem| format!("{from}: {problem}"))
+}
+
+fn asset_id(fields: &Fields<'_>) -> Result<AssetId, String> {
+    let value = fields.get("asset_id").ok_or("asset_id: is missing (or stands twice)")?;
+    AssetId::parse(&string(value, "asset_id")?).map_err(|problem| format!("asset_id: {problem}"))
+}
+
+fn string(value: &RawValue, name: &str) -> Result<String, String> {
+    serde_json::from_str(value.get()).map_err(|_| format!("{name}: must be a string"))
+}
+
+/// `null` counts as absent: many serialisers write it for a field that was not set.
+fn optional<T: for<'de> Deserialize<'de>>(fields: &Fields<'_>, name: &str, rule: &str) -> Result<Option<T>, String> {
+    let Some(value) = fields.get(name) else { return Ok(None) };
+    serde_json::from_str(value.get()).map_err(|_| format!("{name}: {rule}"))
+}
+
+/// No `null` here or for `dry_run`: these decide whether something is deleted, so they say it or are left out.
+fn on_in_use(fields: &Fields<'_>) -> Result<OnInUse, String> {
+    let Some(value) = fields.get("on_in_use") else { return Ok(OnInUse::default()) };
+    serde_json::from_str(value.get()).map_err(|_| "on_in_use: must be \"wait\" or \"reject\"".to_owned())
+}
+
+fn dry_run(fields: &Fields<'_>) -> Result<bool, String> {
+    let Some(value) = fields.get("dry_run") else { return Ok(false) };
+    serde_json::from_str(value.get()).map_err(|_| "dry_run: must be true or false".to_owned())
+}
+
+fn deadline(fields: &Fields<'_>) -> Result<Option<Timestamp>, String> {
+    optional(fields, "deadline", "must be an RFC 3339 time with an offset, such as \"2026-11-24T10:00:00Z\"")
+}
+
+fn expect(fields: &Fields<'_>) -> Result<Option<Expect>, String> {
+    let Some(value) = fields.get("expect").filter(|value| value.get() != "null") else { return Ok(None) };
+    let inner = Fields::read(value.get()).map_err(|problem| format!("expect: {problem}"))?;
+    if let Some(name) = inner.duplicate() {
+        return Err(format!("expect.{name}: stands twice"));
+    }
+    if let Some(name) = inner.unknown(&["asset_type", "name"]) {
+        return Err(format!("expect.{name}: is not a field of expect; the fields are asset_type, name"));
+    }
+    let text =
+        |name| optional::<String>(&inner, name, "must be a string").map_err(|problem| format!("expect.{problem}"));
+    match (text("asset_type")?, text("name")?) {
+        (None, None) => Err("expect: must hold asset_type or name or both".into()),
+        (asset_type, name) => Ok(Some(Expect { asset_type, name })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(body: &str) -> Result<Request, Box<Unreadable>> {
+        Request::decode(Envelope { body: body.as_bytes(), ..Envelope::default() })
+    }
+
+    fn problem(body: &str) -> String {
+        decode(body).expect_err(body).problem
+    }
+
+    #[test]
+    fn the_smallest_request_has_safe_defaults() {
+        let request = decode(r#"{"request_id":"r1","asset_id":"a1"}"#).unwrap();
+        assert_eq!(
+            (request.on_in_use, request.dry_run, request.deadline, request.expect),
+            (OnInUse::Wait, false, None, None)
+        );
+    }
+
+    #[test]
+    fn every_broken_rule_names_its_field() {
+        for (body, field) in [
+            ("[]", "body: must be a JSON object"),
+            ("{", "body: is not valid JSON"),
+            (r#"{"asset_id":"a"}"#, "request_id: is missing"),
+            (r#"{"request_id":"r"}"#, "asset_id: is missing"),
+            (r#"{"request_id":7,"asset_id":"a"}"#, "request_id: must be a string"),
+            (r#"{"request_id":"r","asset_id":"../upload"}"#, "asset_id: may hold only"),
+            (r#"{"request_id":"r","asset_id":"a","dryrun":true}"#, "dryrun: is not a field"),
+            (r#"{"request_id":"r","asset_id":"a","asset_id":"b"}"#, "asset_id: stands twice"),
+            (r#"{"request_id":"r","request_id":"s","asset_id":"b"}"#, "request_id: stands twice"),
+            (r#"{"request_id":"r","asset_id":"a","dry_run":null}"#, "dry_run: must be"),
+            (r#"{"request_id":"r","asset_id":"a","dry_run":"true"}"#, "dry_run: must be"),
+            (r#"{"request_id":"r","asset_id":"a","on_in_use":"ignore"}"#, "on_in_use: must be"),
+            (r#"{"request_id":"r","asset_id":"a","deadline":"tomorrow"}"#, "deadline: must be"),
+            (r#"{"request_id":"r","asset_id":"a","deadline":"2026-11-24"}"#, "deadline: must be"),
+            (r#"{"request_id":"r","asset_id":"a","reason":5}"#, "reason: must be a string"),
+            (r#"{"request_id":"r","asset_id":"a","expect":["Image"]}"#, "expect: must be a JSON object"),
+            (r#"{"request_id":"r","asset_id":"a","expect":{}}"#, "expect: must hold"),
+            (r#"{"request_id":"r","asset_id":"a","expect":{"type":"Image"}}"#, "expect.type: is not a field"),
+            (r#"{"request_id":"r","asset_id":"a","expect":{"name":"x","name":"y"}}"#, "expect.name: stands twice"),
+        ] {
+            assert!(problem(body).starts_with(field), "{body}: {}", problem(body));
+        }
+    }
+
+    #[test]
+    fn a_readable_request_id_survives_another_bad_field() {
+        let bad = decode(r#"{"request_id":"r","asset_id":"a/b","case_id":"c"}"#).unwrap_err();
+        assert_eq!(bad.request_id.unwrap().as_str(), "r");
+        assert_eq!((bad.asset_id, bad.labels.case_id.as_deref()), (None, Some("c")));
+        assert_eq!(decode(r#"{"request_id":"r","request_id":"s","asset_id":"b"}"#).unwrap_err().request_id, None);
+    }
+
+    #[test]
+    fn size_and_encoding_are_limited() {
+        let big = format!(r#"{{"request_id":"r","asset_id":"a","reason":"{}"}}"#, "x".repeat(MAX_BODY));
+        assert!(problem(&big).starts_with("body: is "));
+        let bad = Request::decode(Envelope { body: b"{\"request_id\":\"\xff\"}", ..Envelope::default() });
+        assert!(bad.unwrap_err().problem.starts_with("body: is not UTF-8"));
+    }
+
+    #[test]
+    fn a_cloud_event_carries_the_request_in_data_and_lends_its_id() {
+        let event = |body: &str, message_id| {
+            let content_type = Some("application/cloudevents+json; charset=utf-8");
+            Request::decode(Envelope { body: body.as_bytes(), content_type, message_id })
+        };
+        let body = r#"{"specversion":"1.0","id":"ce-1","source":"/x","type":"t","extra":1,"data":{"asset_id":"a"}}"#;
+        assert_eq!(event(body, None).unwrap().request_id.as_str(), "ce-1");
+        assert_eq!(event(body, Some("m-1")).unwrap().request_id.as_str(), "m-1");
+        for (bad, field) in [
+            (r#"{"specversion":"0.3","id":"i","source":"s","type":"t","data":{}}"#, "CloudEvent specversion"),
+            (r#"{"specversion":"1.0","source":"s","type":"t","data":{}}"#, "CloudEvent id"),
+            (r#"{"specversion":"1.0","id":"i","source":"s","type":"t"}"#, "CloudEvent data: is missing"),
+            (r#"{"specversion":"1.0","id":"i","source":"s","type":"t","data":[]}"#, "CloudEvent data: must be"),
+        ] {
+            assert!(event(bad, None).unwrap_err().problem.starts_with(field), "{bad}");
+        }
+        assert!(problem(body).contains("needs the AMQP content_type"));
+    }
+}
