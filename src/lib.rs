@@ -1,3 +1,15 @@
 //! Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it. See `ARCHITECTURE.md`.
 
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod eraser;
+pub mod guard;
+pub mod http;
+pub mod ledger;
 pub mod message;
+pub mod pace;
+pub mod provider;
+pub mod retry;
+pub mod telemetry;
+pub mod worker;

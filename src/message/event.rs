@@ -29,6 +29,10 @@ pub struct ResultEvent {
     pub cause: String,
     /// `data.request_id`.
     pub request_id: String,
+    /// `data.asset_id`, empty when it could not be read.
+    pub asset_id: String,
+    /// `data.attempts`.
+    pub attempts: u64,
     /// The JSON text.
     pub body: String,
 }
@@ -118,6 +122,8 @@ impl ResultEvent {
             outcome: name.to_owned(),
             cause: outcome.refusal().map_or("", |refusal| refusal.cause.as_str()).to_owned(),
             request_id: subject.request_id.to_string(),
+            asset_id: subject.asset_id.map_or("", AssetId::as_str).to_owned(),
+            attempts: facts.attempts.into(),
             body: event.to_string(),
         }
     }
@@ -136,6 +142,8 @@ impl ResultEvent {
             outcome: text(&event["data"]["outcome"], "data.outcome")?,
             cause: event["data"]["cause"].as_str().unwrap_or_default().to_owned(),
             request_id: text(&event["data"]["request_id"], "data.request_id")?,
+            asset_id: event["data"]["asset_id"].as_str().unwrap_or_default().to_owned(),
+            attempts: event["data"]["attempts"].as_u64().unwrap_or_default(),
             body,
         })
     }

@@ -1,0 +1,41 @@
+# Everything here works in a fresh clone with Rust alone: what needs RabbitMQ starts a private one
+# (deploy/dev/with-rabbitmq.sh), unless AMQP_URL names yours.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+IMAGE ?= asset-eraser
+WITH_RABBITMQ := deploy/dev/with-rabbitmq.sh
+
+.PHONY: help demo test fmt clippy doc check image need-cargo
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: need-cargo ## see the worker delete, wait, refuse and recover, against a stand-in for the provider
+	$(CARGO) build --release --locked --bin asset-eraser --examples
+	$(WITH_RABBITMQ) $(CARGO) run --release --locked --example demo
+
+test: need-cargo ## run all tests against a real RabbitMQ
+	$(WITH_RABBITMQ) $(CARGO) test --locked --all-targets
+	$(CARGO) test --locked --doc
+
+fmt: need-cargo ## format the code
+	$(CARGO) fmt
+
+clippy: need-cargo ## lint the code; a warning is an error
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+doc: need-cargo ## build the documentation; a warning is an error
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --locked
+
+check: need-cargo ## everything that CI checks
+	.ci/run
+
+image: ## build the worker's container image
+	docker build --file deploy/Dockerfile --target worker --tag $(IMAGE) .
+
+need-cargo:
+	@command -v $(firstword $(CARGO)) >/dev/null || { \
+	    echo 'cargo was not found: install Rust from https://rustup.rs and open a new shell' >&2; exit 1; }

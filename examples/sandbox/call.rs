@@ -1,0 +1,277 @@
+//! The way of one call: log it, check its key, suffer a fault, take effect, answer.
+
+use std::{
+    future::pending,
+    pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use hyper::body::{Body as _, Frame};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{
+    fault::{Fault, Operation, When},
+    server::Cut,
+    world::{Call, World},
+};
+
+/// Everything the handlers share.
+pub struct Sandbox {
+    world: Mutex<World>,
+    /// Whole `Authorization` values.
+    provider_key: String,
+    jobs_key: Option<String>,
+}
+
+/// Which asset or job a call is about.
+pub enum Subject {
+    Asset(String),
+    Job(String),
+    Nothing,
+}
+
+/// How the work of a call is bent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bent {
+    No,
+    /// A delete that answers success and deletes nothing.
+    Pretend,
+    /// A detail call that still sees what is gone.
+    Stale,
+}
+
+/// What the work of a call came to.
+pub struct Done {
+    pub status: StatusCode,
+    pub body: Value,
+    pub took_effect: bool,
+}
+
+impl Done {
+    /// HTTP 200 for something that changed nothing.
+    pub fn told(body: Value) -> Self {
+        Self { status: StatusCode::OK, body, took_effect: false }
+    }
+
+    /// HTTP 200 for something that changed the world.
+    pub fn changed(body: Value) -> Self {
+        Self { took_effect: true, ..Self::told(body) }
+    }
+}
+
+impl Sandbox {
+    pub fn new(token: &str, jobs_token: Option<&str>) -> Self {
+        let bearer = |token: &str| format!("Bearer {token}");
+        Self { world: Mutex::default(), provider_key: bearer(token), jobs_key: jobs_token.map(bearer) }
+    }
+
+    /// Never held across an await. A poisoned lock is taken all the same: half a test log beats none.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Handles one call from arrival to answer; `work` is what it does when nothing goes wrong.
+    pub async fn call(
+        &self,
+        operation: Operation,
+        subject: Subject,
+        parts: &Parts,
+        work: impl FnOnce(&mut World, Bent) -> Done,
+    ) -> Response {
+        let (seq, latency_ms) = {
+            let mut world = self.world();
+            (world.arrived(logged(operation, &subject, parts)), world.latency_ms)
+        };
+        if !self.key_fits(operation, parts) {
+            let refusal = json!({"code": 401, "msg": "Unauthorized", "data": null});
+            let status = StatusCode::UNAUTHORIZED;
+            return self.answered(seq, &Done { status, body: refusal, took_effect: false });
+        }
+        // Taken on arrival, not after the pause: calls suffer faults in the order in which they came.
+        let fault = self.fault_for(operation, &subject);
+        pause(latency_ms).await;
+        match fault {
+            None => self.answered(seq, &self.done(seq, work, Bent::No)),
+            Some(fault) => self.suffered(seq, fault, work).await,
+        }
+    }
+
+    /// Handles the rest of a call that goes wrong.
+    async fn suffered(&self, seq: u64, fault: Fault, work: impl FnOnce(&mut World, Bent) -> Done) -> Response {
+        match fault {
+            Fault::DelayMs(ms) => {
+                pause(ms).await;
+                self.answered(seq, &self.done(seq, work, Bent::No))
+            }
+            Fault::Pretend => self.answered(seq, &self.done(seq, work, Bent::Pretend)),
+            Fault::Stale => self.answered(seq, &self.done(seq, work, Bent::Stale)),
+            Fault::Hang { done } => {
+                if done {
+                    self.done(seq, work, Bent::No);
+                }
+                // Ends when the client gives up or the server stops: either drops this future.
+                pending().await
+            }
+            Fault::Cut(When::Before) => cut(),
+            Fault::Cut(When::After) => {
+                self.done(seq, work, Bent::No);
+                cut()
+            }
+            Fault::Cut(When::Midway) => halved(self.answered(seq, &self.done(seq, work, Bent::No))),
+            Fault::Answer { status, headers, body, took_effect } => {
+                if took_effect {
+                    self.done(seq, work, Bent::No);
+                }
+                self.note_status(seq, status);
+                (status, headers, body).into_response()
+            }
+        }
+    }
+
+    fn key_fits(&self, operation: Operation, parts: &Parts) -> bool {
+        let wanted = match operation {
+            Operation::Jobs => self.jobs_key.as_deref(),
+            // An unknown route is answered "no handler" to anybody.
+            Operation::Other => None,
+            _ => Some(self.provider_key.as_str()),
+        };
+        let got = text(&parts.headers, header::AUTHORIZATION.as_str());
+        wanted.is_none_or(|wanted| got == Some(wanted))
+    }
+
+    fn fault_for(&self, operation: Operation, subject: &Subject) -> Option<Fault> {
+        let world = &mut *self.world();
+        let jobs = &world.jobs;
+        world.faults.take(operation, |asset| match subject {
+            Subject::Asset(id) => id == asset,
+            Subject::Job(id) => id == asset || jobs.get(id).is_some_and(|job| job.uses(asset)),
+            Subject::Nothing => false,
+        })
+    }
+
+    /// Does the work and logs its effect in one breath, so that no reader sees one without the other.
+    fn done(&self, seq: u64, work: impl FnOnce(&mut World, Bent) -> Done, bent: Bent) -> Done {
+        let mut world = self.world();
+        let done = work(&mut world, bent);
+        if let Some(call) = world.call(seq) {
+            call.took_effect = done.took_effect;
+        }
+        done
+    }
+
+    fn note_status(&self, seq: u64, status: StatusCode) {
+        if let Some(call) = self.world().call(seq) {
+            call.status = Some(status.as_u16());
+        }
+    }
+
+    fn answered(&self, seq: u64, done: &Done) -> Response {
+        self.note_status(seq, done.status);
+        json_response(done.status, &done.body)
+    }
+}
+
+/// A JSON answer, written here because axum's `Json` is behind a feature the worker does not need.
+pub fn json_response(status: StatusCode, body: &Value) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, json)], body.to_string()).into_response()
+}
+
+fn logged(operation: Operation, subject: &Subject, parts: &Parts) -> Call {
+    let (asset, job) = match subject {
+        Subject::Asset(id) => (Some(id.clone()), None),
+        Subject::Job(id) => (None, Some(id.clone())),
+        Subject::Nothing => (None, None),
+    };
+    Call {
+        seq: 0, // given by `World::arrived`, like `jobs_in_progress`
+        at_ms: Timestamp::now().as_millisecond(),
+        operation,
+        method: parts.method.to_string(),
+        path: parts.uri.to_string(),
+        asset,
+        job,
+        status: None,
+        jobs_in_progress: Vec::new(),
+        took_effect: false,
+        traceparent: text(&parts.headers, "traceparent").map(str::to_owned),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Not even a yield for zero, so that a sandbox without latency adds none.
+async fn pause(ms: u64) {
+    if ms > 0 {
+        sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+fn cut() -> Response {
+    let mut response = Response::default();
+    response.extensions_mut().insert(Cut);
+    response
+}
+
+/// The same answer, promised whole by its `content-length`, with a body that breaks off in the middle.
+fn halved(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(whole) = body.size_hint().exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, whole.into());
+    }
+    Response::from_parts(parts, Body::new(Half { whole: body, next: Step::Send }))
+}
+
+/// The first half of a body, then an error, which makes hyper close the connection.
+struct Half {
+    whole: Body,
+    next: Step,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Send,
+    /// One round of waiting: hyper writes out what it has only when the body has nothing for it.
+    Flush,
+    Break,
+}
+
+impl hyper::body::Body for Half {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.next {
+            Step::Send => {
+                // The whole body is one frame: it was made from a string.
+                let frame = ready!(Pin::new(&mut self.whole).poll_frame(context));
+                self.next = Step::Flush;
+                let halve = |mut bytes: Bytes| bytes.split_to(bytes.len() / 2);
+                Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(halve))))
+            }
+            Step::Flush => {
+                self.next = Step::Break;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Step::Break => {
+                let reason = std::io::Error::from(std::io::ErrorKind::ConnectionAborted);
+                Poll::Ready(Some(Err(axum::Error::new(reason))))
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The strings of the puppet: JSON, no key, never logged as a call.
+//!
+//! | Call | Body | Answer |
+//! | --- | --- | --- |
+//! | `PUT /control/assets/{id}` | `{"name","assetType"}`, all optional | `{}` |
+//! | `POST /control/assets` | `{"ids":[…]}` | `{}` |
+//! | `GET /control/assets` | | `{"ids":[…]}` that exist, sorted |
+//! | `PUT /control/jobs/{id}` | `{"assets":[…],"status":"processing","registry_status"?}`; without `assets` a known job keeps its own | `{}` |
+//! | `POST /control/faults` | `{"operation","asset"?,"times"?,"do"}`, see below | `{"id":n}` |
+//! | `DELETE /control/faults` | | `{}`; calls that hang already go on hanging |
+//! | `PUT /control/latency` | `{"ms":n}`, before each call takes effect | `{}` |
+//! | `GET /control/calls[?asset=ID]` | | `{"calls":[…]}`, see `world::Call` |
+//! | `DELETE /control/calls` | | `{}`; numbers go on |
+//!
+//! `do` is one of `{"answer":{"status","headers"?,"body"?,"took_effect"?}}`, `{"hang":true|"before"|"after"}`,
+//! `{"cut":"before"|"after"|"midway"}`, `{"pretend":true}`, `{"stale":true}`, `{"delay_ms":n}`. A wrong body is
+//! answered 400 `{"error"}`.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, RawQuery, State},
+    http::{StatusCode, Uri},
+    response::Response,
+    routing::{delete, get, post, put},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    call::{Sandbox, json_response},
+    fault::Order,
+    world::{Asset, Job},
+};
+
+type Shared = State<Arc<Sandbox>>;
+
+/// `Err` says what is wrong with the request, as HTTP 400.
+type Told = Result<Value, String>;
+
+pub fn routes() -> Router<Arc<Sandbox>> {
+    Router::new()
+        .route("/assets/{id}", put(put_asset))
+        .route("/assets", post(post_assets).get(get_assets))
+        .route("/jobs/{id}", put(put_job))
+        .route("/faults", post(post_fault).merge(delete(delete_faults)))
+        .route("/latency", put(put_latency))
+        .route("/calls", get(get_calls).delete(delete_calls))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct NewAsset {
+    name: Option<String>,
+    #[serde(rename = "assetType")]
+    kind: Option<String>,
+}
+
+async fn put_asset(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) -> Response {
+    let new = if body.is_empty() { Ok(NewAsset::default()) } else { parse(&body) };
+    told(new.map(|new| {
+        sandbox.world().add_asset(id, Asset::new(new.name, new.kind));
+        json!({})
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewAssets {
+    ids: Vec<String>,
+}
+
+async fn post_assets(State(sandbox): Shared, body: Bytes) -> Response {
+    told(parse(&body).map(|new: NewAssets| {
+        let mut world = sandbox.world();
+        new.ids.into_iter().for_each(|id| world.add_asset(id, Asset::new(None, None)));
+        json!({})
+    }))
+}
+
+async fn get_assets(State(sandbox): Shared) -> Response {
+    let ids: Vec<_> = sandbox.world().assets.keys().cloned().collect();
+    told(Ok(json!({ "ids": ids })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewJob {
+    assets: Option<Vec<String>>,
+    status: String,
+    registry_status: Option<String>,
+}
+
+async fn put_job(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) -> Response {
+    told(parse(&body).and_then(|new: NewJob| {
+        let mut world = sandbox.world();
+        let known = world.jobs.remove(&id);
+        let created = known.as_ref().map_or_else(Timestamp::now, |job| job.created);
+        let assets = new.assets.or(known.map(|job| job.assets)).ok_or("a new job needs assets")?;
+        world.jobs.insert(id, Job { assets, status: new.status, registry_status: new.registry_status, created });
+        Ok(json!({}))
+    }))
+}
+
+async fn post_fault(State(sandbox): Shared, body: Bytes) -> Response {
+    told(parse(&body).and_then(|order: Order| {
+        let id = sandbox.world().faults.add(order)?;
+        Ok(json!({ "id": id }))
+    }))
+}
+
+async fn delete_faults(State(sandbox): Shared) -> Response {
+    sandbox.world().faults.clear();
+    told(Ok(json!({})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Latency {
+    ms: u64,
+}
+
+async fn put_latency(State(sandbox): Shared, body: Bytes) -> Response {
+    told(parse(&body).map(|latency: Latency| {
+        sandbox.world().latency_ms = latency.ms;
+        json!({})
+    }))
+}
+
+/// The asset is compared as written in the query: valid asset IDs need no percent-encoding.
+async fn get_calls(State(sandbox): Shared, RawQuery(query): RawQuery) -> Response {
+    let wanted = match query.as_deref() {
+        None | Some("") => None,
+        Some(query) => match query.strip_prefix("asset=") {
+            Some(asset) => Some(asset),
+            None => return told(Err(format!("the query is asset=ID, not {query:?}"))),
+        },
+    };
+    // Copied out, so that writing JSON of a long log does not hold up the calls.
+    let of_wanted = |asset: &Option<String>| wanted.is_none_or(|wanted| asset.as_deref() == Some(wanted));
+    let calls: Vec<_> = sandbox.world().calls.iter().filter(|call| of_wanted(&call.asset)).cloned().collect();
+    told(Ok(json!({ "calls": calls })))
+}
+
+async fn delete_calls(State(sandbox): Shared) -> Response {
+    sandbox.world().calls.clear();
+    told(Ok(json!({})))
+}
+
+/// Nested routers see the path without `/control`.
+async fn unknown(uri: Uri) -> Response {
+    let error = format!("no such control call: /control{}", uri.path());
+    json_response(StatusCode::NOT_FOUND, &json!({ "error": error }))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+fn told(result: Told) -> Response {
+    match result {
+        Ok(body) => json_response(StatusCode::OK, &body),
+        Err(error) => json_response(StatusCode::BAD_REQUEST, &json!({ "error": error })),
+    }
+}

@@ -1,0 +1,168 @@
+//! The provider's API, and the registry's one call, as documented.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, Request, State},
+    http::{StatusCode, request::Parts},
+    response::Response,
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    call::{Bent, Done, Sandbox, Subject},
+    fault::Operation,
+    world::{Asset, Job, World},
+};
+
+type Shared = State<Arc<Sandbox>>;
+
+const ASSET_TYPES: [&str; 4] = ["Image", "Video", "Audio", "Document"];
+
+/// Fields of a video order that name assets, as a string or a list of strings.
+const REFERENCES: [&str; 5] = ["first_image", "last_image", "referenceImages", "referenceVideos", "referenceAudios"];
+
+pub fn routes() -> Router<Arc<Sandbox>> {
+    Router::new()
+        .route("/kyyReactApiServer/kyyVideo2/asset/upload", post(upload).get(detail_of_upload).delete(delete_of_upload))
+        .route("/kyyReactApiServer/kyyVideo2/asset/{id}", get(detail).delete(delete))
+        .route("/kyyReactApiServer/v1/kyyvideo2/videos", post(video))
+        .route("/kyyReactApiServer/v1/result/{id}", get(result))
+        .route("/jobs/{asset_id}", get(jobs))
+}
+
+/// Any route there is none for.
+pub async fn no_handler(State(sandbox): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let message = format!("No handler found for {} {}", parts.method, parts.uri.path());
+    let body = json!({ "message": message });
+    let missing = |_: &mut World, _| Done { status: StatusCode::NOT_FOUND, body, took_effect: false };
+    sandbox.call(Operation::Other, Subject::Nothing, &parts, missing).await
+}
+
+async fn detail(sandbox: Shared, Path(id): Path<String>, parts: Parts) -> Response {
+    asset_detail(sandbox, id, parts).await
+}
+
+async fn delete(sandbox: Shared, Path(id): Path<String>, parts: Parts) -> Response {
+    delete_asset(sandbox, id, parts).await
+}
+
+/// `upload` is a valid asset ID: only POST means the upload call.
+async fn detail_of_upload(sandbox: Shared, parts: Parts) -> Response {
+    asset_detail(sandbox, "upload".into(), parts).await
+}
+
+async fn delete_of_upload(sandbox: Shared, parts: Parts) -> Response {
+    delete_asset(sandbox, "upload".into(), parts).await
+}
+
+async fn asset_detail(State(sandbox): Shared, id: String, parts: Parts) -> Response {
+    let subject = Subject::Asset(id.clone());
+    let work = |world: &mut World, bent| {
+        let found = match (world.assets.get(&id), bent) {
+            (Some(asset), _) => Some(asset.clone()),
+            (None, Bent::Stale) => Some(world.gone.get(&id).cloned().unwrap_or_else(|| Asset::new(None, None))),
+            (None, Bent::No | Bent::Pretend) => None,
+        };
+        Done::told(match found {
+            None => json!({"code": -1, "msg": "素材不存在", "data": null}),
+            Some(asset) => json!({"code": 0, "msg": null, "data": {
+                "name": asset.name, "assetId": id, "status": "Active", "assetType": asset.kind,
+                "url": asset.url, "createTime": asset.create_time(),
+            }}),
+        })
+    };
+    sandbox.call(Operation::Detail, subject, &parts, work).await
+}
+
+/// Here `code` is a string. What the provider answers for a missing asset is not known; this is a guess.
+async fn delete_asset(State(sandbox): Shared, id: String, parts: Parts) -> Response {
+    let subject = Subject::Asset(id.clone());
+    let work = |world: &mut World, bent| {
+        let deleted = json!({"code": "0", "msg": "删除成功", "data": null});
+        if bent == Bent::Pretend {
+            Done::told(deleted)
+        } else if world.delete_asset(&id) {
+            Done::changed(deleted)
+        } else {
+            Done::told(json!({"code": "-1", "msg": "素材不存在", "data": null}))
+        }
+    };
+    sandbox.call(Operation::Delete, subject, &parts, work).await
+}
+
+async fn upload(State(sandbox): Shared, parts: Parts, body: Bytes) -> Response {
+    let work = |world: &mut World, _| {
+        let order: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let field = |name: &str| order[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let asset_type = field("assetType").filter(|kind| ASSET_TYPES.contains(&kind.as_str()));
+        let (Some(asset_type), Some(url), Some(name)) = (asset_type, field("url"), field("name")) else {
+            return Done::told(json!({"code": 1001, "msg": "assetType, url and name are required", "data": null}));
+        };
+        let id = world.new_asset_id();
+        world.add_asset(id.clone(), Asset { name, kind: asset_type, url, created: Timestamp::now() });
+        Done::changed(json!({"code": 0, "msg": null, "data": {"assetId": id}}))
+    };
+    sandbox.call(Operation::Upload, Subject::Nothing, &parts, work).await
+}
+
+/// The job stays `queued` until `PUT /control/jobs/{id}` moves it: tests own the clock.
+async fn video(State(sandbox): Shared, parts: Parts, body: Bytes) -> Response {
+    let work = |world: &mut World, _| {
+        let order: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let assets = referenced(&order);
+        if let Some(missing) = assets.iter().find(|id| !world.assets.contains_key(*id)) {
+            return Done::told(json!({"code": -1, "msg": format!("素材不存在: {missing}"), "data": null}));
+        }
+        let job = Job { assets, status: "queued".into(), registry_status: None, created: Timestamp::now() };
+        let id = world.new_job_id();
+        let created = job.created.as_second();
+        world.jobs.insert(id.clone(), job);
+        Done::changed(json!({
+            "id": id, "object": "video", "created": created, "model": "kyyvideo2_fast", "status": "queued", "error": null,
+        }))
+    };
+    sandbox.call(Operation::Video, Subject::Nothing, &parts, work).await
+}
+
+fn referenced(order: &Value) -> Vec<String> {
+    let texts = REFERENCES.iter().flat_map(|field| match &order[*field] {
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        one => Vec::from_iter(one.as_str()),
+    });
+    texts.filter_map(|text| text.strip_prefix("asset://")).map(str::to_owned).collect()
+}
+
+/// What the provider answers for a job it does not know is not documented; this copies the asset's detail call.
+async fn result(State(sandbox): Shared, Path(id): Path<String>, parts: Parts) -> Response {
+    let subject = Subject::Job(id.clone());
+    let work = |world: &mut World, _| {
+        let Some(job) = world.jobs.get(&id) else {
+            return Done::told(json!({"code": -1, "msg": "任务不存在", "data": null}));
+        };
+        let completed = job.status == "completed";
+        Done::told(json!({
+            "id": id, "object": "video", "created": job.created.as_second(), "model": "kyyvideo2_fast",
+            "status": job.status,
+            "video_url": completed.then(|| format!("https://sandbox.invalid/video/{id}.mp4")),
+            "error": (job.status == "failed").then_some("generation failed"),
+        }))
+    };
+    sandbox.call(Operation::Job, subject, &parts, work).await
+}
+
+/// The registry: every job that ever used the asset, finished ones too.
+async fn jobs(State(sandbox): Shared, Path(asset): Path<String>, parts: Parts) -> Response {
+    let subject = Subject::Asset(asset.clone());
+    let work = |world: &mut World, _| {
+        let using = world.jobs.iter().filter(|(_, job)| job.uses(&asset));
+        let told = |(id, job): (&String, &Job)| json!({"id": id, "status": job.registry_status.as_ref().unwrap_or(&job.status)});
+        Done::told(json!({"jobs": using.map(told).collect::<Vec<_>>()}))
+    };
+    sandbox.call(Operation::Jobs, subject, &parts, work).await
+}

@@ -1,0 +1,140 @@
+//! What exists: assets, jobs, and the log of calls. Plain data; no HTTP.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use jiff::{Timestamp, tz::Offset};
+use serde::Serialize;
+
+use super::fault::{Faults, Operation};
+
+/// Calls remembered; the oldest go first. A load test's worth, in some tens of megabytes.
+const MAX_CALLS: usize = 100_000;
+
+/// The provider gives times without a zone; its users take them for China Standard Time.
+const PROVIDER_OFFSET: Offset = Offset::constant(8);
+
+#[derive(Clone)]
+pub struct Asset {
+    pub name: String,
+    pub kind: String,
+    pub url: String,
+    pub created: Timestamp,
+}
+
+impl Asset {
+    pub fn new(name: Option<String>, kind: Option<String>) -> Self {
+        Self {
+            name: name.unwrap_or_else(|| "Sandbox asset".into()),
+            kind: kind.unwrap_or_else(|| "Image".into()),
+            url: "https://sandbox.invalid/asset".into(),
+            created: Timestamp::now(),
+        }
+    }
+
+    /// `2026-03-30 14:21:58`: as the provider writes it, without a zone.
+    pub fn create_time(&self) -> String {
+        PROVIDER_OFFSET.to_datetime(self.created).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+}
+
+pub struct Job {
+    pub assets: Vec<String>,
+    /// What the provider says, and so what is true.
+    pub status: String,
+    /// What the registry says, when it is behind or ahead of the truth.
+    pub registry_status: Option<String>,
+    pub created: Timestamp,
+}
+
+impl Job {
+    /// A status nobody knows counts as in progress, as it must for the worker.
+    fn in_progress(&self) -> bool {
+        !matches!(self.status.as_str(), "completed" | "failed")
+    }
+
+    pub fn uses(&self, asset: &str) -> bool {
+        self.assets.iter().any(|used| used == asset)
+    }
+}
+
+/// One call to the provider or the registry, as `GET /control/calls` shows it.
+#[derive(Clone, Serialize)]
+pub struct Call {
+    pub seq: u64,
+    /// When it arrived, in milliseconds since 1970.
+    pub at_ms: i64,
+    pub operation: Operation,
+    pub method: String,
+    /// As it was sent: percent-encoding and query untouched.
+    pub path: String,
+    pub asset: Option<String>,
+    pub job: Option<String>,
+    /// `null` while it runs, and for ever when it was hung, cut before an answer, or given up by the client.
+    pub status: Option<u16>,
+    /// Jobs that truly used the asset when the call arrived: a `delete` with any is the worker's worst mistake.
+    pub jobs_in_progress: Vec<String>,
+    pub took_effect: bool,
+    pub traceparent: Option<String>,
+}
+
+#[derive(Default)]
+pub struct World {
+    pub assets: BTreeMap<String, Asset>,
+    /// Deleted ones, so that a `stale` detail call can still describe them.
+    pub gone: HashMap<String, Asset>,
+    pub jobs: BTreeMap<String, Job>,
+    pub calls: VecDeque<Call>,
+    pub faults: Faults,
+    pub latency_ms: u64,
+    made: u32,
+    last_seq: u64,
+}
+
+impl World {
+    /// Logs a call that has just arrived and returns its number.
+    pub fn arrived(&mut self, mut call: Call) -> u64 {
+        self.last_seq += 1;
+        call.seq = self.last_seq;
+        if let Some(asset) = &call.asset {
+            let busy = self.jobs.iter().filter(|(_, job)| job.in_progress() && job.uses(asset));
+            call.jobs_in_progress = busy.map(|(id, _)| id.clone()).collect();
+        }
+        if self.calls.len() == MAX_CALLS {
+            self.calls.pop_front();
+        }
+        self.calls.push_back(call);
+        self.last_seq
+    }
+
+    /// The logged call with this number, unless the log was cleared or has moved on since.
+    pub fn call(&mut self, seq: u64) -> Option<&mut Call> {
+        let first = self.calls.front()?.seq;
+        self.calls.get_mut(usize::try_from(seq.checked_sub(first)?).ok()?)
+    }
+
+    pub fn add_asset(&mut self, id: String, asset: Asset) {
+        self.gone.remove(&id);
+        self.assets.insert(id, asset);
+    }
+
+    /// Deletes an asset; false when there was none.
+    pub fn delete_asset(&mut self, id: &str) -> bool {
+        let Some(asset) = self.assets.remove(id) else {
+            return false;
+        };
+        self.gone.insert(id.into(), asset);
+        true
+    }
+
+    /// A new ID in the provider's style: `asset-20260330142158-00001`.
+    pub fn new_asset_id(&mut self) -> String {
+        self.made += 1;
+        let now = PROVIDER_OFFSET.to_datetime(Timestamp::now());
+        format!("asset-{}-{:05}", now.strftime("%Y%m%d%H%M%S"), self.made)
+    }
+
+    pub fn new_job_id(&mut self) -> String {
+        self.made += 1;
+        format!("video_{:05}", self.made)
+    }
+}

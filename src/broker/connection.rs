@@ -1,0 +1,187 @@
+//! One session with the broker: connected, declared, ready to consume and to publish. Never mended, only replaced.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties, Event};
+use secrecy::ExposeSecret;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::consumer::Consumer;
+use super::publisher::Publisher;
+use super::topology::{self, Names, TopologySettings};
+use super::{BrokerError, BrokerState};
+use crate::config;
+use crate::telemetry::metrics::Metrics;
+
+/// Longest wait for a connection with everything declared.
+const OPEN: Duration = Duration::from_secs(30);
+
+/// Longest wait for a clean end.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// Heartbeat asked of the broker, in seconds, unless the URL says otherwise: a connection that died without a word is
+/// noticed after two of them.
+const HEARTBEAT_S: u16 = 10;
+
+/// One connection with its channels. Anything that fails cancels [`Session::lost`]; then open another.
+pub struct Session {
+    connection: Connection,
+    consuming: Channel,
+    publisher: Arc<Publisher>,
+    names: Names,
+    metrics: Metrics,
+    state: watch::Receiver<BrokerState>,
+    lost: CancellationToken,
+    /// Listens to the connection's events; ends with the session.
+    events: JoinHandle<()>,
+}
+
+impl Session {
+    /// Connects, declares the topology, and prepares a channel for consuming and one, confirmed, for publishing.
+    ///
+    /// # Errors
+    /// Whatever kept it from being usable. See [`BrokerError::is_permanent`].
+    pub async fn open(
+        settings: &config::Broker,
+        topology: &TopologySettings,
+        prefetch: u16,
+        metrics: &Metrics,
+    ) -> Result<Self, BrokerError> {
+        let opening = Self::open_now(settings, topology, prefetch, metrics);
+        tokio::time::timeout(OPEN, opening).await.map_err(|_| BrokerError::Timeout(OPEN, "connect"))?
+    }
+
+    async fn open_now(
+        settings: &config::Broker,
+        topology: &TopologySettings,
+        prefetch: u16,
+        metrics: &Metrics,
+    ) -> Result<Self, BrokerError> {
+        let connection = connect(settings).await?;
+        let lost = CancellationToken::new();
+        let (tell, state) = watch::channel(BrokerState::Connected);
+        let events = tokio::spawn(listen(connection.events_listener(), tell, lost.clone()));
+        let names = Names::new(&settings.prefix);
+        let publishing = connection.create_channel().await?;
+        topology::declare(&publishing, &names, topology).await?;
+        publishing.confirm_select(ConfirmSelectOptions::default()).await?;
+        let consuming = connection.create_channel().await?;
+        consuming.basic_qos(prefetch, BasicQosOptions::default()).await?;
+        let publisher = Arc::new(Publisher::new(publishing, lost.clone()));
+        Ok(Self { connection, consuming, publisher, names, metrics: metrics.clone(), state, lost, events })
+    }
+
+    /// Starts to consume requests.
+    ///
+    /// # Errors
+    /// When the channel or the queue is gone.
+    pub async fn consume(&self) -> Result<Consumer, BrokerError> {
+        let (queue, options) = (self.names.requests(), BasicConsumeOptions::default());
+        let asked = self.consuming.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        // A quorum queue that has no leader never answers.
+        let inner = tokio::time::timeout(OPEN, asked).await.map_err(|_| BrokerError::Timeout(OPEN, "consume"))??;
+        Ok(Consumer::new(
+            inner,
+            self.consuming.clone(),
+            self.publisher.clone(),
+            self.names.clone(),
+            self.metrics.clone(),
+        ))
+    }
+
+    /// For results.
+    #[must_use]
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Cancelled when this session is of no more use.
+    #[must_use]
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    /// Whether the broker takes messages now.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<BrokerState> {
+        self.state.clone()
+    }
+
+    /// Ends the session; what is not acknowledged goes back to the queue.
+    pub async fn close(&self) {
+        // A connection that is already gone refuses to be closed; either way it is over.
+        let closed = tokio::time::timeout(CLOSE, self.connection.close(200, "bye".into())).await;
+        tracing::debug!(clean = matches!(closed, Ok(Ok(()))), "broker session ended");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.events.abort();
+    }
+}
+
+async fn listen(
+    events: impl futures_util::Stream<Item = Event> + Send,
+    state: watch::Sender<BrokerState>,
+    lost: CancellationToken,
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                tracing::warn!(reason, "the broker takes no messages");
+                state.send_replace(BrokerState::Blocked);
+            }
+            Event::ConnectionUnblocked => {
+                tracing::info!("the broker takes messages again");
+                state.send_replace(BrokerState::Connected);
+            }
+            Event::Error(error) => {
+                tracing::warn!(%error, "broker connection failed");
+                break;
+            }
+            _ => {}
+        }
+    }
+    lost.cancel();
+}
+
+async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
+    // rustls needs one provider for the process. The HTTP client chose the same one if it was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut uri: AMQPUri = settings.url.expose_secret().parse().map_err(|_| {
+        // Not the parser's words: they may quote the URL.
+        BrokerError::Settings("broker.url is no AMQP URL: amqp://USER:PASSWORD@HOST:PORT/VHOST".into())
+    })?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let runtime = lapin::runtime::default_runtime()?;
+    Ok(Connection::connect_uri_with_config(uri, properties, tls(settings)?, runtime).await?)
+}
+
+fn tls(settings: &config::Broker) -> Result<OwnedTLSConfig, BrokerError> {
+    let read = |key: &str, path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| BrokerError::Settings(format!("broker.{key}: {} can't be read: {error}", path.display())))
+    };
+    let cert_chain = settings.ca_file.as_deref().map(|path| read("ca_file", path)).transpose()?;
+    let identity = match (&settings.client_cert_file, &settings.client_key_file) {
+        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
+            pem: read("client_cert_file", cert)?.into_bytes(),
+            key: read("client_key_file", key)?.into_bytes(),
+        }),
+        _ => None,
+    };
+    Ok(OwnedTLSConfig { identity, cert_chain })
+}

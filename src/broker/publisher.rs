@@ -1,0 +1,108 @@
+//! Publishing that is done when the broker says so.
+
+use std::time::Duration;
+
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio_util::sync::CancellationToken;
+
+use super::BrokerError;
+use super::settlement::Message;
+use crate::message::ResultEvent;
+use crate::message::event::CONTENT_TYPE;
+
+/// Longest wait for a confirmation. A broker that is blocked (memory or disk alarm) or a quorum queue without its
+/// majority confirms late, so it is long; RabbitMQ closes the channel of a delivery that is held longer than its
+/// `consumer_timeout`, 30 minutes by default, so it is shorter than that.
+const CONFIRM: Duration = Duration::from_secs(600);
+
+/// AMQP's `delivery_mode` for a message that survives a restart.
+const PERSISTENT: u8 = 2;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// Every queue it was routed to has it.
+    Yes,
+    /// No queue took it.
+    No,
+}
+
+/// A channel in confirm mode.
+pub struct Publisher {
+    channel: Channel,
+    lost: CancellationToken,
+}
+
+impl Publisher {
+    pub(super) fn new(channel: Channel, lost: CancellationToken) -> Self {
+        Self { channel, lost }
+    }
+
+    /// Publishes a persistent, mandatory message and waits until the broker has it.
+    ///
+    /// # Errors
+    /// When the connection or the channel is gone or says nothing; the session is lost then. The message may or may not
+    /// have arrived.
+    pub async fn publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<Routed, BrokerError> {
+        let confirmed = tokio::time::timeout(CONFIRM, self.confirmed(exchange, key, body, properties)).await;
+        let confirmed = confirmed.unwrap_or(Err(BrokerError::Timeout(CONFIRM, "publish")));
+        if confirmed.is_err() {
+            self.lost.cancel();
+        }
+        confirmed
+    }
+
+    /// Gives the session up: something that should be there is not, and only a new session declares it again.
+    pub(super) fn give_up(&self) {
+        self.lost.cancel();
+    }
+
+    async fn confirmed(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<Routed, BrokerError> {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = properties.with_delivery_mode(PERSISTENT);
+        let sent = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties).await?;
+        match sent.await? {
+            Confirmation::Ack(None) => Ok(Routed::Yes),
+            // Acknowledged and returned: no queue is bound for it.
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) => Ok(Routed::No),
+            Confirmation::NotRequested => Err(BrokerError::NotTaken("a channel without confirmations".into())),
+        }
+    }
+}
+
+/// The AMQP properties of a result.
+#[must_use]
+pub fn result_properties(event: &ResultEvent, request: &Message) -> BasicProperties {
+    let correlation = request.correlation_id.as_deref().unwrap_or(&event.request_id);
+    let mut headers = FieldTable::default();
+    let trace = [("traceparent", &request.trace.traceparent), ("tracestate", &request.trace.tracestate)];
+    for (name, value) in trace {
+        if let Some(value) = value {
+            headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
+        }
+    }
+    let now = jiff::Timestamp::now().as_second();
+    let properties = BasicProperties::default()
+        .with_content_type(CONTENT_TYPE.into())
+        .with_message_id(event.id.as_str().into())
+        .with_timestamp(u64::try_from(now).unwrap_or_default())
+        .with_headers(headers);
+    match ShortString::try_new(correlation) {
+        Ok(correlation) => properties.with_correlation_id(correlation),
+        Err(_) => properties,
+    }
+}

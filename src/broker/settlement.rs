@@ -1,0 +1,254 @@
+//! The four ends of a delivery. A delivery is consumed by exactly one of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lapin::Acker;
+use lapin::BasicProperties;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use super::BrokerError;
+use super::publisher::{Publisher, Routed};
+use super::topology::{DEAD, Names, REQUEST, wait_key};
+use crate::message::TraceContext;
+use crate::telemetry::metrics::Metrics;
+
+/// Headers that the broker writes or acts upon. On a copy they would be wrong (the counts), or send it elsewhere (CC).
+const NOT_COPIED: [&str; 6] = ["CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", "x-opt-deaths"];
+const NOT_COPIED_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
+
+/// Where a copy keeps the broker-validated `user_id`: as a property, the broker would refuse it from our connection.
+const USER_ID: &str = "x-asset-eraser-user-id";
+
+/// Longest `detail` header, in bytes: a header must fit into a frame.
+const DETAIL_LEN: usize = 2_000;
+
+/// What a message says, without what AMQP makes of it.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// The body.
+    pub body: Vec<u8>,
+    /// `message_id`.
+    pub message_id: Option<String>,
+    /// `correlation_id`.
+    pub correlation_id: Option<String>,
+    /// `reply_to`.
+    pub reply_to: Option<String>,
+    /// `content_type`.
+    pub content_type: Option<String>,
+    /// The W3C trace headers.
+    pub trace: TraceContext,
+    /// How often it was handed out before and not settled (`x-delivery-count` of quorum queues).
+    pub delivery_count: u64,
+}
+
+/// How a delivery goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// Requeued. The broker counts it towards the delivery limit.
+    Nack,
+    /// As a new copy at the end of the queue, not counted: a clean shutdown must not eat a request's deliveries.
+    Fresh,
+}
+
+/// One message that the broker waits to hear about.
+pub struct Delivery {
+    /// What it says.
+    pub message: Message,
+    properties: BasicProperties,
+    acker: Acker,
+    publisher: Arc<Publisher>,
+    names: Names,
+    metrics: Metrics,
+    settled: bool,
+}
+
+impl Delivery {
+    pub(super) fn new(
+        delivery: lapin::message::Delivery,
+        publisher: Arc<Publisher>,
+        names: Names,
+        metrics: Metrics,
+    ) -> Self {
+        let message = read(delivery.data, &delivery.properties);
+        Self {
+            message,
+            properties: delivery.properties,
+            acker: delivery.acker,
+            publisher,
+            names,
+            metrics,
+            settled: false,
+        }
+    }
+
+    /// Its result is confirmed.
+    ///
+    /// # Errors
+    /// When the channel is gone; the broker hands the message out again.
+    pub async fn answered(mut self) -> Result<(), BrokerError> {
+        self.ack().await
+    }
+
+    /// To be tried again after `delay`, one of the declared ones: a confirmed copy in its wait queue.
+    ///
+    /// # Errors
+    /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
+    pub async fn put_off(mut self, delay: Duration, reason: &str) -> Result<(), BrokerError> {
+        let headers = [("x-asset-eraser-reason", reason)];
+        self.copy(&wait_key(delay), &headers).await?;
+        self.ack().await
+    }
+
+    /// Not to be handled: a confirmed copy in the dead queue that says why.
+    ///
+    /// # Errors
+    /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
+    pub async fn buried(mut self, why: &'static str, detail: &str) -> Result<(), BrokerError> {
+        let end = (0..=detail.len().min(DETAIL_LEN)).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
+        let at = Timestamp::now().to_string();
+        let headers =
+            [("x-asset-eraser-why", why), ("x-asset-eraser-detail", &detail[..end]), ("x-asset-eraser-at", &at)];
+        self.copy(DEAD, &headers).await?;
+        self.metrics.dead_letter(why);
+        self.ack().await
+    }
+
+    /// Given back to the queue.
+    ///
+    /// # Errors
+    /// When the channel is gone; then the broker has it back already.
+    pub async fn returned(mut self, how: Return) -> Result<(), BrokerError> {
+        match how {
+            Return::Fresh if self.copy(REQUEST, &[]).await.is_ok() => self.ack().await,
+            Return::Fresh | Return::Nack => {
+                self.settled = true;
+                let requeue = BasicNackOptions { requeue: true, multiple: false };
+                if self.acker.nack(requeue).await? { Ok(()) } else { Err(BrokerError::Stale) }
+            }
+        }
+    }
+
+    async fn ack(&mut self) -> Result<(), BrokerError> {
+        self.settled = true;
+        if self.acker.ack(BasicAckOptions::default()).await? { Ok(()) } else { Err(BrokerError::Stale) }
+    }
+
+    /// Publishes a copy under `key`. Returns only when a queue has it: the original is acknowledged next.
+    async fn copy(&mut self, key: &str, headers: &[(&str, &str)]) -> Result<(), BrokerError> {
+        let properties = copied(&self.properties, headers);
+        let exchange = self.names.exchange();
+        let copied = self.publisher.publish(exchange, key, &self.message.body, properties).await;
+        match copied {
+            Ok(Routed::Yes) => Ok(()),
+            Ok(Routed::No) => {
+                self.settled = true;
+                self.publisher.give_up();
+                Err(BrokerError::NotTaken(format!("{exchange} with key {key}")))
+            }
+            Err(error) => {
+                self.settled = true;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.metrics.unsettled_drop();
+            tracing::debug!("a delivery was dropped unsettled; the broker hands it out again once the session ends");
+        }
+    }
+}
+
+fn read(body: Vec<u8>, properties: &BasicProperties) -> Message {
+    let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
+    let header = |name: &str| properties.headers().as_ref().and_then(|headers| headers.inner().get(name));
+    let header_text = |name: &str| match header(name)? {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        _ => None,
+    };
+    Message {
+        body,
+        message_id: text(properties.message_id()),
+        correlation_id: text(properties.correlation_id()),
+        reply_to: text(properties.reply_to()),
+        content_type: text(properties.content_type()),
+        trace: TraceContext::new(header_text("traceparent").as_deref(), header_text("tracestate").as_deref()),
+        delivery_count: header("x-delivery-count").and_then(number).unwrap_or_default(),
+    }
+}
+
+fn number(value: &AMQPValue) -> Option<u64> {
+    match value {
+        AMQPValue::LongLongInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::LongInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::LongUInt(number) => Some(u64::from(*number)),
+        AMQPValue::ShortInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::ShortUInt(number) => Some(u64::from(*number)),
+        AMQPValue::ShortShortInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::ShortShortUInt(number) => Some(u64::from(*number)),
+        _ => None,
+    }
+}
+
+/// What a copy keeps: everything but what belongs to this one journey of the message. An `expiration` would make the
+/// copy come back at another time than its wait queue says, or vanish from the dead queue.
+fn copied(original: &BasicProperties, added: &[(&str, &str)]) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    if let Some(old) = original.headers() {
+        for (name, value) in old.inner() {
+            let name_text = name.as_str();
+            let dropped = NOT_COPIED.iter().any(|other| name_text.eq_ignore_ascii_case(other))
+                || NOT_COPIED_PREFIXES.iter().any(|prefix| name_text.starts_with(prefix));
+            if !dropped {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    if let Some(user) = original.user_id() {
+        headers.insert(USER_ID.into(), AMQPValue::LongString(user.as_str().into()));
+    }
+    for (name, value) in added {
+        headers.insert((*name).into(), AMQPValue::LongString((*value).into()));
+    }
+    let mut copy = BasicProperties::default().with_headers(headers);
+    macro_rules! keep {
+        ($($get:ident $with:ident),*) => {
+            $(if let Some(value) = original.$get() { copy = copy.$with(value.clone()); })*
+        };
+    }
+    keep!(content_type with_content_type, content_encoding with_content_encoding, priority with_priority,
+          correlation_id with_correlation_id, reply_to with_reply_to, message_id with_message_id,
+          timestamp with_timestamp, kind with_type, app_id with_app_id);
+    copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_keeps_what_the_publisher_said_and_drops_what_the_broker_added() {
+        let mut headers = FieldTable::default();
+        for name in ["CC", "x-death", "x-first-death-queue", "x-delivery-count", "mine"] {
+            headers.insert(name.into(), AMQPValue::LongLongInt(3));
+        }
+        let original = BasicProperties::default()
+            .with_headers(headers)
+            .with_expiration("5".into())
+            .with_user_id("me".into())
+            .with_reply_to("replies".into());
+        let copy = copied(&original, &[("x-asset-eraser-why", "because")]);
+        let names: Vec<_> =
+            copy.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str().to_owned()).collect();
+        assert_eq!(names, ["mine", "x-asset-eraser-user-id", "x-asset-eraser-why"]);
+        assert_eq!(copy.reply_to().as_ref().unwrap().as_str(), "replies");
+        assert!(copy.expiration().is_none() && copy.user_id().is_none());
+    }
+}

@@ -1,0 +1,188 @@
+//! Every name and every declaration.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, ErrorKind, ExchangeKind};
+
+use super::BrokerError;
+use crate::config::{Settings, brief};
+
+/// The routing key of requests.
+pub const REQUEST: &str = "request";
+
+/// How far the queue's own delivery limit stands above the worker's: the backstop for a message that the worker can't
+/// even answer any more.
+const BACKSTOP: u32 = 5;
+
+/// RabbitMQ's code for "exists with other arguments".
+const PRECONDITION_FAILED: u16 = 406;
+
+/// The names of one deployment, all from its prefix.
+#[derive(Clone, Debug)]
+pub struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// The names under `prefix`.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// The one exchange.
+    #[must_use]
+    pub fn exchange(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Where requests wait for a worker.
+    #[must_use]
+    pub fn requests(&self) -> String {
+        format!("{}.requests", self.prefix)
+    }
+
+    /// Where what was put off waits for `delay`.
+    #[must_use]
+    pub fn wait(&self, delay: Duration) -> String {
+        format!("{}.{}", self.prefix, wait_key(delay))
+    }
+
+    /// Where what could not be handled stays.
+    #[must_use]
+    pub fn dead(&self) -> String {
+        format!("{}.dead", self.prefix)
+    }
+
+    /// Where results stay until somebody takes them.
+    #[must_use]
+    pub fn results(&self) -> String {
+        format!("{}.results", self.prefix)
+    }
+
+    /// Whether a queue is one that the worker itself puts messages into or takes them from.
+    #[must_use]
+    pub fn is_internal(&self, queue: &str) -> bool {
+        let rest = queue.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('.'));
+        rest.is_some_and(|rest| matches!(rest, "requests" | "dead" | "results") || rest.starts_with("wait."))
+    }
+}
+
+/// The routing key of one wait queue.
+pub(super) fn wait_key(delay: Duration) -> String {
+    format!("wait.{}", brief(delay))
+}
+
+/// The routing key of the dead queue.
+pub(super) const DEAD: &str = "dead";
+
+/// What the declarations depend on.
+#[derive(Clone, Debug)]
+pub struct TopologySettings {
+    /// One wait queue each.
+    pub delays: BTreeSet<Duration>,
+    /// Whether to declare the results queue.
+    pub results_queue: bool,
+    /// The worker's delivery limit; the queue's stands a little higher.
+    pub delivery_limit: u32,
+}
+
+impl TopologySettings {
+    /// The wait ladder and the guard's poll both need their queues.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            delays: settings.retry.wait_steps.iter().copied().chain([settings.guard.poll]).collect(),
+            results_queue: settings.broker.results_queue,
+            delivery_limit: settings.broker.delivery_limit,
+        }
+    }
+}
+
+/// Declares everything; harmless when it is all there already.
+///
+/// # Errors
+/// [`BrokerError::Topology`] names what exists with other arguments.
+pub async fn declare(channel: &Channel, names: &Names, settings: &TopologySettings) -> Result<(), BrokerError> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel
+        .exchange_declare(names.exchange().into(), ExchangeKind::Topic, durable, FieldTable::default())
+        .await
+        .map_err(|error| named(names.exchange(), error))?;
+    queue(channel, names, &names.dead(), DEAD, quorum()).await?;
+    let limit = i64::from(settings.delivery_limit) + i64::from(BACKSTOP);
+    let mut requests = dead_lettering(names, DEAD);
+    requests.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(limit));
+    queue(channel, names, &names.requests(), REQUEST, requests).await?;
+    for delay in &settings.delays {
+        let mut wait = dead_lettering(names, REQUEST);
+        let ttl = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        wait.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ttl));
+        queue(channel, names, &names.wait(*delay), &wait_key(*delay), wait).await?;
+    }
+    if settings.results_queue {
+        queue(channel, names, &names.results(), "result.#", quorum()).await?;
+    }
+    Ok(())
+}
+
+fn quorum() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments
+}
+
+/// At-least-once dead-lettering: the queue keeps a message until its target has confirmed it. It needs
+/// `reject-publish`, and RabbitMQ 3.10 or later.
+fn dead_lettering(names: &Names, key: &str) -> FieldTable {
+    let mut arguments = quorum();
+    for (name, value) in [
+        ("x-dead-letter-exchange", names.exchange()),
+        ("x-dead-letter-routing-key", key),
+        ("x-dead-letter-strategy", "at-least-once"),
+        ("x-overflow", "reject-publish"),
+    ] {
+        arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+    }
+    arguments
+}
+
+async fn queue(
+    channel: &Channel,
+    names: &Names,
+    name: &str,
+    key: &str,
+    arguments: FieldTable,
+) -> Result<(), BrokerError> {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), durable, arguments).await.map_err(|error| named(name, error))?;
+    let (exchange, options) = (names.exchange().into(), QueueBindOptions::default());
+    channel.queue_bind(name.into(), exchange, key.into(), options, FieldTable::default()).await?;
+    Ok(())
+}
+
+fn named(name: &str, error: lapin::Error) -> BrokerError {
+    match error.kind() {
+        ErrorKind::ProtocolError(said) if said.get_id() == PRECONDITION_FAILED => {
+            BrokerError::Topology { name: name.to_owned(), said: said.get_message().to_string() }
+        }
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_contract() {
+        let names = Names::new("asset.deletion");
+        assert_eq!(names.requests(), "asset.deletion.requests");
+        assert_eq!(names.wait(Duration::from_secs(120)), "asset.deletion.wait.2m");
+        assert!(names.is_internal("asset.deletion.wait.5s") && names.is_internal("asset.deletion.requests"));
+        assert!(!names.is_internal("asset.deletion.replies") && !names.is_internal("asset.deletionrequests"));
+    }
+}

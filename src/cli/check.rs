@@ -1,0 +1,79 @@
+//! `asset-eraser check`: is everything reachable that `run` will need?
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::broker::connection::Session;
+use crate::broker::topology::TopologySettings;
+use crate::config::Settings;
+use crate::guard::{Guard, GuardAnswer};
+use crate::ledger::Ledger;
+use crate::message::{AssetId, TraceContext};
+use crate::provider::{Client, Meaning};
+use crate::telemetry::metrics::Metrics;
+
+/// Longest wait for one of the four.
+const LIMIT: Duration = Duration::from_secs(45);
+
+/// Tries broker, provider, guard and ledger, and prints a line for each.
+///
+/// # Errors
+/// When at least one of them can't be used.
+pub async fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
+    let metrics = Metrics::new()?;
+    let provider = Client::new(&settings.provider, metrics.clone())?;
+    let parts: [(&str, Result<String, String>); 4] = [
+        ("broker", limited(broker(settings, &metrics)).await),
+        ("provider", limited(ask_provider(&provider)).await),
+        ("guard", limited(guard(settings, &provider, &metrics)).await),
+        ("ledger", limited(ledger(settings, &metrics)).await),
+    ];
+    let mut bad = 0;
+    for (name, result) in parts {
+        match result {
+            Ok(said) => println!("ok    {name:<9} {said}"),
+            Err(why) => {
+                bad += 1;
+                println!("FAIL  {name:<9} {why}");
+            }
+        }
+    }
+    if bad == 0 { Ok(()) } else { Err(format!("{bad} of 4 can't be used").into()) }
+}
+
+async fn limited(part: impl Future<Output = Result<String, String>>) -> Result<String, String> {
+    tokio::time::timeout(LIMIT, part).await.unwrap_or_else(|_| Err(format!("no answer within {}s", LIMIT.as_secs())))
+}
+
+async fn broker(settings: &Settings, metrics: &Metrics) -> Result<String, String> {
+    let topology = TopologySettings::of(settings);
+    let session = Session::open(&settings.broker, &topology, 1, metrics).await.map_err(|error| error.to_string())?;
+    session.close().await;
+    Ok(format!("reached; exchange and queues of {} are declared", settings.broker.prefix))
+}
+
+async fn ask_provider(client: &Client) -> Result<String, String> {
+    match client.probe().await.meaning {
+        Meaning::KeyRefused(status) => Err(format!("reached, but the key is refused (HTTP {status}): provider.token")),
+        Meaning::Retry { why, .. } => Err(format!("no usable answer: {why}; see provider.base_url")),
+        Meaning::Found(_) | Meaning::Gone | Meaning::Refused | Meaning::Unlisted => Ok("reached, key accepted".into()),
+    }
+}
+
+async fn guard(settings: &Settings, provider: &Client, metrics: &Metrics) -> Result<String, String> {
+    if settings.guard.none {
+        return Ok("none, as guard.none says: nothing keeps an asset in use from being deleted".into());
+    }
+    let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone()).map_err(|error| error.to_string())?;
+    let asset = AssetId::parse("asset-eraser-check")?;
+    match guard.check(&asset, &TraceContext::default()).await {
+        GuardAnswer::Unknown { why } => Err(why),
+        GuardAnswer::Free | GuardAnswer::InUse { .. } => Ok("answers".into()),
+    }
+}
+
+async fn ledger(settings: &Settings, metrics: &Metrics) -> Result<String, String> {
+    let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await.map_err(|error| error.to_string())?;
+    ledger.probe().await.map_err(|error| error.to_string())?;
+    Ok("can be written".into())
+}

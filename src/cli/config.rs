@@ -1,0 +1,131 @@
+//! `asset-eraser config`: the effective settings, secrets hidden.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use toml::{Table, Value};
+use url::Url;
+
+use crate::config::{LogFormat, Settings, brief};
+
+/// What stands for a secret.
+const HIDDEN: &str = "***";
+
+/// The settings as TOML that `--config` would take, were it not for the hidden secrets.
+#[must_use]
+pub fn print(settings: &Settings) -> String {
+    let Settings { broker, provider, guard, retry, ledger, worker, http, log } = settings;
+    let mut guard_table = section(vec![
+        ("in_progress", list(&guard.in_progress)),
+        ("confirm_with_provider", guard.confirm_with_provider.into()),
+        ("poll", time(guard.poll)),
+        ("none", guard.none.into()),
+    ]);
+    if let Some(http) = &guard.http {
+        let mut shown = vec![("url", http.url.clone().into()), ("timeout", time(http.timeout))];
+        shown.extend(http.token.as_ref().map(|_| ("token", HIDDEN.into())));
+        guard_table.insert("http".to_owned(), Value::Table(section(shown)));
+    }
+    let mut broker_table = section(vec![
+        ("url", shown_url(&broker.url).into()),
+        ("prefix", broker.prefix.clone().into()),
+        ("results_queue", broker.results_queue.into()),
+        ("delivery_limit", i64::from(broker.delivery_limit).into()),
+    ]);
+    let files = [
+        ("ca_file", &broker.ca_file),
+        ("client_cert_file", &broker.client_cert_file),
+        ("client_key_file", &broker.client_key_file),
+    ];
+    for (key, file) in files {
+        if let Some(file) = file {
+            broker_table.insert(key.to_owned(), file.display().to_string().into());
+        }
+    }
+    let provider = section(vec![
+        ("base_url", provider.base_url.as_str().into()),
+        ("token", HIDDEN.into()),
+        ("connect_timeout", time(provider.connect_timeout)),
+        ("timeout", time(provider.timeout)),
+        ("confirm_target", provider.confirm_target.into()),
+        ("verify", provider.verify.into()),
+        ("verify_interval", time(provider.verify_interval)),
+        ("retry_codes", list(&provider.retry_codes)),
+        ("gone_codes", list(&provider.gone_codes)),
+        ("refused_codes", list(&provider.refused_codes)),
+    ]);
+    let retry = section(vec![
+        ("initial", time(retry.initial)),
+        ("max_interval", time(retry.max_interval)),
+        ("max_elapsed", time(retry.max_elapsed)),
+        ("wait_steps", Value::Array(retry.wait_steps.iter().map(|step| time(*step)).collect())),
+        ("max_age", time(retry.max_age)),
+    ]);
+    let worker = section(vec![
+        ("concurrency", i64::try_from(worker.concurrency).unwrap_or(i64::MAX).into()),
+        ("grace", time(worker.grace)),
+    ]);
+    let format = match log.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    let all = [
+        ("broker", broker_table),
+        ("provider", provider),
+        ("guard", guard_table),
+        ("retry", retry),
+        ("ledger", section(vec![("url", ledger.url.clone().into())])),
+        ("worker", worker),
+        ("http", section(vec![("listen", http.listen.to_string().into())])),
+        ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
+    ];
+    all.into_iter().map(|(name, table)| (name.to_owned(), Value::Table(table))).collect::<Table>().to_string()
+}
+
+fn section(pairs: Vec<(&str, Value)>) -> Table {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn time(duration: Duration) -> Value {
+    brief(duration).into()
+}
+
+fn list(items: &[String]) -> Value {
+    Value::Array(items.iter().map(|item| item.as_str().into()).collect())
+}
+
+/// The URL without user and password; without anything when it can't be taken apart.
+fn shown_url(url: &SecretString) -> String {
+    let Ok(mut url) = Url::parse(url.expose_secret()) else { return HIDDEN.to_owned() };
+    if url.set_username(HIDDEN).is_err() || url.set_password(Some(HIDDEN)).is_err() {
+        return HIDDEN.to_owned();
+    }
+    url.set_query(None);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_shown_without_their_secrets() {
+        let set = |key: &str, value: &str| (format!("ASSET_ERASER__{key}"), value.to_owned());
+        let settings = Settings::load(
+            None,
+            [
+                set("BROKER__URL", "amqp://me:pass-word@broker:5671/%2f"),
+                set("PROVIDER__TOKEN", "provider-key"),
+                set("GUARD__HTTP__URL", "https://jobs.example/{asset_id}"),
+                set("GUARD__HTTP__TOKEN", "registry-key"),
+                set("LOG__FORMAT", "json"),
+            ],
+        )
+        .unwrap();
+        let shown = print(&settings);
+        for secret in ["pass-word", "provider-key", "registry-key"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        insta::assert_snapshot!(shown);
+    }
+}

@@ -1,0 +1,72 @@
+//! The command line. One file a command.
+
+pub mod check;
+pub mod config;
+pub mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Settings;
+
+/// Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it.
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    /// The settings file (TOML). Every key can also be set as `ASSET_ERASER__SECTION__KEY`.
+    #[arg(long, env = "ASSET_ERASER_CONFIG", global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Consume requests until SIGTERM or SIGINT.
+    Run,
+    /// Try to reach the broker, the provider, the guard and the ledger; exits 1 if one can't be reached.
+    Check,
+    /// Print the effective settings, secrets hidden.
+    Config,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let settings = match Settings::load(args.config.as_deref(), std::env::vars()) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, 2),
+    };
+    if let Command::Config = args.command {
+        print!("{}", config::print(&settings));
+        return ExitCode::SUCCESS;
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    let done = runtime.block_on(async {
+        match args.command {
+            Command::Run => run::run(settings).await,
+            Command::Check => check::check(&settings).await,
+            Command::Config => Ok(()),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&*error, 1),
+    }
+}
+
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    eprintln!("asset-eraser: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because: {cause}");
+        source = cause.source();
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,71 @@
+//! `asset-eraser run`: the parts put together, until a signal.
+
+use std::error::Error;
+use std::io::Write;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::BrokerState;
+use crate::config::Settings;
+use crate::eraser::Eraser;
+use crate::guard::Guard;
+use crate::http;
+use crate::ledger::Ledger;
+use crate::pace::line::Line;
+use crate::provider::Client;
+use crate::telemetry::{logging, metrics::Metrics};
+use crate::worker::{self, Worker};
+
+/// Runs the worker.
+///
+/// # Errors
+/// What kept it from starting. Later troubles are waited out.
+pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
+    logging::init(&settings.log)?;
+    let metrics = Metrics::new()?;
+    let line = Line::new(metrics.clone());
+    let provider = Client::new(&settings.provider, metrics.clone())?;
+    let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone())?;
+    let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await?;
+    let eraser = Eraser::new(settings.clone(), provider, guard, ledger.clone(), line.clone(), metrics.clone());
+    let listener = TcpListener::bind(settings.http.listen)
+        .await
+        .map_err(|error| format!("http.listen: cannot listen on {}: {error}", settings.http.listen))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    // For scripts that let the system choose the port. Nobody may be reading: not an error.
+    let _ = writeln!(std::io::stdout(), "listening on http://{address}");
+
+    let (state, broker) = watch::channel(BrokerState::Connecting);
+    // Two tokens: /readyz and /metrics stay up while the worker drains.
+    let (shutdown, drained) = (CancellationToken::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    tasks.spawn(stop_on_signal(shutdown.clone())?);
+    tasks.spawn(worker::probe_when_stopped(eraser.clone(), line.clone(), shutdown.clone()));
+    let shown = http::State { metrics: metrics.clone(), line: line.clone(), broker };
+    let server = tasks.spawn(http::serve(listener, shown, drained.clone()));
+    let done = Worker::new(settings, eraser, line, metrics, state).run(shutdown.clone()).await;
+    shutdown.cancel();
+    drained.cancel();
+    tasks.close();
+    tasks.wait().await;
+    ledger.close().await;
+    done?;
+    server.await??;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Cancels the token on SIGTERM or SIGINT, or ends when somebody else did.
+fn stop_on_signal(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {}, () = shutdown.cancelled() => {} }
+        tracing::info!("shutting down");
+        shutdown.cancel();
+    })
+}

@@ -1,0 +1,301 @@
+//! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
+
+mod source;
+mod validate;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+pub use self::values::brief;
+use self::values::{Codes, Flag, List, Millis, Number, Steps, Wire};
+
+/// Everything the worker can be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// RabbitMQ.
+    pub broker: Broker,
+    /// The asset API.
+    pub provider: Provider,
+    /// Who knows what is in use.
+    pub guard: Guard,
+    /// How faults are retried.
+    pub retry: Retry,
+    /// The memory.
+    pub ledger: Ledger,
+    /// How much at once.
+    pub worker: Worker,
+    /// The HTTP port.
+    pub http: Http,
+    /// What is printed.
+    pub log: Log,
+}
+
+/// RabbitMQ.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    /// `amqp://` or `amqps://`; secret as a whole, since it holds the password.
+    pub url: SecretString,
+    /// Name of the exchange, and what every queue name begins with.
+    pub prefix: String,
+    /// Whether `<prefix>.results` is declared, so that no result is lost while nobody else has bound a queue.
+    pub results_queue: bool,
+    /// How often a message may come back from a crashed worker before it is answered and buried.
+    pub delivery_limit: u32,
+    /// PEM file of the CA that signed the broker's certificate.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of our certificate.
+    pub client_cert_file: Option<PathBuf>,
+    /// PEM file of our key.
+    pub client_key_file: Option<PathBuf>,
+}
+
+/// The asset API.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// What every path is added to.
+    pub base_url: Url,
+    /// The bearer key.
+    pub token: SecretString,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for a whole answer.
+    pub timeout: Duration,
+    /// Look at the asset before deleting it.
+    pub confirm_target: bool,
+    /// Look for the asset after deleting it.
+    pub verify: bool,
+    /// Between two looks that have to agree.
+    pub verify_interval: Duration,
+    /// Codes that mean "try later".
+    pub retry_codes: Vec<String>,
+    /// Codes that mean "no such asset".
+    pub gone_codes: Vec<String>,
+    /// Codes that mean "no".
+    pub refused_codes: Vec<String>,
+}
+
+/// Who knows what is in use.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// A job registry over HTTP.
+    pub http: Option<HttpGuard>,
+    /// Job statuses that count as in progress.
+    pub in_progress: Vec<String>,
+    /// Ask the provider whether a job that the registry lists is really still in progress.
+    pub confirm_with_provider: bool,
+    /// Between two looks at an asset in use.
+    pub poll: Duration,
+    /// Says that there is no source, and that nothing keeps an asset in use from being deleted.
+    pub none: bool,
+}
+
+/// A job registry over HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpGuard {
+    /// A URL with `{asset_id}` in it.
+    pub url: String,
+    /// The bearer token, if the registry wants one.
+    pub token: Option<SecretString>,
+    /// Longest wait for a whole answer.
+    pub timeout: Duration,
+}
+
+/// How faults are retried.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// First in-process wait (upper bound: the wait is random below it).
+    pub initial: Duration,
+    /// Longest in-process wait.
+    pub max_interval: Duration,
+    /// Longest time in process before the request is put off.
+    pub max_elapsed: Duration,
+    /// The wait ladder: one queue each.
+    pub wait_steps: Vec<Duration>,
+    /// Oldest a request may get before it is answered `failed`.
+    pub max_age: Duration,
+}
+
+/// The memory.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// `sqlite://FILE` or `memory:`.
+    pub url: String,
+}
+
+/// How much at once.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Requests at once.
+    pub concurrency: usize,
+    /// How long a shutdown waits for what runs.
+    pub grace: Duration,
+}
+
+/// The HTTP port.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Address and port of `/metrics`, `/livez` and `/readyz`.
+    pub listen: SocketAddr,
+}
+
+/// What is printed.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or `tracing` filter directives.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// For a machine: one JSON object a line.
+    Json,
+}
+
+/// What is wrong with the settings: the key, where it was set, and what to do.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("settings file {file}: {problem}")]
+    File {
+        /// Its path.
+        file: String,
+        /// Why.
+        problem: String,
+    },
+    /// A key is unknown, or its value is wrong.
+    #[error("{key} ({place}): {problem}")]
+    Key {
+        /// `section.key`.
+        key: String,
+        /// The file or the environment variable, or that it is set nowhere.
+        place: String,
+        /// Never quotes a value that could be a secret.
+        problem: String,
+    },
+}
+
+impl Settings {
+    /// Reads the file (if any), lays the environment over it, fills in the defaults and checks everything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let source = source::Source::read(path, environment)?;
+        validate::settings(&source, &source.parse()?)
+    }
+}
+
+/// The settings as written: same names, lenient types (the environment has only text), nothing checked yet.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Raw {
+    broker: RawBroker,
+    provider: RawProvider,
+    guard: RawGuard,
+    retry: RawRetry,
+    ledger: RawLedger,
+    worker: RawWorker,
+    http: RawHttp,
+    log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawBroker {
+    url: Option<SecretString>,
+    prefix: Option<String>,
+    results_queue: Wire<Flag>,
+    delivery_limit: Wire<Number>,
+    ca_file: Option<PathBuf>,
+    client_cert_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawProvider {
+    base_url: Option<String>,
+    token: Option<SecretString>,
+    token_file: Option<PathBuf>,
+    connect_timeout: Wire<Millis>,
+    timeout: Wire<Millis>,
+    confirm_target: Wire<Flag>,
+    verify: Wire<Flag>,
+    verify_interval: Wire<Millis>,
+    retry_codes: Wire<Codes>,
+    gone_codes: Wire<Codes>,
+    refused_codes: Wire<Codes>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawGuard {
+    http: Option<RawHttpGuard>,
+    in_progress: Wire<List>,
+    confirm_with_provider: Wire<Flag>,
+    poll: Wire<Millis>,
+    none: Wire<Flag>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawHttpGuard {
+    url: Option<String>,
+    token: Option<SecretString>,
+    token_file: Option<PathBuf>,
+    timeout: Wire<Millis>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawRetry {
+    initial: Wire<Millis>,
+    max_interval: Wire<Millis>,
+    max_elapsed: Wire<Millis>,
+    wait_steps: Wire<Steps>,
+    max_age: Wire<Millis>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawLedger {
+    url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawWorker {
+    concurrency: Wire<Number>,
+    grace: Wire<Millis>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawHttp {
+    listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawLog {
+    format: Option<LogFormat>,
+    level: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;

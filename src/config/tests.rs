@@ -1,0 +1,105 @@
+use std::io::Write;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| (format!("ASSET_ERASER__{key}"), (*value).to_owned())).collect()
+}
+
+fn load(file: &str, pairs: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    let mut path = tempfile::NamedTempFile::new().unwrap();
+    path.write_all(file.as_bytes()).unwrap();
+    Settings::load(Some(path.path()), env(pairs))
+}
+
+const LEAST: &str = "[provider]\ntoken = \"tok-en\"\n[guard]\nnone = true\n";
+
+fn problem(file: &str, pairs: &[(&str, &str)]) -> String {
+    load(file, pairs).expect_err(file).to_string()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let settings = load(LEAST, &[]).unwrap();
+    assert_eq!(settings.broker.prefix, "asset.deletion");
+    assert_eq!(settings.provider.gone_codes, ["-1"]);
+    assert_eq!(
+        settings.retry.wait_steps.iter().map(|step| brief(*step)).collect::<Vec<_>>(),
+        ["5s", "30s", "2m", "10m", "1h"]
+    );
+    assert_eq!((settings.guard.poll, settings.worker.grace), (Duration::from_secs(30), Duration::from_secs(25)));
+    assert_eq!(settings.http.listen.to_string(), "127.0.0.1:9464");
+}
+
+#[test]
+fn the_environment_wins_and_needs_no_file() {
+    let all = [
+        ("PROVIDER__TOKEN", "12345"),
+        ("PROVIDER__RETRY_CODES", "500, 501"),
+        ("GUARD__HTTP__URL", "http://jobs/{asset_id}"),
+        ("GUARD__IN_PROGRESS", "running"),
+        ("RETRY__WAIT_STEPS", "200ms,2s"),
+        ("BROKER__RESULTS_QUEUE", "false"),
+        ("WORKER__CONCURRENCY", "4"),
+    ];
+    let settings = Settings::load(None, env(&all)).unwrap();
+    assert_eq!(settings.provider.token.expose_secret(), "12345", "a token that looks like a number stays text");
+    assert_eq!(settings.provider.retry_codes, ["500", "501"]);
+    assert_eq!(settings.retry.wait_steps, [Duration::from_millis(200), Duration::from_secs(2)]);
+    assert_eq!((settings.broker.results_queue, settings.worker.concurrency), (false, 4));
+    assert_eq!(load("[worker]\nconcurrency = 9\n", &all).unwrap().worker.concurrency, 4);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    for (file, pairs, starts) in [
+        ("[provider]\ntimeot = \"1s\"\n", &[][..], "provider.timeot ("),
+        ("[provder]\n", &[], "provder ("),
+        (
+            LEAST,
+            &[("PROVIDER__TIMEOUT", "soon")],
+            "provider.timeout (ASSET_ERASER__PROVIDER__TIMEOUT): must be a duration",
+        ),
+        (LEAST, &[("BROKER__URL", "http://secretpass")], "broker.url (ASSET_ERASER__BROKER__URL): must be amqp"),
+        (LEAST, &[("WORKER__CONCURRENCY", "0")], "worker.concurrency (ASSET_ERASER__WORKER__CONCURRENCY): must be 1"),
+        (LEAST, &[("RETRY__WAIT_STEPS", "")], "retry.wait_steps (ASSET_ERASER__RETRY__WAIT_STEPS): must hold 1"),
+        (LEAST, &[("PROVIDER__GONE_CODES", "0")], "provider.gone_codes ("),
+        (LEAST, &[("GUARD__HTTP__URL", "http://x/{asset_id}")], "guard.none ("),
+        (LEAST, &[("GUARD__NONE", "false")], "guard.none (ASSET_ERASER__GUARD__NONE): no source"),
+        (
+            LEAST,
+            &[("PROVIDER__TOKEN_FILE", "/nowhere")],
+            "provider.token_file (ASSET_ERASER__PROVIDER__TOKEN_FILE): set either",
+        ),
+        (LEAST, &[("LEDGER__URL", "mysql://x")], "ledger.url ("),
+        ("[guard]\nnone = true\n", &[], "provider.token (not set; ASSET_ERASER__PROVIDER__TOKEN): is required"),
+    ] {
+        let said = problem(file, pairs);
+        assert!(said.starts_with(starts), "{said}\nshould start with {starts}");
+    }
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    for (file, pairs) in [
+        ("[provider]\ntoken = [\"s3cret\"]\n", &[][..]),
+        ("[provider]\ntoken = \"s3cret\n", &[]),
+        ("[broker]\nurl = \"amqp//u:s3cret@h\"\n", &[]),
+        (LEAST, &[("BROKER__URL", "ftp://u:s3cret@h")]),
+        (LEAST, &[("PROVIDER__TOKEN", "s3cret with space")]),
+    ] {
+        let said = problem(file, pairs);
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    assert!(!format!("{:?}", load(LEAST, &[]).unwrap()).contains("tok-en"));
+}
+
+#[test]
+fn a_mounted_token_file_is_read_without_its_newline() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"from-a-file\n").unwrap();
+    let settings = load("[guard]\nnone = true\n", &[("PROVIDER__TOKEN_FILE", file.path().to_str().unwrap())]).unwrap();
+    assert_eq!(settings.provider.token.expose_secret(), "from-a-file");
+}

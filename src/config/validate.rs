@@ -1,0 +1,240 @@
+//! From what is written to what is meant: defaults filled in, every rule checked.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::source::Source;
+use super::{
+    Broker, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, Provider, Raw, RawBroker, RawGuard,
+    RawHttpGuard, RawProvider, RawRetry, Retry, Settings, Worker, brief,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest in-process budget. A delivery is held through several of them, and RabbitMQ closes the channel of one that
+/// is held longer than its `consumer_timeout`, 30 minutes by default.
+const LONGEST_BUDGET: Duration = Duration::from_secs(120);
+
+pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigError> {
+    let concurrency = raw.worker.concurrency.0.unwrap_or(16);
+    if !(1..=1000).contains(&concurrency) {
+        return Err(source.problem("worker.concurrency", "must be 1 to 1000"));
+    }
+    let grace = within(source, "worker.grace", raw.worker.grace.0, 25 * SECOND, Duration::ZERO, 3600 * SECOND)?;
+    let listen = raw.http.listen.as_deref().unwrap_or("127.0.0.1:9464");
+    let listen = listen
+        .parse()
+        .map_err(|_| source.problem("http.listen", "must be an address and a port, such as 127.0.0.1:9464"))?;
+    let default_format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    let url = raw.ledger.url.clone().unwrap_or_else(|| "sqlite://asset-eraser.db".to_owned());
+    if url != "memory:" && url.strip_prefix("sqlite://").is_none_or(str::is_empty) {
+        return Err(source.problem("ledger.url", "must be sqlite://FILE or memory:"));
+    }
+    Ok(Settings {
+        broker: broker(source, &raw.broker)?,
+        provider: provider(source, &raw.provider)?,
+        guard: guard(source, &raw.guard)?,
+        retry: retry(source, &raw.retry)?,
+        ledger: Ledger { url },
+        worker: Worker { concurrency: concurrency as usize, grace },
+        http: Http { listen },
+        log: Log {
+            format: raw.log.format.unwrap_or(default_format),
+            level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
+        },
+    })
+}
+
+fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
+    let url = raw.url.clone().unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2f".into());
+    if !Url::parse(url.expose_secret()).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps")) {
+        let problem =
+            "must be amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://…, with special characters in it %-encoded";
+        return Err(source.problem("broker.url", problem));
+    }
+    let prefix = raw.prefix.clone().unwrap_or_else(|| "asset.deletion".to_owned());
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if prefix.is_empty() || prefix.len() > 128 || !prefix.bytes().all(plain) {
+        return Err(source.problem("broker.prefix", "must be 1 to 128 of A-Z a-z 0-9 . _ -"));
+    }
+    let delivery_limit = raw.delivery_limit.0.unwrap_or(20);
+    if !(1..=1_000_000).contains(&delivery_limit) {
+        return Err(source.problem("broker.delivery_limit", "must be 1 to 1000000"));
+    }
+    if raw.client_cert_file.is_some() != raw.client_key_file.is_some() {
+        let key = if raw.client_cert_file.is_some() { "broker.client_key_file" } else { "broker.client_cert_file" };
+        return Err(source.problem(key, "client_cert_file and client_key_file belong together"));
+    }
+    Ok(Broker {
+        url,
+        prefix,
+        results_queue: raw.results_queue.0.unwrap_or(true),
+        delivery_limit,
+        ca_file: raw.ca_file.clone(),
+        client_cert_file: raw.client_cert_file.clone(),
+        client_key_file: raw.client_key_file.clone(),
+    })
+}
+
+fn provider(source: &Source, raw: &RawProvider) -> Result<Provider, ConfigError> {
+    // The address of the provider's documentation.
+    let base = raw.base_url.as_deref().unwrap_or("https://zcbservice.aizfw.cn/kyyReactApiServer");
+    let base_url = Url::parse(base).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    });
+    let rule = "must be an http:// or https:// address without user, query and fragment";
+    let base_url = base_url.ok_or_else(|| source.problem("provider.base_url", rule))?;
+    let token = secret(source, "provider.token", raw.token.as_ref(), raw.token_file.as_ref())?;
+    let rule = "is required: set provider.token, or provider.token_file to the path of a file that holds it";
+    let token = token.ok_or_else(|| source.problem("provider.token", rule))?;
+    let limit = |key, value, default| within(source, key, value, default, Duration::from_millis(1), 300 * SECOND);
+    let provider = Provider {
+        base_url,
+        token,
+        connect_timeout: limit("provider.connect_timeout", raw.connect_timeout.0, 5 * SECOND)?,
+        timeout: limit("provider.timeout", raw.timeout.0, 30 * SECOND)?,
+        confirm_target: raw.confirm_target.0.unwrap_or(true),
+        verify: raw.verify.0.unwrap_or(true),
+        verify_interval: within(
+            source,
+            "provider.verify_interval",
+            raw.verify_interval.0,
+            SECOND / 2,
+            Duration::ZERO,
+            30 * SECOND,
+        )?,
+        retry_codes: raw.retry_codes.0.clone().unwrap_or_default(),
+        gone_codes: raw.gone_codes.0.clone().unwrap_or_else(|| vec!["-1".to_owned()]),
+        refused_codes: raw.refused_codes.0.clone().unwrap_or_default(),
+    };
+    distinct_codes(source, &provider)?;
+    Ok(provider)
+}
+
+/// Success is `"0"` alone, and a code that means two things would mean whichever is looked at first.
+fn distinct_codes(source: &Source, provider: &Provider) -> Result<(), ConfigError> {
+    let lists = [
+        ("provider.retry_codes", &provider.retry_codes),
+        ("provider.gone_codes", &provider.gone_codes),
+        ("provider.refused_codes", &provider.refused_codes),
+    ];
+    let mut seen = vec!["0"];
+    for (key, codes) in lists {
+        for code in codes {
+            if seen.contains(&code.as_str()) {
+                let problem = format!("code {code:?} already means something else; list each code once, and never 0");
+                return Err(source.problem(key, problem));
+            }
+        }
+        seen.extend(codes.iter().map(String::as_str));
+    }
+    Ok(())
+}
+
+fn guard(source: &Source, raw: &RawGuard) -> Result<Guard, ConfigError> {
+    let http = raw.http.as_ref().map(|raw| http_guard(source, raw)).transpose()?;
+    let none = raw.none.0.unwrap_or(false);
+    match (&http, none) {
+        (Some(_), true) => return Err(source.problem("guard.none", "must not be true while guard.http.url is set")),
+        (None, false) => {
+            let problem =
+                "no source says what is in use: set guard.http.url, or guard.none = true to delete without asking";
+            return Err(source.problem("guard.none", problem));
+        }
+        (Some(_), false) | (None, true) => {}
+    }
+    let in_progress = raw.in_progress.0.clone().unwrap_or_else(|| vec!["queued".to_owned(), "processing".to_owned()]);
+    Ok(Guard {
+        http,
+        in_progress,
+        confirm_with_provider: raw.confirm_with_provider.0.unwrap_or(false),
+        poll: within(source, "guard.poll", raw.poll.0, 30 * SECOND, Duration::from_millis(1), DAY)?,
+        none,
+    })
+}
+
+fn http_guard(source: &Source, raw: &RawHttpGuard) -> Result<HttpGuard, ConfigError> {
+    let rule = "must be an http:// or https:// address with {asset_id} in its path or query";
+    let url = raw.url.clone().unwrap_or_default();
+    let usable = Url::parse(&url.replace("{asset_id}", "x")).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !usable || !url.contains("{asset_id}") {
+        return Err(source.problem("guard.http.url", rule));
+    }
+    let timeout = raw.timeout.0;
+    Ok(HttpGuard {
+        url,
+        token: secret(source, "guard.http.token", raw.token.as_ref(), raw.token_file.as_ref())?,
+        timeout: within(source, "guard.http.timeout", timeout, 10 * SECOND, Duration::from_millis(1), 300 * SECOND)?,
+    })
+}
+
+fn retry(source: &Source, raw: &RawRetry) -> Result<Retry, ConfigError> {
+    let ms = Duration::from_millis(1);
+    let steps: Vec<Duration> =
+        raw.wait_steps.0.clone().unwrap_or_else(|| [5, 30, 120, 600, 3600].map(Duration::from_secs).to_vec());
+    if steps.is_empty() || steps.len() > 20 {
+        return Err(source.problem("retry.wait_steps", "must hold 1 to 20 durations"));
+    }
+    for step in &steps {
+        within(source, "retry.wait_steps", Some(*step), *step, ms, DAY)?;
+    }
+    Ok(Retry {
+        initial: within(source, "retry.initial", raw.initial.0, SECOND / 5, ms, LONGEST_BUDGET)?,
+        max_interval: within(source, "retry.max_interval", raw.max_interval.0, 5 * SECOND, ms, LONGEST_BUDGET)?,
+        max_elapsed: within(source, "retry.max_elapsed", raw.max_elapsed.0, 15 * SECOND, ms, LONGEST_BUDGET)?,
+        wait_steps: steps,
+        max_age: within(source, "retry.max_age", raw.max_age.0, DAY, ms, 365 * DAY)?,
+    })
+}
+
+fn within(
+    source: &Source,
+    key: &str,
+    value: Option<Duration>,
+    default: Duration,
+    least: Duration,
+    most: Duration,
+) -> Result<Duration, ConfigError> {
+    let value = value.unwrap_or(default);
+    if value < least || value > most {
+        return Err(source.problem(key, format!("must be {} to {}", brief(least), brief(most))));
+    }
+    Ok(value)
+}
+
+fn secret(
+    source: &Source,
+    key: &str,
+    token: Option<&SecretString>,
+    file: Option<&PathBuf>,
+) -> Result<Option<SecretString>, ConfigError> {
+    let key_file = format!("{key}_file");
+    let (key, secret) = match (token, file) {
+        (Some(_), Some(_)) => {
+            return Err(source.problem(&key_file, format!("set either {key} or {key_file}, not both")));
+        }
+        (None, None) => return Ok(None),
+        (Some(token), None) => (key, token.clone()),
+        (None, Some(file)) => (key_file.as_str(), from_file(source, &key_file, file)?),
+    };
+    let text = secret.expose_secret();
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(source.problem(key, "must be visible ASCII characters without spaces, and not empty"));
+    }
+    Ok(Some(secret))
+}
+
+fn from_file(source: &Source, key: &str, file: &Path) -> Result<SecretString, ConfigError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| source.problem(key, format!("{} can't be read: {error}", file.display())))?;
+    Ok(text.trim_end_matches(['\n', '\r']).into())
+}

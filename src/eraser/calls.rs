@@ -1,0 +1,131 @@
+//! Calls that are safe to repeat, repeated in process: looks at the asset, questions to the guard.
+
+use std::time::Duration;
+
+use super::settle::Waiting;
+use super::{Inner, LOOKS_AFTER_DELETE, NotNow, Run, Sight};
+use crate::guard::GuardAnswer;
+use crate::message::event::LastWord;
+use crate::pace::line::Stop;
+use crate::provider::{Detail, Meaning};
+use crate::retry::Budget;
+
+impl Inner {
+    /// The in-process retry budget.
+    pub(super) fn budget(&self) -> Budget {
+        let retry = &self.settings.retry;
+        Budget { initial: retry.initial, max_interval: retry.max_interval, max_elapsed: retry.max_elapsed }
+    }
+
+    /// Waits before another try. A wait that the provider asked for slows everybody down.
+    pub(super) async fn wait(&self, delay: Duration, asked_for: Option<Duration>) {
+        if let Some(asked_for) = asked_for {
+            self.pause.extend(asked_for);
+        }
+        tokio::time::sleep(delay).await;
+    }
+
+    /// The key is wrong for everybody: stops the line, fails nobody.
+    pub(super) fn key_refused(&self, status: u16) -> Waiting {
+        self.line.stop(Stop::ProviderKey, format!("the provider answered HTTP {status}: the key is not accepted"));
+        Waiting::stopped(Stop::ProviderKey)
+    }
+
+    /// A clear answer of the provider: whatever failed before was not an outage.
+    pub(super) fn succeeded(&self) {
+        self.circuit.lock().unwrap_or_else(std::sync::PoisonError::into_inner).succeeded();
+    }
+}
+
+impl Run<'_> {
+    /// Is the asset there? "Gone" needs two detail calls that both don't find it, `verify_interval` apart.
+    pub(super) async fn look_twice(&mut self) -> Result<Sight, NotNow> {
+        if let Some(found) = self.look().await? {
+            return Ok(Sight::Present(Some(found)));
+        }
+        tokio::time::sleep(self.eraser.settings.provider.verify_interval).await;
+        Ok(self.look().await?.map_or(Sight::Gone, |found| Sight::Present(Some(found))))
+    }
+
+    /// After a `DELETE` that answered "deleted", one detail call that doesn't find the asset is the second witness.
+    /// A read may lag behind the delete, so a few are made, further and further apart.
+    pub(super) async fn gone_after_success(&mut self) -> Result<bool, NotNow> {
+        let mut interval = self.eraser.settings.provider.verify_interval;
+        for look in 0..LOOKS_AFTER_DELETE {
+            if look > 0 {
+                tokio::time::sleep(interval).await;
+                interval *= 2;
+            }
+            if self.look().await?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// One settled answer of the detail call: `None` when the provider doesn't find the asset.
+    async fn look(&mut self) -> Result<Option<Detail>, NotNow> {
+        let mut budget = self.eraser.budget().start();
+        loop {
+            self.eraser.pause.wait().await;
+            let answer = self.eraser.provider.detail(&self.request.asset_id, &self.delivered.trace).await;
+            let said = LastWord { code: answer.code, msg: answer.msg };
+            let (after, why) = match answer.meaning {
+                Meaning::Found(detail) => {
+                    self.eraser.succeeded();
+                    return Ok(Some(detail));
+                }
+                Meaning::Gone => {
+                    self.eraser.succeeded();
+                    self.provider.get_or_insert(said);
+                    return Ok(None);
+                }
+                Meaning::KeyRefused(status) => return Err(NotNow::Wait(self.eraser.key_refused(status))),
+                Meaning::Retry { after, why } => (after, why.to_string()),
+                // A detail call that neither finds nor misses the asset says nothing about it: never guessed.
+                Meaning::Refused | Meaning::Unlisted => {
+                    (None, format!("the detail call answered code {}", said.code.clone().unwrap_or_default()))
+                }
+            };
+            self.provider = Some(said);
+            match budget.next(after) {
+                Some(delay) => self.eraser.wait(delay, after).await,
+                None => return Err(NotNow::Wait(self.provider_fault(after, &why))),
+            }
+        }
+    }
+
+    /// One settled answer of the guard. Only `Free` allows a deletion.
+    pub(super) async fn ask_guard(&self) -> Result<GuardAnswer, NotNow> {
+        let mut budget = self.eraser.budget().start();
+        loop {
+            match self.eraser.guard.check(&self.request.asset_id, &self.delivered.trace).await {
+                GuardAnswer::Unknown { why } => match budget.next(None) {
+                    Some(delay) => tokio::time::sleep(delay).await,
+                    None => return Ok(GuardAnswer::Unknown { why }),
+                },
+                clear => return Ok(clear),
+            }
+        }
+    }
+
+    /// The provider did not give a usable answer within the budget. When it does so for everybody, stops the line
+    /// instead of using up this request's steps of the wait ladder.
+    pub(super) fn provider_fault(&self, after: Option<Duration>, why: &str) -> Waiting {
+        let eraser = self.eraser;
+        if let Some(after) = after.filter(|after| *after > eraser.settings.retry.max_elapsed) {
+            eraser.pause.extend(after);
+            eraser.line.stop(Stop::ProviderBusy, format!("the provider asks to wait {}s", after.as_secs()));
+            return Waiting::stopped(Stop::ProviderBusy);
+        }
+        let mut circuit = eraser.circuit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if circuit.failed(self.request.asset_id.as_str()) {
+            eraser.line.stop(Stop::ProviderDown, format!("the provider fails for everybody: {why}"));
+        }
+        drop(circuit);
+        if eraser.line.stopped().iter().any(|(stop, _)| *stop == Stop::ProviderDown) {
+            return Waiting::stopped(Stop::ProviderDown);
+        }
+        Waiting::provider(why.to_owned())
+    }
+}

@@ -1,0 +1,124 @@
+//! How an attempt ends: an outcome on record, or a wait on record.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Run, Verdict, recorded};
+use crate::ledger::LedgerError;
+use crate::message::event::{Facts, Subject};
+use crate::message::{Cause, Outcome, ResultEvent};
+use crate::pace::line::Stop;
+
+/// The reason of a put-off for a job in progress; the ledger remembers it as what the request waited for.
+pub(super) const IN_USE: &str = "in_use";
+
+/// A request has to wait: for what, and whether that uses up one of its steps of the wait ladder.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    reason: &'static str,
+    why: String,
+    kind: Kind,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// A job uses the asset: polled, costs no step.
+    InUse,
+    /// A fault of this request: costs a step.
+    Fault,
+    /// A trouble of everybody: costs nothing, and no request fails for it.
+    Everybody,
+}
+
+impl Waiting {
+    pub(super) fn in_use(jobs: String) -> Self {
+        Self { reason: IN_USE, why: jobs, kind: Kind::InUse }
+    }
+
+    pub(super) fn guard(why: String) -> Self {
+        Self { reason: "guard", why, kind: Kind::Fault }
+    }
+
+    pub(super) fn provider(why: String) -> Self {
+        Self { reason: "provider", why, kind: Kind::Fault }
+    }
+
+    pub(super) fn stopped(stop: Stop) -> Self {
+        Self { reason: stop.as_str(), why: String::new(), kind: Kind::Everybody }
+    }
+}
+
+impl Run<'_> {
+    /// Makes the outcome durable. What is on record wins: a decision is never changed.
+    pub(super) async fn decide(&self, outcome: &Outcome) -> Result<ResultEvent, LedgerError> {
+        let facts = Facts {
+            asset: self.asset.as_ref().and_then(|asset| serde_json::to_value(asset).ok()),
+            verified: self.verified,
+            attempts: self.record.attempts,
+            received_at: Some(self.record.first_seen),
+            provider: self.provider.clone(),
+        };
+        let request = self.request;
+        let subject =
+            Subject { request_id: &request.request_id, asset_id: Some(&request.asset_id), labels: &request.labels };
+        let now = Timestamp::now();
+        let event = ResultEvent::new(subject, outcome, facts, now);
+        let decided = self.eraser.ledger.decide(&request.request_id, outcome.as_str(), event.body, now).await?;
+        let age = now.duration_since(self.record.first_seen);
+        self.eraser.metrics.decided_after(Duration::try_from(age).unwrap_or_default());
+        recorded(decided)
+    }
+
+    /// Puts the request off, or ends it when it has waited long enough.
+    pub(super) async fn put_off(&self, waiting: Waiting) -> Result<Verdict, LedgerError> {
+        if let Some(outcome) = self.waited_enough(&waiting) {
+            return Ok(Verdict::Answer(Box::new(self.decide(&outcome).await?)));
+        }
+        let steps = &self.eraser.settings.retry.wait_steps;
+        let step = usize::try_from(self.record.rung).unwrap_or(usize::MAX);
+        let (rung, delay) = match waiting.kind {
+            Kind::InUse => (self.record.rung, self.eraser.settings.guard.poll),
+            Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.shortest())),
+            Kind::Everybody => (self.record.rung, self.shortest()),
+        };
+        self.eraser.ledger.put_off(&self.request.request_id, rung, waiting.reason, Timestamp::now()).await?;
+        tracing::info!(reason = waiting.reason, why = waiting.why, delay = ?delay, "put off");
+        Ok(Verdict::PutOff { delay: self.not_past_the_deadline(delay), reason: waiting.reason })
+    }
+
+    fn waited_enough(&self, waiting: &Waiting) -> Option<Outcome> {
+        let age = Timestamp::now().duration_since(self.record.first_seen);
+        let max_age = self.eraser.settings.retry.max_age;
+        let old = age >= SignedDuration::try_from(max_age).unwrap_or(SignedDuration::MAX);
+        let late = self.request.deadline.is_some_and(|deadline| Timestamp::now() >= deadline);
+        let why = &waiting.why;
+        match waiting.kind {
+            Kind::InUse if old || late => Some(Outcome::failed(Cause::InUse, format!("still in use by {why}"))),
+            Kind::Fault if late => Some(Outcome::failed(Cause::DeadlinePassed, format!("not done in time: {why}"))),
+            Kind::Fault if old || self.ladder_climbed() => Some(Outcome::failed(
+                Cause::AttemptsExhausted,
+                format!("every retry was used up; the last said: {why}"),
+            )),
+            Kind::InUse | Kind::Fault | Kind::Everybody => None,
+        }
+    }
+
+    fn ladder_climbed(&self) -> bool {
+        usize::try_from(self.record.rung).unwrap_or(usize::MAX) >= self.eraser.settings.retry.wait_steps.len()
+    }
+
+    fn shortest(&self) -> Duration {
+        self.eraser.settings.retry.wait_steps.iter().min().copied().unwrap_or(self.eraser.settings.guard.poll)
+    }
+
+    /// A request that is answered when its deadline passes should hear so then, not an hour later: the longest delay
+    /// that ends before the deadline, or the shortest there is.
+    fn not_past_the_deadline(&self, delay: Duration) -> Duration {
+        let Some(deadline) = self.request.deadline else { return delay };
+        let left = Duration::try_from(deadline.duration_since(Timestamp::now())).unwrap_or_default();
+        let steps = self.eraser.settings.retry.wait_steps.iter().copied();
+        let fitting = steps.chain([delay]).filter(|step| *step <= left && *step <= delay).max();
+        fitting.unwrap_or_else(|| self.shortest().min(delay))
+    }
+}

@@ -1,0 +1,119 @@
+//! What the worker answers over HTTP: `/metrics`, `/livez`, `/readyz`.
+//!
+//! Reads state, changes none, and asks nobody: a probe must be answered the quicker the worse things are.
+
+use std::{io, time::Duration};
+
+use axum::{
+    Router,
+    extract::State as Shared,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{broker::BrokerState, pace::line::Line, telemetry::metrics::Metrics};
+
+/// How long open connections may take to finish after shutdown began. Without a limit, a client that has connected and
+/// sends nothing would keep the process from ending.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the endpoints read.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// For `/metrics`.
+    pub metrics: Metrics,
+    /// Why nothing is consumed, for `/readyz`.
+    pub line: Line,
+    /// How the connection to the broker is, for `/readyz`.
+    pub broker: watch::Receiver<BrokerState>,
+}
+
+/// Serves until `shutdown` is cancelled, then lets running requests finish for at most two seconds.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationToken) -> io::Result<()> {
+    let drained = {
+        let shutdown = shutdown.clone();
+        async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(DRAIN_LIMIT).await;
+        }
+    };
+    let server = axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.cancelled_owned());
+    tokio::select! {
+        // Nothing is lost when this arm is dropped half-way: only reads are served.
+        result = server => result,
+        () = drained => Ok(()),
+    }
+}
+
+fn router(state: State) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(readyz))
+        .with_state(state)
+}
+
+async fn metrics(Shared(state): Shared<State>) -> Response {
+    match state.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written out");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    broker: &'static str,
+    stopped: Vec<Stopped>,
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    cause: &'static str,
+    why: String,
+}
+
+async fn readyz(Shared(state): Shared<State>) -> Response {
+    let readiness = Readiness::of(&state);
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match serde_json::to_string(&readiness) {
+        Ok(json) => (status, [(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "readiness cannot be written out");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+impl Readiness {
+    fn of(state: &State) -> Self {
+        // Whoever keeps the connection has ended when the channel is closed: its last word is worth nothing.
+        let abandoned = state.broker.has_changed().is_err();
+        let broker = if abandoned { BrokerState::Connecting } else { *state.broker.borrow() };
+        let stopped: Vec<_> =
+            state.line.stopped().into_iter().map(|(stop, why)| Stopped { cause: stop.as_str(), why }).collect();
+        Self {
+            // A blocked connection can publish no result, so nothing could be finished.
+            ready: broker == BrokerState::Connected && stopped.is_empty(),
+            broker: match broker {
+                BrokerState::Connecting => "connecting",
+                BrokerState::Connected => "connected",
+                BrokerState::Blocked => "blocked",
+            },
+            stopped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Real GETs over a real socket.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::*;
+use crate::pace::line::Stop;
+
+const SOON: Duration = Duration::from_secs(10);
+
+struct Server {
+    address: SocketAddr,
+    metrics: Metrics,
+    line: Line,
+    broker: watch::Sender<BrokerState>,
+    shutdown: CancellationToken,
+    running: JoinHandle<io::Result<()>>,
+}
+
+async fn server(broker: BrokerState) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = Metrics::new().unwrap();
+    let line = Line::new(metrics.clone());
+    let (broker, watched) = watch::channel(broker);
+    let shutdown = CancellationToken::new();
+    let state = State { metrics: metrics.clone(), line: line.clone(), broker: watched };
+    let running = tokio::spawn(serve(listener, state, shutdown.clone()));
+    Server { address, metrics, line, broker, shutdown, running }
+}
+
+/// The status, the head and the body of the answer.
+async fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_ascii_lowercase(), body.to_owned())
+}
+
+async fn readiness(address: SocketAddr) -> (u16, serde_json::Value) {
+    let (status, head, body) = get(address, "/readyz").await;
+    assert!(head.contains("content-type: application/json"), "{head}");
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+#[tokio::test]
+async fn alive_even_when_not_ready() {
+    let server = server(BrokerState::Connecting).await;
+    let (status, _, body) = get(server.address, "/livez").await;
+    assert_eq!((status, body.as_str()), (200, "ok"));
+    assert_eq!(get(server.address, "/nothing-here").await.0, 404);
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let server = server(BrokerState::Connected).await;
+    server.metrics.request_received();
+    let (status, head, body) = get(server.address, "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(body.contains("asset_eraser_requests_received_total 1\n"), "{body}");
+}
+
+#[tokio::test]
+async fn ready_only_while_the_broker_is_connected() {
+    let server = server(BrokerState::Connecting).await;
+    for (state, name, status) in [
+        (BrokerState::Connecting, "connecting", 503),
+        (BrokerState::Connected, "connected", 200),
+        (BrokerState::Blocked, "blocked", 503),
+    ] {
+        server.broker.send_replace(state);
+        let expected = serde_json::json!({"ready": status == 200, "broker": name, "stopped": []});
+        assert_eq!(readiness(server.address).await, (status, expected));
+    }
+}
+
+#[tokio::test]
+async fn not_ready_while_the_line_is_stopped_and_says_why() {
+    let server = server(BrokerState::Connected).await;
+    server.line.stop(Stop::Ledger, "disk full".into());
+    let expected = serde_json::json!({
+        "ready": false, "broker": "connected", "stopped": [{"cause": "ledger", "why": "disk full"}],
+    });
+    assert_eq!(readiness(server.address).await, (503, expected));
+    server.line.resume(Stop::Ledger);
+    assert_eq!(readiness(server.address).await.0, 200);
+}
+
+#[tokio::test]
+async fn not_ready_once_nobody_keeps_the_connection() {
+    let Server { address, broker, running: _running, .. } = server(BrokerState::Connected).await;
+    drop(broker);
+    let (status, body) = readiness(address).await;
+    assert_eq!((status, &body["broker"]), (503, &"connecting".into()));
+}
+
+#[tokio::test]
+async fn shutdown_ends_it_although_a_client_says_nothing() {
+    let server = server(BrokerState::Connected).await;
+    let _silent = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(get(server.address, "/livez").await.0, 200);
+    server.shutdown.cancel();
+    timeout(SOON, server.running).await.unwrap().unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}

@@ -1,0 +1,298 @@
+//! What was asked, what was begun, what was decided: the memory that lets a request be handled again after any crash
+//! without deleting unasked, losing an answer or answering twice.
+//!
+//! Every method is durable when it returns `Ok`. After an `Err` the change may or may not be there, and every method
+//! may be called again: only the recorded answer of [`Ledger::decide`] may be published, never an intended one.
+//! The same holds when a future is dropped before it is ready.
+
+mod file;
+mod memory;
+mod sqlite;
+mod state;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_sqlite;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+pub use self::memory::Memory;
+pub use self::sqlite::Sqlite;
+use self::state::{Call, Illegal, Verb};
+use crate::message::id::{AssetId, RequestId};
+use crate::telemetry::metrics::Metrics;
+
+/// Where requests are recorded. Clones share one ledger.
+#[derive(Clone, Debug)]
+pub enum Ledger {
+    /// An `SQLite` file.
+    Sqlite(Sqlite),
+    /// Nothing outlives the process.
+    Memory(Memory),
+}
+
+/// A request about to be attempted.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Whose answer is recorded.
+    pub request_id: RequestId,
+    /// What to delete.
+    pub asset_id: AssetId,
+    /// Whether nothing may be deleted.
+    pub dry_run: bool,
+    /// The whole request as asked, JSON; kept for people, never read back.
+    pub request: String,
+}
+
+/// What the ledger knows of a request that is to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Not decided: go on. The record counts this attempt.
+    Open(Record),
+    /// Decided before: the recorded event (JSON), to be published again.
+    Decided(String),
+    /// The same request ID was used for another asset, or for the same one with another `dry_run`.
+    Conflict {
+        /// The asset it was first used for.
+        asset_id: Option<String>,
+    },
+}
+
+/// What is known of an open request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When it first began, to the millisecond.
+    pub first_seen: Timestamp,
+    /// How often it has begun, this time included.
+    pub attempts: u32,
+    /// The step of the wait ladder last put off to; 0 before the first.
+    pub rung: u32,
+    /// Whether this or an earlier attempt may have sent a `DELETE`. Never turns back.
+    pub deleting: bool,
+    /// Why it was last put off.
+    pub waited_for: Option<String>,
+}
+
+/// What became of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The event (JSON) that is on record for the request: this one, or an earlier decision.
+    Recorded(String),
+    /// A request with this ID is open; its own answer will come, and nothing was recorded.
+    InFlight,
+}
+
+/// Why the ledger did not do as told. Names the file and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// `ledger.url` cannot be used. The URL is not repeated, as it may hold a password.
+    #[error("ledger.url is not usable: {0}")]
+    Url(&'static str),
+    /// The file could not be opened or made ready.
+    #[error("cannot open the ledger {}: {what}; {advice}", file.display())]
+    Open {
+        /// The file.
+        file: PathBuf,
+        /// What went wrong.
+        what: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The file was written by a later release.
+    #[error(
+        "the ledger {} has schema version {found}, and this release knows versions up to {known}; \
+         run the release that wrote it or a later one, or point ledger.url at another file", file.display()
+    )]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// The version in the file.
+        found: i64,
+        /// The latest version known here.
+        known: i64,
+    },
+    /// The file is an `SQLite` database of some other program.
+    #[error("{} is not a ledger of asset-eraser but another SQLite database; point ledger.url at another file", file.display())]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The disk or a lock is in the way; may pass.
+    #[error("the ledger {} cannot be written: {what}; {advice}", file.display())]
+    Unavailable {
+        /// The file.
+        file: PathBuf,
+        /// What went wrong.
+        what: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A row in the file makes no sense, as after an edit by hand.
+    #[error("the ledger {} holds an unreadable row for request {request_id}: {what}; correct it by hand", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The request of that row.
+        request_id: RequestId,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// What was recorded for a request is not what was once written.
+    #[error(
+        "the ledger holds a record that cannot be read: {0}; correct it by hand, or restore the ledger from a backup"
+    )]
+    Corrupt(String),
+    /// The state of the request does not allow this: a fault of the caller, or another worker was faster.
+    #[error("request {request_id} cannot go on as told: {why}")]
+    Illegal {
+        /// The request.
+        request_id: RequestId,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+impl LedgerError {
+    /// Whether this concerns the ledger as a whole and may pass: stop consuming and probe. Any other error after the
+    /// opening concerns one request, and a probe would not notice it.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// For a recorded event that its reader cannot make sense of.
+    #[must_use]
+    pub const fn corrupt(what: String) -> Self {
+        Self::Corrupt(what)
+    }
+
+    fn illegal(request_id: &RequestId, illegal: Illegal) -> Self {
+        Self::Illegal { request_id: request_id.clone(), why: illegal.0 }
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger at `url`, `sqlite://<file>` or `memory:`, and makes the file if it is not there.
+    ///
+    /// # Errors
+    /// When the URL is of another kind, or the file cannot be opened, locked or written, or is not such a ledger.
+    pub async fn open(url: &str, metrics: Metrics) -> Result<Self, LedgerError> {
+        if url == "memory:" {
+            return Ok(Self::Memory(Memory::default()));
+        }
+        let file = match url.strip_prefix("sqlite://") {
+            None => {
+                return Err(LedgerError::Url("it must be `sqlite://<file>` or `memory:`"));
+            }
+            Some("") => {
+                return Err(LedgerError::Url("no file follows `sqlite://`; example: `sqlite://asset-eraser.db`"));
+            }
+            // To SQLite this is a private database that vanishes, the opposite of what a file promises.
+            Some(":memory:") => {
+                return Err(LedgerError::Url("for a ledger that is not kept, write `memory:`"));
+            }
+            Some(file) if file.contains('?') => {
+                return Err(LedgerError::Url("`sqlite://<file>` takes no parameters after a `?`"));
+            }
+            Some(file) => PathBuf::from(file),
+        };
+        Ok(Self::Sqlite(Sqlite::open(file, metrics).await?))
+    }
+
+    /// Records that an attempt begins. Counts it if the request is open.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or the request's row cannot be read.
+    pub async fn begin(&self, asked: Asked, now: Timestamp) -> Result<Begun, LedgerError> {
+        let (id, now) = (asked.request_id.clone(), to_millisecond(now));
+        self.run(id, move |row| state::begin(row, asked, now)).await
+    }
+
+    /// Records, before a `DELETE` is sent, that it may have been sent.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; when the request was never begun, is decided already or is a dry run. After
+    /// any error no `DELETE` may be sent.
+    pub async fn deleting(&self, id: &RequestId, now: Timestamp) -> Result<(), LedgerError> {
+        let now = to_millisecond(now);
+        self.run(id.clone(), move |row| state::deleting(row, now)).await
+    }
+
+    /// Records that the request waits at step `rung` of the ladder, and what for.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; when the request was never begun or is decided already.
+    pub async fn put_off(
+        &self,
+        id: &RequestId,
+        rung: u32,
+        waited_for: &'static str,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let now = to_millisecond(now);
+        self.run(id.clone(), move |row| state::put_off(row, rung, waited_for, now)).await
+    }
+
+    /// Records the final outcome and its event (JSON), unless there is one already, and returns the event on record:
+    /// the one to publish.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or the request was never begun.
+    pub async fn decide(
+        &self,
+        id: &RequestId,
+        outcome: &str,
+        event: String,
+        now: Timestamp,
+    ) -> Result<String, LedgerError> {
+        let (outcome, now) = (outcome.to_owned(), to_millisecond(now));
+        self.run(id.clone(), move |row| state::decide(row, outcome, event, now)).await
+    }
+
+    /// Records the refusal of a request of which no more than its ID could be read or trusted. Changes nothing when
+    /// the ID is known: a bad copy must not decide a good request.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or the request's row cannot be read.
+    pub async fn refuse(&self, id: &RequestId, event: String, now: Timestamp) -> Result<Refused, LedgerError> {
+        let now = to_millisecond(now);
+        self.run(id.clone(), move |row| state::refuse(row, event, now)).await
+    }
+
+    /// Proves that the ledger can be written, by writing.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn probe(&self) -> Result<(), LedgerError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.probe().await,
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Lets go of this handle and waits, a few seconds at most, until the last write is done and the file closed.
+    /// Other clones keep the file open.
+    pub async fn close(self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Memory(_) => {}
+        }
+    }
+
+    async fn run<T: Send + 'static, F: Verb<T>>(&self, id: RequestId, verb: F) -> Result<T, LedgerError> {
+        let call = Call { id, verb };
+        match self {
+            Self::Sqlite(sqlite) => sqlite.run(call).await,
+            Self::Memory(memory) => memory.run(call),
+        }
+    }
+}
+
+/// What the file keeps of a time, so that every ledger answers alike before and after a restart.
+fn to_millisecond(time: Timestamp) -> Timestamp {
+    // Cannot fail: towards zero there is always a representable time.
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+}

@@ -1,0 +1,384 @@
+//! The ledger in an `SQLite` file.
+//!
+//! One thread owns the connection and does all the work, so no async task ever blocks on the disk. It commits whatever
+//! has queued up in one transaction, so many requests share one `fsync`, and answers nobody before that commit.
+//! The thread ends when the last handle is dropped.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use super::LedgerError;
+use super::file::{self, Identity};
+use super::state::{Call, Decision, Row, State, Verb};
+use crate::message::id::RequestId;
+use crate::telemetry::metrics::Metrics;
+
+/// Most changes in one transaction: keeps a commit short, and so the wait of those queued behind it.
+const BATCH: usize = 256;
+/// Most changes queued; past that, callers wait. More than the most requests a worker handles at once (1000).
+const QUEUE: usize = 1024;
+/// Longest wait of a caller for its answer. Only a hanging disk gets there, as locks give up much sooner.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for the file to be closed.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A handle on the thread that writes the file.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    file: Arc<Path>,
+    /// The thread ends when the last clone of this is dropped.
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    /// Its other end lives as long as the thread keeps the file open.
+    ended: watch::Receiver<()>,
+    /// Transactions committed so far, to prove that changes share them.
+    commits: Arc<AtomicU64>,
+}
+
+impl Sqlite {
+    pub(super) async fn open(file: PathBuf, metrics: Metrics) -> Result<Self, LedgerError> {
+        let file: Arc<Path> = file.into();
+        let (jobs, queued) = mpsc::channel(QUEUE);
+        let (alive, ended) = watch::channel(());
+        let (opened, ready) = oneshot::channel();
+        let commits = Arc::new(AtomicU64::new(0));
+        let handle = Self { file: Arc::clone(&file), jobs, ended, commits: Arc::clone(&commits) };
+        let work = move || {
+            match Writer::open(file, metrics, commits) {
+                Ok(writer) => {
+                    // Nobody waits for it any more when the opening future was dropped; then the queue is closed too.
+                    let _ = opened.send(Ok(()));
+                    writer.run(queued);
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
+            }
+            drop(alive);
+        };
+        thread::Builder::new().name("ledger".to_owned()).spawn(work).map_err(|error| LedgerError::Open {
+            file: handle.file.to_path_buf(),
+            what: format!("no thread for it: {error}"),
+            advice: "raise the limit on threads",
+        })?;
+        handle.answer(ready).await?;
+        Ok(handle)
+    }
+
+    pub(super) async fn run<T: Send + 'static, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
+        let (to, answer) = oneshot::channel();
+        let file = Arc::clone(&self.file);
+        self.submit(Box::new(Request { file, call: Some(call), reply: None, to }), answer).await
+    }
+
+    pub(super) async fn probe(&self) -> Result<(), LedgerError> {
+        let (to, answer) = oneshot::channel();
+        self.submit(Box::new(Probe { to }), answer).await
+    }
+
+    pub(super) async fn close(self) {
+        let Self { file, jobs, mut ended, commits } = self;
+        drop(jobs);
+        // Nothing is ever sent: this ends with the error that the thread has dropped its end.
+        if timeout(CLOSE_LIMIT, ended.changed()).await.is_err() {
+            tracing::warn!(file = %file.display(), "the ledger is still open in another task; all answered changes are safe");
+        }
+        tracing::debug!(file = %file.display(), commits = commits.load(Ordering::Relaxed), "ledger closed");
+    }
+
+    async fn submit<T>(
+        &self,
+        job: Box<dyn Job>,
+        answer: oneshot::Receiver<Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        match timeout(ANSWER_LIMIT, self.jobs.send(job)).await {
+            Ok(Ok(())) => self.answer(answer).await,
+            Ok(Err(_)) => Err(self.ended_early()),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Result<T, LedgerError> {
+        match timeout(ANSWER_LIMIT, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) => Err(self.ended_early()),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    fn ended_early(&self) -> LedgerError {
+        file::unavailable(&self.file, "its writer has ended".to_owned(), "restart this program")
+    }
+
+    fn silent(&self) -> LedgerError {
+        let what = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
+        file::unavailable(&self.file, what, "check that the disk responds")
+    }
+
+    /// Transactions committed so far.
+    #[cfg(test)]
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Fails to wait for a change once the thread has closed the file.
+    #[cfg(test)]
+    pub(super) fn ended(&self) -> watch::Receiver<()> {
+        self.ended.clone()
+    }
+}
+
+/// Something to do within a transaction, and somebody to tell when that is durable.
+trait Job: Send {
+    /// Does it; returns how many rows it wrote. An error spoils the whole transaction.
+    fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize>;
+    /// Tells the caller, once the transaction is durable or has failed.
+    fn answer(self: Box<Self>, committed: Result<(), LedgerError>);
+}
+
+/// The thread's side: the connection and what it reports to.
+struct Writer {
+    file: Arc<Path>,
+    identity: Identity,
+    connection: Connection,
+    metrics: Metrics,
+    commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn open(file: Arc<Path>, metrics: Metrics, commits: Arc<AtomicU64>) -> Result<Self, LedgerError> {
+        let connection = file::open(&file)?;
+        let identity = file::identity(&file)?;
+        Ok(Self { file, identity, connection, metrics, commits })
+    }
+
+    fn run(mut self, mut queued: mpsc::Receiver<Box<dyn Job>>) {
+        while let Some(first) = queued.blocking_recv() {
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(job) = queued.try_recv()
+            {
+                batch.push(job);
+            }
+            let committed = self.commit(&mut batch);
+            if committed.is_err() {
+                // Those that queued up meanwhile would each wait for the same lock again: tell them now.
+                while let Ok(job) = queued.try_recv() {
+                    batch.push(job);
+                }
+            }
+            for job in batch {
+                job.answer(committed.clone());
+            }
+        }
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(file = %self.file.display(), %error, "the ledger was not closed cleanly; nothing is lost");
+        }
+    }
+
+    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+        // A file taken away stays writable to those who hold it open, and everything in it is lost when they end.
+        if !file::identity(&self.file).is_ok_and(|identity| identity == self.identity) {
+            let what = "it was moved, deleted or replaced while in use".to_owned();
+            return Err(file::unavailable(&self.file, what, "put it back, then restart this program"));
+        }
+        let changes = self
+            .transact(batch)
+            .map_err(|error| file::unavailable(&self.file, error.to_string(), file::advice(&error)))?;
+        if let Some((changes, took)) = changes {
+            self.metrics.ledger_commit(changes, took);
+            self.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Does the work in one transaction. `None` when there was nothing to write.
+    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<Option<(usize, Duration)>> {
+        let start = Instant::now();
+        // IMMEDIATE takes the write lock before the first read, so what is read stays true until the commit even when
+        // another process uses the file. Dropped without a commit, the transaction is rolled back.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut changes = 0;
+        for job in batch {
+            changes += job.work(&transaction)?;
+        }
+        transaction.commit()?;
+        Ok((changes > 0).then(|| (changes, start.elapsed())))
+    }
+}
+
+/// A verb for one request.
+struct Request<T, F> {
+    file: Arc<Path>,
+    call: Option<Call<F>>,
+    /// What to answer if the commit succeeds.
+    reply: Option<Result<T, LedgerError>>,
+    to: oneshot::Sender<Result<T, LedgerError>>,
+}
+
+impl<T: Send, F: Verb<T>> Job for Request<T, F> {
+    fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
+        let Some(Call { id, verb }) = self.call.take() else {
+            return Ok(0);
+        };
+        let row = match load(transaction, &id) {
+            Ok(row) => row,
+            Err(error) if is_about_values(&error) => {
+                // One row spoilt by hand must not stop the others.
+                let (file, what) = (self.file.to_path_buf(), error.to_string());
+                self.reply = Some(Err(LedgerError::Unreadable { file, request_id: id, what }));
+                return Ok(0);
+            }
+            Err(error) => return Err(error),
+        };
+        let is_new = row.is_none();
+        let (changes, reply) = match verb(row) {
+            Ok(step) => match step.write {
+                None => (0, Ok(step.reply)),
+                Some(row) if is_new => (insert(transaction, &id, &row)?, Ok(step.reply)),
+                Some(row) => (update(transaction, &id, &row)?, Ok(step.reply)),
+            },
+            Err(illegal) => (0, Err(LedgerError::illegal(&id, illegal))),
+        };
+        self.reply = Some(reply);
+        Ok(changes)
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
+        let reply = match committed {
+            Ok(()) => self.reply,
+            Err(error) => Some(Err(error)),
+        };
+        if let Some(reply) = reply {
+            // A caller that went away has no use for the answer.
+            let _ = self.to.send(reply);
+        }
+    }
+}
+
+/// A write for its own sake.
+struct Probe {
+    to: oneshot::Sender<Result<(), LedgerError>>,
+}
+
+impl Job for Probe {
+    fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
+        file::probe(transaction)
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
+        let _ = self.to.send(committed);
+    }
+}
+
+fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
+    connection
+        .prepare_cached(
+            "SELECT asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, first_seen, updated
+             FROM requests WHERE request_id = ?1",
+        )?
+        .query_row([id.as_str()], read)
+        .optional()
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let decision = match (row.get("outcome")?, row.get("event")?) {
+        (Some(outcome), Some(event)) => Some(Decision { outcome, event }),
+        _ => None,
+    };
+    Ok(Row {
+        asset_id: row.get("asset_id")?,
+        dry_run: row.get("dry_run")?,
+        request: None,
+        state: parsed(row, "state", |text| State::parse(text).ok_or_else(|| format!("no state is called {text:?}")))?,
+        attempts: row.get("attempts")?,
+        rung: row.get("rung")?,
+        deleting: row.get("deleting")?,
+        waited_for: row.get("waited_for")?,
+        decision,
+        first_seen: parsed(row, "first_seen", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
+        updated: parsed(row, "updated", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
+    })
+}
+
+fn parsed<T>(
+    row: &rusqlite::Row<'_>,
+    column: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    parse(&text).map_err(|why| {
+        let index = row.as_ref().column_index(column).unwrap_or_default();
+        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, why.into())
+    })
+}
+
+/// Whether the error is about what one row holds, not about the file.
+fn is_about_values(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
+    )
+}
+
+fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "INSERT INTO requests (request_id, asset_id, dry_run, request, state, attempts, rung, deleting, waited_for,
+                                   outcome, event, first_seen, updated)
+             VALUES (:request_id, :asset_id, :dry_run, :request, :state, :attempts, :rung, :deleting, :waited_for,
+                     :outcome, :event, :first_seen, :updated)",
+        )?
+        .execute(named_params! {
+            ":request_id": id.as_str(),
+            ":asset_id": row.asset_id,
+            ":dry_run": row.dry_run,
+            ":request": row.request,
+            ":state": row.state.as_str(),
+            ":attempts": row.attempts,
+            ":rung": row.rung,
+            ":deleting": row.deleting,
+            ":waited_for": row.waited_for,
+            ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
+            ":event": row.decision.as_ref().map(|decision| &decision.event),
+            ":first_seen": written(row.first_seen),
+            ":updated": written(row.updated),
+        })
+}
+
+/// Writes what may change; what was asked and when it was first seen never do.
+fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "UPDATE requests SET state = :state, attempts = :attempts, rung = :rung, deleting = :deleting,
+                                 waited_for = :waited_for, outcome = :outcome, event = :event, updated = :updated
+             WHERE request_id = :request_id",
+        )?
+        .execute(named_params! {
+            ":request_id": id.as_str(),
+            ":state": row.state.as_str(),
+            ":attempts": row.attempts,
+            ":rung": row.rung,
+            ":deleting": row.deleting,
+            ":waited_for": row.waited_for,
+            ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
+            ":event": row.decision.as_ref().map(|decision| &decision.event),
+            ":updated": written(row.updated),
+        })
+}
+
+/// A time as the file keeps it: always three decimals, so that it sorts as text.
+fn written(time: Timestamp) -> String {
+    format!("{time:.3}")
+}

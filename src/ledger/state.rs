@@ -1,0 +1,250 @@
+//! What a row of the ledger may become: the legal transitions in [`State::after`], and what each verb does to a row.
+//!
+//! Pure, and shared by every kind of ledger, so that they cannot disagree: a store only loads a row, applies one of
+//! these functions, and writes what it answers.
+
+use jiff::Timestamp;
+
+use super::{Asked, Begun, Record, Refused};
+use crate::message::id::RequestId;
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// An attempt has begun; no `DELETE` has been sent in it.
+    Begun,
+    /// A `DELETE` may have been sent.
+    Deleting,
+    /// Put off to a wait queue.
+    Waiting,
+    /// Answered for good.
+    Decided,
+}
+
+/// What can happen to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Begin,
+    Delete,
+    PutOff,
+    Decide,
+    Refuse,
+}
+
+impl State {
+    /// The state after `act`, or `None` when that must not happen. `from` is `None` for a request never seen.
+    ///
+    /// Open states lead to one another freely: after a lost connection the broker hands out a request again while its
+    /// first handling may still run, so the two interleave. `Decided` leads nowhere.
+    pub(super) const fn after(from: Option<Self>, act: Act) -> Option<Self> {
+        match (from, act) {
+            (None | Some(Self::Begun | Self::Waiting), Act::Begin) => Some(Self::Begun),
+            // A fresh attempt does not undo the doubt that an earlier one left behind.
+            (Some(Self::Deleting), Act::Begin) | (Some(Self::Begun | Self::Deleting | Self::Waiting), Act::Delete) => {
+                Some(Self::Deleting)
+            }
+            (Some(Self::Begun | Self::Deleting | Self::Waiting), Act::PutOff) => Some(Self::Waiting),
+            (Some(Self::Begun | Self::Deleting | Self::Waiting), Act::Decide) | (None, Act::Refuse) => {
+                Some(Self::Decided)
+            }
+            (None, Act::Delete | Act::PutOff | Act::Decide)
+            | (Some(Self::Begun | Self::Deleting | Self::Waiting), Act::Refuse)
+            | (Some(Self::Decided), _) => None,
+        }
+    }
+
+    /// The name in the file.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Deleting => "deleting",
+            Self::Waiting => "waiting",
+            Self::Decided => "decided",
+        }
+    }
+
+    /// The state with this name in the file.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        [Self::Begun, Self::Deleting, Self::Waiting, Self::Decided].into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// A request in the ledger, apart from its ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// `None` only for a request refused before its asset could be read.
+    pub asset_id: Option<String>,
+    pub dry_run: bool,
+    /// As asked. Written with a new row only, and not read back.
+    pub request: Option<String>,
+    pub state: State,
+    pub attempts: u32,
+    pub rung: u32,
+    /// Sticky: a `DELETE` may have been sent in this or an earlier attempt.
+    pub deleting: bool,
+    pub waited_for: Option<String>,
+    /// There exactly when decided.
+    pub decision: Option<Decision>,
+    pub first_seen: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// The final answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub outcome: String,
+    pub event: String,
+}
+
+/// What a verb does: the row to write, if any, and the reply once that is durable.
+#[derive(Debug)]
+pub(super) struct Step<T> {
+    pub write: Option<Row>,
+    pub reply: T,
+}
+
+/// A verb that the state of its request does not allow; says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Illegal(pub &'static str);
+
+const NEVER_BEGUN: Illegal = Illegal("it was never begun");
+const ALREADY_DECIDED: Illegal = Illegal("it is already decided");
+const STILL_OPEN: Illegal = Illegal("it is still open");
+
+/// The next state, with the reason when there is none.
+fn advance(from: Option<State>, act: Act) -> Result<State, Illegal> {
+    State::after(from, act).ok_or(match from {
+        None => NEVER_BEGUN,
+        Some(State::Decided) => ALREADY_DECIDED,
+        Some(State::Begun | State::Deleting | State::Waiting) => STILL_OPEN,
+    })
+}
+
+pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<Step<Begun>, Illegal> {
+    let Some(mut row) = row else {
+        let row = Row {
+            asset_id: Some(asked.asset_id.as_str().to_owned()),
+            dry_run: asked.dry_run,
+            request: Some(asked.request),
+            state: advance(None, Act::Begin)?,
+            attempts: 1,
+            rung: 0,
+            deleting: false,
+            waited_for: None,
+            decision: None,
+            first_seen: now,
+            updated: now,
+        };
+        return Ok(Step { reply: Begun::Open(row.record()), write: Some(row) });
+    };
+    if let (None, Some(decision)) = (&row.asset_id, &row.decision) {
+        // Refused while it could not be read: there is nothing to compare with, and its answer stands.
+        return Ok(Step::read(Begun::Decided(decision.event.clone())));
+    }
+    if row.asset_id.as_deref() != Some(asked.asset_id.as_str()) || row.dry_run != asked.dry_run {
+        return Ok(Step::read(Begun::Conflict { asset_id: row.asset_id }));
+    }
+    if let Some(decision) = row.decision {
+        return Ok(Step::read(Begun::Decided(decision.event)));
+    }
+    row.state = advance(Some(row.state), Act::Begin)?;
+    row.attempts = row.attempts.saturating_add(1);
+    row.updated = now;
+    Ok(Step { reply: Begun::Open(row.record()), write: Some(row) })
+}
+
+pub(super) fn deleting(row: Option<Row>, now: Timestamp) -> Result<Step<()>, Illegal> {
+    let mut row = row.ok_or(NEVER_BEGUN)?;
+    row.state = advance(Some(row.state), Act::Delete)?;
+    if row.dry_run {
+        return Err(Illegal("it is a dry run, which never deletes"));
+    }
+    row.deleting = true;
+    row.updated = now;
+    Ok(Step::write(row, ()))
+}
+
+pub(super) fn put_off(row: Option<Row>, rung: u32, waited_for: &str, now: Timestamp) -> Result<Step<()>, Illegal> {
+    let mut row = row.ok_or(NEVER_BEGUN)?;
+    row.state = advance(Some(row.state), Act::PutOff)?;
+    row.rung = rung;
+    row.waited_for = Some(waited_for.to_owned());
+    row.updated = now;
+    Ok(Step::write(row, ()))
+}
+
+/// The first decision wins: later ones are answered with it.
+pub(super) fn decide(
+    row: Option<Row>,
+    outcome: String,
+    event: String,
+    now: Timestamp,
+) -> Result<Step<String>, Illegal> {
+    let mut row = row.ok_or(NEVER_BEGUN)?;
+    if let Some(decision) = row.decision {
+        return Ok(Step::read(decision.event));
+    }
+    row.state = advance(Some(row.state), Act::Decide)?;
+    row.decision = Some(Decision { outcome, event: event.clone() });
+    row.updated = now;
+    Ok(Step::write(row, event))
+}
+
+pub(super) fn refuse(row: Option<Row>, event: String, now: Timestamp) -> Result<Step<Refused>, Illegal> {
+    match row {
+        Some(Row { decision: Some(decision), .. }) => Ok(Step::read(Refused::Recorded(decision.event))),
+        Some(_) => Ok(Step::read(Refused::InFlight)),
+        None => {
+            let row = Row {
+                asset_id: None,
+                dry_run: false,
+                request: None,
+                state: advance(None, Act::Refuse)?,
+                attempts: 0,
+                rung: 0,
+                deleting: false,
+                waited_for: None,
+                decision: Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), event: event.clone() }),
+                first_seen: now,
+                updated: now,
+            };
+            Ok(Step::write(row, Refused::Recorded(event)))
+        }
+    }
+}
+
+/// The outcome of every request refused unread.
+const REFUSED_OUTCOME: &str = "rejected";
+
+impl Row {
+    fn record(&self) -> Record {
+        Record {
+            first_seen: self.first_seen,
+            attempts: self.attempts,
+            rung: self.rung,
+            deleting: self.deleting,
+            waited_for: self.waited_for.clone(),
+        }
+    }
+}
+
+impl<T> Step<T> {
+    const fn read(reply: T) -> Self {
+        Self { write: None, reply }
+    }
+
+    const fn write(row: Row, reply: T) -> Self {
+        Self { write: Some(row), reply }
+    }
+}
+
+/// A verb bound to its arguments, as a store runs it. A mere alias, so that signatures stay readable.
+pub(super) trait Verb<T>: FnOnce(Option<Row>) -> Result<Step<T>, Illegal> + Send + 'static {}
+
+impl<T, F> Verb<T> for F where F: FnOnce(Option<Row>) -> Result<Step<T>, Illegal> + Send + 'static {}
+
+/// A request and the verb for it.
+pub(super) struct Call<F> {
+    pub id: RequestId,
+    pub verb: F,
+}

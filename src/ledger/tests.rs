@@ -1,0 +1,216 @@
+//! What every ledger must do, told once and asked of each kind.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::state::{Act, State};
+use super::*;
+
+/// Runs each test against a ledger in memory and one in a file.
+macro_rules! of_every_ledger {
+    ($($name:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $name() {
+                super::$name(super::Ledger::open("memory:", super::Metrics::new().unwrap()).await.unwrap()).await;
+            })+
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                super::$name(super::open_in(folder.path()).await).await;
+            })+
+        }
+    };
+}
+
+of_every_ledger![
+    the_first_decision_wins,
+    a_decided_request_begins_with_its_answer,
+    another_asset_under_the_same_id_is_a_conflict,
+    another_dry_run_under_the_same_id_is_a_conflict,
+    a_conflict_changes_nothing,
+    a_refusal_of_an_unknown_request_is_its_answer,
+    a_refusal_of_an_open_request_changes_nothing,
+    a_refusal_of_a_decided_request_repeats_its_answer,
+    attempts_are_counted_from_the_first_sight,
+    a_delete_that_may_have_been_sent_is_never_forgotten,
+    what_it_waited_for_is_remembered,
+    nothing_happens_to_a_request_that_never_began,
+    nothing_happens_to_a_decided_request,
+    a_dry_run_never_deletes,
+    a_probe_succeeds,
+];
+
+pub(super) async fn open_in(folder: &std::path::Path) -> Ledger {
+    let url = format!("sqlite://{}", folder.join("ledger.db").display());
+    Ledger::open(&url, Metrics::new().unwrap()).await.unwrap()
+}
+
+/// A time in the test's own past, `seconds` after its start; with a fraction that the ledger rounds off.
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::new(1_700_000_000 + seconds, 123_456_789).unwrap()
+}
+
+pub(super) fn id(text: &str) -> RequestId {
+    RequestId::parse(text).unwrap()
+}
+
+pub(super) fn asked(request: &str, asset: &str) -> Asked {
+    Asked {
+        request_id: id(request),
+        asset_id: AssetId::parse(asset).unwrap(),
+        dry_run: false,
+        request: format!(r#"{{"request_id":"{request}"}}"#),
+    }
+}
+
+/// Begins and expects the request to be open.
+pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Record {
+    match ledger.begin(asked, now).await.unwrap() {
+        Begun::Open(record) => record,
+        other => panic!("expected an open request, got {other:?}"),
+    }
+}
+
+async fn the_first_decision_wins(ledger: Ledger) {
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    let first = ledger.decide(&id("r"), "deleted", "first".into(), at(1)).await.unwrap();
+    let second = ledger.decide(&id("r"), "failed", "second".into(), at(2)).await.unwrap();
+    assert_eq!((first.as_str(), second.as_str()), ("first", "first"));
+}
+
+async fn a_decided_request_begins_with_its_answer(ledger: Ledger) {
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    ledger.decide(&id("r"), "deleted", "event".into(), at(1)).await.unwrap();
+    assert_eq!(ledger.begin(asked("r", "a"), at(2)).await.unwrap(), Begun::Decided("event".into()));
+}
+
+async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
+    let conflict = Begun::Conflict { asset_id: Some("a".into()) };
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    assert_eq!(ledger.begin(asked("r", "b"), at(1)).await.unwrap(), conflict);
+    ledger.decide(&id("r"), "deleted", "event".into(), at(2)).await.unwrap();
+    assert_eq!(ledger.begin(asked("r", "b"), at(3)).await.unwrap(), conflict);
+}
+
+async fn another_dry_run_under_the_same_id_is_a_conflict(ledger: Ledger) {
+    begin(&ledger, Asked { dry_run: true, ..asked("r", "a") }, at(0)).await;
+    let conflict = Begun::Conflict { asset_id: Some("a".into()) };
+    assert_eq!(ledger.begin(asked("r", "a"), at(1)).await.unwrap(), conflict);
+}
+
+async fn a_conflict_changes_nothing(ledger: Ledger) {
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    ledger.begin(asked("r", "b"), at(1)).await.unwrap();
+    assert_eq!(begin(&ledger, asked("r", "a"), at(2)).await.attempts, 2);
+}
+
+async fn a_refusal_of_an_unknown_request_is_its_answer(ledger: Ledger) {
+    let refused = ledger.refuse(&id("r"), "refused".into(), at(0)).await.unwrap();
+    assert_eq!(refused, Refused::Recorded("refused".into()));
+    // Sent again, now readable: one answer a request, and this one has it.
+    assert_eq!(ledger.begin(asked("r", "a"), at(1)).await.unwrap(), Begun::Decided("refused".into()));
+    let dry = Asked { dry_run: true, ..asked("r", "a") };
+    assert_eq!(ledger.begin(dry, at(1)).await.unwrap(), Begun::Decided("refused".into()));
+}
+
+async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    for now in 1..3 {
+        assert_eq!(ledger.refuse(&id("r"), "refused".into(), at(now)).await.unwrap(), Refused::InFlight);
+    }
+    assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
+    assert_eq!(ledger.decide(&id("r"), "deleted", "event".into(), at(4)).await.unwrap(), "event");
+}
+
+async fn a_refusal_of_a_decided_request_repeats_its_answer(ledger: Ledger) {
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    ledger.decide(&id("r"), "deleted", "event".into(), at(1)).await.unwrap();
+    let refused = ledger.refuse(&id("r"), "refused".into(), at(2)).await.unwrap();
+    assert_eq!(refused, Refused::Recorded("event".into()));
+    ledger.refuse(&id("s"), "one".into(), at(3)).await.unwrap();
+    assert_eq!(ledger.refuse(&id("s"), "two".into(), at(4)).await.unwrap(), Refused::Recorded("one".into()));
+}
+
+async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {
+    for attempt in 1..=4_u32 {
+        let record = begin(&ledger, asked("r", "a"), at(i64::from(attempt))).await;
+        assert_eq!(record.attempts, attempt);
+        assert_eq!(record.first_seen, Timestamp::from_millisecond(at(1).as_millisecond()).unwrap());
+    }
+    assert_eq!(begin(&ledger, asked("s", "a"), at(9)).await.attempts, 1);
+}
+
+async fn a_delete_that_may_have_been_sent_is_never_forgotten(ledger: Ledger) {
+    assert!(!begin(&ledger, asked("r", "a"), at(0)).await.deleting);
+    ledger.deleting(&id("r"), at(1)).await.unwrap();
+    assert!(begin(&ledger, asked("r", "a"), at(2)).await.deleting);
+    ledger.deleting(&id("r"), at(3)).await.unwrap();
+    ledger.put_off(&id("r"), 1, "provider", at(4)).await.unwrap();
+    assert!(begin(&ledger, asked("r", "a"), at(5)).await.deleting);
+    assert!(!begin(&ledger, asked("s", "a"), at(6)).await.deleting);
+}
+
+async fn what_it_waited_for_is_remembered(ledger: Ledger) {
+    let record = begin(&ledger, asked("r", "a"), at(0)).await;
+    assert_eq!((record.rung, record.waited_for), (0, None));
+    ledger.put_off(&id("r"), 3, "in_use", at(1)).await.unwrap();
+    let record = begin(&ledger, asked("r", "a"), at(2)).await;
+    assert_eq!((record.rung, record.waited_for.as_deref()), (3, Some("in_use")));
+}
+
+async fn nothing_happens_to_a_request_that_never_began(ledger: Ledger) {
+    let never = |error: LedgerError| matches!(error, LedgerError::Illegal { .. }) && !error.is_unavailable();
+    assert!(never(ledger.deleting(&id("r"), at(0)).await.unwrap_err()));
+    assert!(never(ledger.put_off(&id("r"), 1, "in_use", at(0)).await.unwrap_err()));
+    assert!(never(ledger.decide(&id("r"), "deleted", "event".into(), at(0)).await.unwrap_err()));
+    assert_eq!(begin(&ledger, asked("r", "a"), at(1)).await.attempts, 1);
+}
+
+async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    ledger.decide(&id("r"), "failed", "event".into(), at(1)).await.unwrap();
+    let error = ledger.deleting(&id("r"), at(2)).await.unwrap_err();
+    assert_eq!(error.to_string(), "request r cannot go on as told: it is already decided");
+    assert!(ledger.put_off(&id("r"), 1, "in_use", at(3)).await.is_err());
+    assert_eq!(ledger.begin(asked("r", "a"), at(4)).await.unwrap(), Begun::Decided("event".into()));
+}
+
+async fn a_dry_run_never_deletes(ledger: Ledger) {
+    let dry = || Asked { dry_run: true, ..asked("r", "a") };
+    begin(&ledger, dry(), at(0)).await;
+    let error = ledger.deleting(&id("r"), at(1)).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Illegal { .. }), "{error}");
+    assert!(!begin(&ledger, dry(), at(2)).await.deleting);
+}
+
+async fn a_probe_succeeds(ledger: Ledger) {
+    ledger.probe().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), ledger.close()).await.unwrap();
+}
+
+#[test]
+fn a_decision_is_final_and_only_a_begun_request_deletes() {
+    let acts = [Act::Begin, Act::Delete, Act::PutOff, Act::Decide, Act::Refuse];
+    for act in acts {
+        assert_eq!(State::after(Some(State::Decided), act), None, "{act:?}");
+    }
+    assert_eq!(acts.map(|act| State::after(None, act)), [Some(State::Begun), None, None, None, Some(State::Decided)]);
+    for open in [State::Begun, State::Deleting, State::Waiting] {
+        assert_eq!(State::after(Some(open), Act::Delete), Some(State::Deleting));
+        assert_eq!(State::after(Some(open), Act::Decide), Some(State::Decided));
+        assert_eq!(State::after(Some(open), Act::Refuse), None);
+        assert_eq!(State::parse(open.as_str()), Some(open));
+    }
+    assert_eq!(State::after(Some(State::Deleting), Act::Begin), Some(State::Deleting));
+}
+
+#[tokio::test]
+async fn a_url_of_another_kind_is_refused_without_being_repeated() {
+    for url in ["postgres://u:secret@h/db", "sqlite://", "sqlite://:memory:", "sqlite://secret.db?mode=rwc", "secret"] {
+        let error = Ledger::open(url, Metrics::new().unwrap()).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Url(_)), "{error}");
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,198 @@
+//! What only a file can do or suffer.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use rusqlite::Connection;
+
+use super::tests::{asked, at, begin, id, open_in};
+use super::*;
+
+fn connect(folder: &Path) -> Connection {
+    Connection::open(folder.join("ledger.db")).unwrap()
+}
+
+async fn fails_to_open(folder: &Path) -> LedgerError {
+    let url = format!("sqlite://{}", folder.join("ledger.db").display());
+    Ledger::open(&url, Metrics::new().unwrap()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
+    ledger.deleting(&id("open"), at(1)).await.unwrap();
+    ledger.put_off(&id("open"), 2, "provider", at(2)).await.unwrap();
+    begin(&ledger, asked("decided", "b"), at(3)).await;
+    ledger.decide(&id("decided"), "deleted", "event".into(), at(4)).await.unwrap();
+    ledger.refuse(&id("refused"), "refusal".into(), at(5)).await.unwrap();
+    ledger.close().await;
+
+    let ledger = open_in(folder.path()).await;
+    let record = begin(&ledger, asked("open", "a"), at(6)).await;
+    let waited_for = Some("provider".to_owned());
+    assert_eq!(record, Record { first_seen, attempts: 2, rung: 2, deleting: true, waited_for });
+    assert_eq!(ledger.begin(asked("decided", "b"), at(7)).await.unwrap(), Begun::Decided("event".into()));
+    assert_eq!(ledger.begin(asked("refused", "c"), at(8)).await.unwrap(), Begun::Decided("refusal".into()));
+}
+
+#[tokio::test]
+async fn an_answer_is_in_the_file_when_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    ledger.deleting(&id("r"), at(1)).await.unwrap();
+    let row: (String, String, String, bool, String, String) = connect(folder.path())
+        .query_row("SELECT asset_id, request, state, deleting, first_seen, updated FROM requests", [], |row| {
+            row.try_into()
+        })
+        .unwrap();
+    let request = r#"{"request_id":"r"}"#;
+    let (first, updated) = ("2023-11-14T22:13:20.123Z", "2023-11-14T22:13:21.123Z");
+    assert_eq!(row, ("a".into(), request.into(), "deleting".into(), true, first.into(), updated.into()));
+}
+
+#[tokio::test]
+async fn a_file_of_a_later_release_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    open_in(folder.path()).await.close().await;
+    connect(folder.path()).pragma_update(None, "user_version", 7).unwrap();
+    let error = fails_to_open(folder.path()).await;
+    assert!(matches!(error, LedgerError::Newer { found: 7, known: 1, .. }), "{error}");
+    assert!(error.to_string().contains("ledger.db has schema version 7"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    connect(folder.path()).execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let before = std::fs::read(folder.path().join("ledger.db")).unwrap();
+    let error = fails_to_open(folder.path()).await;
+    assert!(matches!(error, LedgerError::Foreign { .. }), "{error}");
+    assert_eq!(std::fs::read(folder.path().join("ledger.db")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ledger.db"), "not a database, but long enough to be looked at ".repeat(50))
+        .unwrap();
+    let error = fails_to_open(folder.path()).await;
+    assert!(error.to_string().contains("restore it from a backup"), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_said_to_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = fails_to_open(&folder.path().join("nowhere")).await;
+    assert!(error.to_string().contains("check that its folder exists"), "{error}");
+}
+
+#[tokio::test]
+async fn requests_at_once_share_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    let Ledger::Sqlite(sqlite) = &ledger else { unreachable!("opened as a file") };
+    let numbers: Vec<String> = (0..100).map(|n| format!("r{n}")).collect();
+    let begun = join_all(numbers.iter().map(|n| begin(&ledger, asked(n, "a"), at(0)))).await;
+    assert_eq!(begun.len(), 100);
+    assert!((1..=20).contains(&sqlite.commits()), "{} commits", sqlite.commits());
+}
+
+#[tokio::test]
+async fn the_same_request_at_once_is_counted_and_decided_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    let begun = join_all((0..50).map(|_| begin(&ledger, asked("r", "a"), at(0)))).await;
+    let mut attempts: Vec<u32> = begun.iter().map(|record| record.attempts).collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, (1..=50).collect::<Vec<_>>());
+    let request = id("r");
+    let events = join_all((0..50).map(|n| ledger.decide(&request, "failed", format!("e{n}"), at(1)))).await;
+    let first = events[0].clone().unwrap();
+    assert!(events.into_iter().all(|event| event.unwrap() == first));
+}
+
+#[tokio::test]
+async fn a_locked_file_is_unavailable_until_it_is_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    let other = connect(folder.path());
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+
+    let start = Instant::now();
+    let request = id("r");
+    // The late one queues up behind a transaction that is already waiting for the lock.
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        ledger.probe().await
+    };
+    let (early, late) = tokio::join!(ledger.deleting(&request, at(1)), late);
+    assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
+    let error = early.unwrap_err();
+    assert!(error.is_unavailable() && late.unwrap_err().is_unavailable());
+    assert!(error.to_string().contains("another process holds it locked"), "{error}");
+
+    other.execute_batch("ROLLBACK").unwrap();
+    ledger.probe().await.unwrap();
+    assert!(!begin(&ledger, asked("r", "a"), at(2)).await.deleting, "a failed change must leave no trace");
+    ledger.deleting(&request, at(3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_that_passes_is_waited_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    let other = connect(folder.path());
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        other.execute_batch("ROLLBACK").unwrap();
+    };
+    let (probed, ()) = tokio::join!(ledger.probe(), release);
+    probed.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_spoilt_by_hand_stops_no_other_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    begin(&ledger, asked("bad", "a"), at(0)).await;
+    connect(folder.path()).execute_batch("UPDATE requests SET first_seen = 'yesterday'").unwrap();
+    let (bad, good) = tokio::join!(ledger.begin(asked("bad", "a"), at(1)), ledger.begin(asked("good", "a"), at(1)));
+    let error = bad.unwrap_err();
+    assert!(matches!(&error, LedgerError::Unreadable { request_id, .. } if request_id.as_str() == "bad"), "{error}");
+    assert!(matches!(good.unwrap(), Begun::Open(_)));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_taken_away_is_noticed_before_anything_is_promised() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    let (file, aside) = (folder.path().join("ledger.db"), folder.path().join("aside.db"));
+    std::fs::rename(&file, &aside).unwrap();
+    assert!(ledger.begin(asked("r", "a"), at(0)).await.unwrap_err().is_unavailable());
+    std::fs::copy(&aside, &file).unwrap();
+    let error = ledger.probe().await.unwrap_err();
+    assert!(error.to_string().contains("replaced while in use"), "{error}");
+}
+
+#[tokio::test]
+async fn the_writer_ends_with_the_last_handle() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    let Ledger::Sqlite(sqlite) = &ledger else { unreachable!("opened as a file") };
+    let mut ended = sqlite.ended();
+    let clone = ledger.clone();
+    drop(ledger);
+    clone.probe().await.unwrap();
+    assert!(ended.has_changed().is_ok(), "a handle is left");
+    drop(clone);
+    let ended = tokio::time::timeout(Duration::from_secs(5), ended.changed()).await.expect("the writer goes on");
+    assert!(ended.is_err(), "its end of the channel is gone");
+    assert!(!folder.path().join("ledger.db-wal").exists(), "the file was closed cleanly");
+}

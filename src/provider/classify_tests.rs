@@ -1,0 +1,223 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn rules() -> Rules {
+    Rules {
+        retry: vec!["1002".into(), "busy".into()],
+        refused: vec!["1001".into()],
+        gone: vec!["-1".into()],
+        token: SecretString::from("very-secret-token"),
+    }
+}
+
+fn reply(status: u16, body: &str) -> Reply {
+    Reply { status, retry_after: None, body: Ok(body.as_bytes().to_vec()) }
+}
+
+fn later<T>(why: Fault) -> Meaning<T> {
+    Meaning::Retry { after: None, why }
+}
+
+fn cat() -> Meaning<Detail> {
+    Meaning::Found(Detail {
+        name: Some("Cat".into()),
+        asset_type: Some("Image".into()),
+        created: Some("2026-03-30 14:21:58".into()),
+        status: Some("Active".into()),
+    })
+}
+
+#[test]
+fn what_a_detail_answer_means() {
+    const CAT: &str = r#"{"name":"Cat","assetId":"a-1","status":"Active","assetType":"Image","url":"https://x","createTime":"2026-03-30 14:21:58"}"#;
+    let found = |code: &str| format!(r#"{{"code":{code},"msg":null,"data":{CAT}}}"#);
+    let bare = Meaning::Found(Detail::default());
+    let table: Vec<(u16, String, Meaning<Detail>)> = vec![
+        (200, found("0"), cat()),
+        (200, found("\"0\""), cat()),
+        (201, found("0"), cat()),
+        // What is not exactly the code 0 is never success.
+        (200, found("0.0"), later(Fault::Unreadable)),
+        (200, found("-0.0"), later(Fault::Unreadable)),
+        (200, found("false"), later(Fault::Unreadable)),
+        (200, found("null"), later(Fault::Unreadable)),
+        (200, found("\"\""), later(Fault::Unreadable)),
+        (200, found("\" 0\""), later(Fault::Unreadable)),
+        (200, found("[0]"), later(Fault::Unreadable)),
+        (200, found("{}"), later(Fault::Unreadable)),
+        (200, found("\"00\""), Meaning::Unlisted),
+        (200, found("200"), Meaning::Unlisted),
+        (200, found("0,\"code\":0"), later(Fault::Unreadable)),
+        (200, found("0,\"code\":-1"), later(Fault::Unreadable)),
+        // The lists.
+        (200, r#"{"code":-1,"msg":"x","data":null}"#.into(), Meaning::Gone),
+        (200, r#"{"code":"-1"}"#.into(), Meaning::Gone),
+        (200, r#"{"code":-1.0,"data":null}"#.into(), later(Fault::Unreadable)),
+        (200, found("-1"), Meaning::Gone),
+        (200, r#"{"code":1001}"#.into(), Meaning::Refused),
+        (200, r#"{"code":"1002"}"#.into(), later(Fault::Code)),
+        (200, r#"{"code":"busy"}"#.into(), later(Fault::Code)),
+        (200, r#"{"code":18446744073709551615}"#.into(), Meaning::Unlisted),
+        (200, r#"{"code":18446744073709551616}"#.into(), later(Fault::Unreadable)),
+        // Code 0 without the asset says nothing, and least of all that the asset is gone.
+        (200, r#"{"code":0,"msg":null,"data":null}"#.into(), later(Fault::Unreadable)),
+        (200, r#"{"code":0}"#.into(), later(Fault::Unreadable)),
+        (200, r#"{"code":0,"data":{}}"#.into(), later(Fault::Unreadable)),
+        (200, r#"{"code":0,"data":[]}"#.into(), later(Fault::Unreadable)),
+        (200, r#"{"code":0,"data":"a-1"}"#.into(), later(Fault::Unreadable)),
+        (200, r#"{"code":0,"data":{"assetId":1}}"#.into(), later(Fault::Unreadable)),
+        (200, r#"{"code":0,"data":{"assetId":"a-1","assetId":"a-1"}}"#.into(), later(Fault::Unreadable)),
+        (200, r#"{"code":0,"data":{"assetId":"a-2"}}"#.into(), later(Fault::WrongAsset)),
+        (200, r#"{"code":0,"data":{"assetId":"A-1"}}"#.into(), later(Fault::WrongAsset)),
+        // An odd detail field does not hide that the asset exists.
+        (200, r#"{"code":0,"data":{"assetId":"a-1"}}"#.into(), bare.clone()),
+        (200, r#"{"code":0,"msg":[1],"data":{"assetId":"a-1","name":{},"status":null}}"#.into(), bare),
+        // Not the documented object.
+        (200, String::new(), later(Fault::Unreadable)),
+        (200, "null".into(), later(Fault::Unreadable)),
+        (200, "<html>".into(), later(Fault::Unreadable)),
+        (200, "[]".into(), later(Fault::Unreadable)),
+        (200, r#"{"code":-1"#.into(), later(Fault::Unreadable)),
+        (200, r#"{"code":-1}{}"#.into(), later(Fault::Unreadable)),
+        (204, String::new(), later(Fault::Unreadable)),
+        // The HTTP status comes first: a code counts with 2xx only.
+        (401, found("0"), Meaning::KeyRefused(401)),
+        (403, r#"{"code":-1}"#.into(), Meaning::KeyRefused(403)),
+        (404, r#"{"message":"No handler found for GET /x"}"#.into(), later(Fault::Status(404))),
+        (404, r#"{"code":-1}"#.into(), later(Fault::Status(404))),
+        (410, r#"{"code":-1}"#.into(), later(Fault::Status(410))),
+        (400, r#"{"code":1001}"#.into(), later(Fault::Status(400))),
+        (429, r#"{"code":-1}"#.into(), later(Fault::Status(429))),
+        (500, r#"{"code":-1}"#.into(), later(Fault::Status(500))),
+        (503, found("0"), later(Fault::Status(503))),
+        (302, found("0"), later(Fault::Status(302))),
+        (304, String::new(), later(Fault::Status(304))),
+    ];
+    for (status, body, meaning) in table {
+        assert_eq!(detail(&reply(status, &body), &rules(), "a-1").meaning, meaning, "{status} {body}");
+    }
+}
+
+#[test]
+fn what_a_delete_answer_means() {
+    let table: Vec<(u16, &str, Meaning<()>)> = vec![
+        (200, r#"{"code":"0","msg":"删除成功","data":null}"#, Meaning::Found(())),
+        (200, r#"{"code":0,"msg":"success"}"#, Meaning::Found(())),
+        (200, r#"{"msg":"success"}"#, later(Fault::Unreadable)),
+        (200, r#"{"code":true}"#, later(Fault::Unreadable)),
+        (200, r#"{"code":"-1","msg":"success"}"#, Meaning::Gone),
+        (200, r#"{"code":"1001"}"#, Meaning::Refused),
+        (200, r#"{"code":"1002"}"#, later(Fault::Code)),
+        (200, r#"{"code":"9"}"#, Meaning::Unlisted),
+        (500, r#"{"code":"0"}"#, later(Fault::Status(500))),
+        (404, r#"{"message":"No handler found for DELETE /x"}"#, later(Fault::Status(404))),
+        (401, "", Meaning::KeyRefused(401)),
+    ];
+    for (status, body, meaning) in table {
+        assert_eq!(delete(&reply(status, body), &rules()).meaning, meaning, "{status} {body}");
+    }
+}
+
+#[test]
+fn what_a_job_answer_means() {
+    use JobStatus::{Completed, Failed, Other, Processing, Queued};
+    let table: Vec<(&str, Meaning<JobStatus>)> = vec![
+        (r#"{"id":"j","object":"video","status":"queued","error":null}"#, Meaning::Found(Queued)),
+        (r#"{"id":"j","status":"processing"}"#, Meaning::Found(Processing)),
+        (r#"{"status":"completed"}"#, Meaning::Found(Completed)),
+        (r#"{"id":"j","status":"failed","data":null}"#, Meaning::Found(Failed)),
+        (r#"{"id":"j","status":"Completed"}"#, Meaning::Found(Other("Completed".into()))),
+        (r#"{"id":"j","status":"paused"}"#, Meaning::Found(Other("paused".into()))),
+        (r#"{"code":0,"msg":null,"data":{"id":"j","status":"completed"}}"#, Meaning::Found(Completed)),
+        (r#"{"code":"0","data":{"status":"completed"}}"#, Meaning::Found(Completed)),
+        (r#"{"data":{"id":"j","status":"completed"}}"#, Meaning::Found(Completed)),
+        (r#"{"id":"request-7","data":{"id":"j","status":"completed"}}"#, Meaning::Found(Completed)),
+        (r#"{"status":"processing","data":{"id":"j","status":"completed"}}"#, later(Fault::Unreadable)),
+        (r#"{"status":"completed","data":{"video_url":"x"}}"#, later(Fault::Unreadable)),
+        (r#"{"code":-1,"status":"completed"}"#, Meaning::Gone),
+        (r#"{"code":1001,"data":{"status":"completed"}}"#, Meaning::Refused),
+        (r#"{"code":7,"data":{"status":"completed"}}"#, Meaning::Unlisted),
+        (r#"{"code":0,"data":null}"#, later(Fault::Unreadable)),
+        (r#"{"id":"k","status":"completed"}"#, later(Fault::WrongAsset)),
+        (r#"{"id":7,"status":"completed"}"#, later(Fault::WrongAsset)),
+        (r#"{"data":{"id":"k","status":"completed"}}"#, later(Fault::WrongAsset)),
+        (r#"{"id":"j","status":""}"#, later(Fault::Unreadable)),
+        (r#"{"id":"j","status":1}"#, later(Fault::Unreadable)),
+        (r#"{"id":"j","status":"completed","status":"processing"}"#, later(Fault::Unreadable)),
+        (r#"{"id":"j"}"#, later(Fault::Unreadable)),
+        ("{}", later(Fault::Unreadable)),
+    ];
+    for (body, meaning) in table {
+        assert_eq!(job(&reply(200, body), &rules(), "j").meaning, meaning, "{body}");
+    }
+    assert_eq!(job(&reply(404, r#"{"status":"completed"}"#), &rules(), "j").meaning, later(Fault::Status(404)));
+}
+
+#[test]
+fn a_body_that_did_not_come_counts_only_where_it_is_needed() {
+    for (status, meaning) in
+        [(200, later(Fault::Cut)), (401, Meaning::KeyRefused(401)), (503, later(Fault::Status(503)))]
+    {
+        let reply = Reply { status, retry_after: None, body: Err(Fault::Cut) };
+        assert_eq!(delete(&reply, &rules()).meaning, meaning);
+    }
+}
+
+#[test]
+fn a_retry_after_goes_with_whatever_is_worth_a_retry() {
+    let after = Some(7 * SECOND);
+    for (status, body, why) in
+        [(429, "", Fault::Status(429)), (503, "", Fault::Status(503)), (200, r#"{"code":"busy"}"#, Fault::Code)]
+    {
+        let reply = Reply { retry_after: after, ..reply(status, body) };
+        assert_eq!(delete(&reply, &rules()).meaning, Meaning::Retry { after, why });
+    }
+}
+
+#[test]
+fn of_two_lists_with_the_same_code_the_most_careful_counts() {
+    let mut rules = rules();
+    rules.refused.push("-1".into());
+    assert_eq!(delete(&reply(200, r#"{"code":-1}"#), &rules).meaning, Meaning::Refused);
+    rules.retry.push("-1".into());
+    assert_eq!(delete(&reply(200, r#"{"code":-1}"#), &rules).meaning, later(Fault::Code));
+    rules.gone.push("0".into());
+    assert_eq!(delete(&reply(200, r#"{"code":0}"#), &rules).meaning, Meaning::Found(()));
+}
+
+#[test]
+fn code_and_msg_are_kept_for_people_and_the_token_is_not() {
+    let answer = delete(&reply(500, r#"{"code":5,"msg":"a\nb"}"#), &rules());
+    assert_eq!((answer.code.as_deref(), answer.msg.as_deref()), (Some("5"), Some("a b")));
+    let answer = delete(&reply(404, r#"{"message":"No handler"}"#), &rules());
+    assert_eq!(answer.msg.as_deref(), Some("No handler"));
+
+    let long = format!(r#"{{"code":7,"msg":"{}"}}"#, "删".repeat(600));
+    assert_eq!(delete(&reply(200, &long), &rules()).msg.map(|msg| msg.chars().count()), Some(500));
+
+    let quoted = format!(r#"{{"code":7,"msg":"{}very-secret-token"}}"#, "x".repeat(490));
+    let msg = delete(&reply(401, &quoted), &rules()).msg.unwrap_or_default();
+    assert!(msg.ends_with("[redacted]") && !msg.contains("very"), "{msg}");
+    let answer = delete(&reply(200, r#"{"code":"very-secret-token"}"#), &rules());
+    assert_eq!((answer.meaning, answer.code), (later(Fault::Unreadable), None));
+}
+
+#[test]
+fn a_retry_after_is_seconds_or_a_date() {
+    let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
+    for (value, wait) in [
+        ("0", Some(Duration::ZERO)),
+        (" 120 ", Some(120 * SECOND)),
+        ("99999999999999999999999", Some(RETRY_AFTER_LIMIT)),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30 * SECOND)),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", Some(Duration::ZERO)),
+        ("Sun, 06 Nov 2094 08:49:37 GMT", Some(RETRY_AFTER_LIMIT)),
+        ("-5", None),
+        ("1.5", None),
+        ("", None),
+        ("soon", None),
+    ] {
+        assert_eq!(retry_after(value, now), wait, "{value}");
+    }
+}

@@ -1,0 +1,161 @@
+//! One call to the provider, one attempt, one [`Answer`].
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use reqwest::header::RETRY_AFTER;
+use url::Url;
+
+use super::classify::{self, Reply, Rules};
+use super::transport::{self, SetupError};
+use super::{Answer, Detail, Fault, JobStatus, ProviderError};
+use crate::config;
+use crate::message::id::AssetId;
+use crate::message::trace::TraceContext;
+use crate::telemetry::metrics::Metrics;
+
+/// Everything but what an ID consists of.
+pub(crate) const ID_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+/// The longest job ID that is asked about.
+const JOB_ID_LIMIT: usize = 128;
+/// An ID of the valid form that no asset has: asking about it shows whether the provider is there and takes the key.
+const PROBE_ID: &str = "asset-eraser-probe";
+
+const ASSET: [&str; 2] = ["kyyVideo2", "asset"];
+const RESULT: [&str; 2] = ["v1", "result"];
+
+/// The provider, as far as a deleter needs it. Cheap to clone; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    rules: Rules,
+    probe: AssetId,
+    metrics: Metrics,
+}
+
+impl Client {
+    /// Sets up the client; connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When the token fits into no header, the base URL can carry no path, or TLS cannot be set up.
+    pub fn new(settings: &config::Provider, metrics: Metrics) -> Result<Self, ProviderError> {
+        if settings.base_url.cannot_be_a_base() || !settings.base_url.has_host() {
+            return Err(ProviderError::BaseUrl);
+        }
+        let http =
+            transport::client(Some(&settings.token), settings.connect_timeout, settings.timeout).map_err(|error| {
+                match error {
+                    SetupError::Token => ProviderError::Token,
+                    SetupError::Client(why) => ProviderError::Setup(why),
+                }
+            })?;
+        Ok(Self {
+            http,
+            base: settings.base_url.clone(),
+            rules: Rules {
+                retry: settings.retry_codes.clone(),
+                refused: settings.refused_codes.clone(),
+                gone: settings.gone_codes.clone(),
+                token: settings.token.clone(),
+            },
+            probe: AssetId::parse(PROBE_ID).map_err(ProviderError::Setup)?,
+            metrics,
+        })
+    }
+
+    /// Asks what the provider knows about an asset.
+    pub async fn detail(&self, asset: &AssetId, trace: &TraceContext) -> Answer<Detail> {
+        self.call("detail", Method::GET, ASSET, asset.as_str(), trace, |reply| {
+            classify::detail(reply, &self.rules, asset.as_str())
+        })
+        .await
+    }
+
+    /// Deletes an asset, irreversibly. Dropping the future does not take back a call that was sent.
+    pub async fn delete(&self, asset: &AssetId, trace: &TraceContext) -> Answer<()> {
+        self.call("delete", Method::DELETE, ASSET, asset.as_str(), trace, |reply| classify::delete(reply, &self.rules))
+            .await
+    }
+
+    /// Asks for the status of a generation job.
+    ///
+    /// The ID comes from a registry, so it is trusted less than an [`AssetId`]: one that is not 1 to 128 characters of
+    /// `A-Z a-z 0-9 . _ -`, or is `.` or `..`, is [`Fault::Unreadable`] without a call.
+    pub async fn job(&self, job: &str, trace: &TraceContext) -> Answer<JobStatus> {
+        if !is_job_id(job) {
+            return Answer::fault(Fault::Unreadable);
+        }
+        self.call("job", Method::GET, RESULT, job, trace, |reply| classify::job(reply, &self.rules, job)).await
+    }
+
+    /// Asks about an asset that does not exist: any answer but a fault or a refused key shows that the provider works.
+    pub async fn probe(&self) -> Answer<Detail> {
+        let asset = self.probe.as_str();
+        self.call("probe", Method::GET, ASSET, asset, &TraceContext::default(), |reply| {
+            classify::detail(reply, &self.rules, asset)
+        })
+        .await
+    }
+
+    async fn call<T>(
+        &self,
+        operation: &'static str,
+        method: Method,
+        folder: [&str; 2],
+        id: &str,
+        trace: &TraceContext,
+        classify: impl FnOnce(&Reply) -> Answer<T>,
+    ) -> Answer<T> {
+        let Some(url) = endpoint(&self.base, folder, id) else {
+            return Answer::fault(Fault::Unreadable);
+        };
+        let started = Instant::now();
+        let answer = match self.exchange(method, url, trace).await {
+            Ok(reply) => classify(&reply),
+            Err(fault) => Answer::fault(fault),
+        };
+        self.metrics.provider_call(operation, answer.meaning.as_str(), started.elapsed());
+        answer
+    }
+
+    async fn exchange(&self, method: Method, url: Url, trace: &TraceContext) -> Result<Reply, Fault> {
+        let request = transport::traced(self.http.request(method, url), trace);
+        let response = request.send().await.map_err(|error| transport::fault(&error))?;
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| classify::retry_after(value, Timestamp::now()));
+        Ok(Reply { status: response.status().as_u16(), retry_after, body: transport::body(response).await })
+    }
+}
+
+/// `base/folder/id`, or `None` when the URL would not be exactly that.
+///
+/// The IDs were checked before they came here. This second lock is for the day somebody widens what an ID may be:
+/// `Url` drops `.` and `..` silently, which would turn the `DELETE` of an asset into one of the whole collection.
+fn endpoint(base: &Url, folder: [&str; 2], id: &str) -> Option<Url> {
+    if id.is_empty() {
+        return None;
+    }
+    let mut url = base.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.path_segments_mut().ok()?.pop_if_empty().extend(folder);
+    let wanted = format!("{}/{}", url.path(), utf8_percent_encode(id, ID_ENCODED));
+    url.path_segments_mut().ok()?.push(id);
+    (url.path() == wanted).then_some(url)
+}
+
+fn is_job_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=JOB_ID_LIMIT).contains(&id.len()) && id != "." && id != ".." && id.bytes().all(plain)
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,6 @@
+//! What the worker tells its operator: numbers ([`metrics`]) and lines ([`logging`]).
+//!
+//! Nothing in here decides anything, and nothing in here may ever see a secret.
+
+pub mod logging;
+pub mod metrics;

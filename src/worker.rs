@@ -1,0 +1,259 @@
+//! The loop: deliveries in, at most `worker.concurrency` at once, each settled exactly once; drained on shutdown.
+
+mod handle;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use self::handle::Handler;
+use crate::broker::connection::Session;
+use crate::broker::consumer::Consumer;
+use crate::broker::settlement::{Delivery, Return};
+use crate::broker::topology::TopologySettings;
+use crate::broker::{BrokerError, BrokerState};
+use crate::config::Settings;
+use crate::eraser::Eraser;
+use crate::pace::line::Line;
+use crate::retry;
+use crate::telemetry::metrics::Metrics;
+
+/// Shortest and longest wait between two tries to reach the broker, and between two probes of what stopped the line.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// How long handing back may take after the grace time, before the connection is closed over it.
+const HAND_BACK: Duration = Duration::from_secs(5);
+
+/// The worker: owns every task that handles a delivery.
+pub struct Worker {
+    settings: Settings,
+    handler: Handler,
+    line: Line,
+    metrics: Metrics,
+    /// What `/readyz` says of the broker.
+    state: watch::Sender<BrokerState>,
+    /// One task a delivery. They outlive a lost session: a deletion that runs is finished and recorded.
+    tasks: JoinSet<()>,
+    /// Bounds the tasks of all sessions together.
+    permits: Arc<Semaphore>,
+    /// Cancelled when the grace time is over: whoever still works hands its delivery back.
+    hand_back: CancellationToken,
+}
+
+/// Why a consumer was left.
+enum Left {
+    /// Finish and end.
+    Shutdown,
+    /// Somebody stopped the line: the session stays, consuming ends.
+    LineStopped,
+    /// Connection, channel or consumer are gone, for whatever reason: all alike.
+    Lost,
+}
+
+impl Worker {
+    /// A worker that reports the broker's state to `state`.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        eraser: Eraser,
+        line: Line,
+        metrics: Metrics,
+        state: watch::Sender<BrokerState>,
+    ) -> Self {
+        let hand_back = CancellationToken::new();
+        let handler = Handler::new(&settings, eraser, line.clone(), metrics.clone(), hand_back.clone());
+        let permits = Arc::new(Semaphore::new(settings.worker.concurrency));
+        Self { settings, handler, line, metrics, state, tasks: JoinSet::new(), permits, hand_back }
+    }
+
+    /// Works until `shutdown`, through every loss of the broker.
+    ///
+    /// # Errors
+    /// Only at the start, when a queue exists with other arguments: waiting would not mend that.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), BrokerError> {
+        let mut again = retry::forever(AGAIN.0, AGAIN.1);
+        let mut started = false;
+        while !shutdown.is_cancelled() {
+            self.tell(BrokerState::Connecting);
+            let opened = tokio::select! {
+                () = shutdown.cancelled() => break,
+                opened = self.open() => opened,
+            };
+            match opened {
+                Ok(session) => {
+                    started = true;
+                    let began = Instant::now();
+                    self.serve(&session, &shutdown).await;
+                    if shutdown.is_cancelled() {
+                        self.drain().await;
+                    }
+                    session.close().await;
+                    // A session that ends at once every time must not be rebuilt in a tight loop.
+                    if began.elapsed() > AGAIN.1 {
+                        again.reset();
+                    } else if !shutdown.is_cancelled() {
+                        tokio::time::sleep(again.next(None).unwrap_or(AGAIN.1)).await;
+                    }
+                }
+                Err(error) if !started && error.is_permanent() => return Err(error),
+                Err(error) => {
+                    let delay = again.next(None).unwrap_or(AGAIN.1);
+                    tracing::warn!(%error, ?delay, "broker not reached, trying again");
+                    tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(delay) => {} }
+                }
+            }
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Arc<Session>, BrokerError> {
+        let topology = TopologySettings::of(&self.settings);
+        let prefetch = u16::try_from(self.settings.worker.concurrency).unwrap_or(u16::MAX);
+        Session::open(&self.settings.broker, &topology, prefetch, &self.metrics).await.map(Arc::new)
+    }
+
+    /// Consumes on one session until it is lost or the worker shuts down.
+    async fn serve(&mut self, session: &Arc<Session>, shutdown: &CancellationToken) {
+        self.tell(BrokerState::Connected);
+        tracing::info!("broker connected");
+        loop {
+            let line = self.line.clone();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = session.lost().cancelled_owned() => break,
+                () = line.wait_open() => {}
+            }
+            let mut consumer = match session.consume().await {
+                Ok(consumer) => consumer,
+                Err(error) => {
+                    tracing::warn!(%error, "could not consume");
+                    break;
+                }
+            };
+            let left = self.consume(session, &mut consumer, shutdown).await;
+            match left {
+                Left::Lost => break,
+                Left::Shutdown | Left::LineStopped => self.stop_consuming(consumer, &left).await,
+            }
+            if let Left::Shutdown = left {
+                return;
+            }
+        }
+        tracing::warn!("broker connection lost; what runs is finished and recorded");
+        self.tell(BrokerState::Connecting);
+    }
+
+    async fn consume(&mut self, session: &Arc<Session>, consumer: &mut Consumer, shutdown: &CancellationToken) -> Left {
+        let mut state = session.state();
+        let (lost, line) = (session.lost(), self.line.clone());
+        loop {
+            let permits = self.permits.clone();
+            // Cancel-safe: a permit that was taken is given back, and a delivery is taken out of the consumer's
+            // buffer only in the poll that returns it.
+            let next = async {
+                let permit = permits.acquire_owned().await;
+                consumer.next().await.map(|delivery| (delivery, permit))
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return Left::Shutdown,
+                () = lost.cancelled() => return Left::Lost,
+                () = line.wait_closed() => return Left::LineStopped,
+                Ok(()) = state.changed() => {
+                    let now = *state.borrow_and_update();
+                    self.tell(now);
+                }
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.ended(ended),
+                next = next => match next {
+                    None => return Left::Lost,
+                    Some((delivery, permit)) => {
+                        self.metrics.consumer_worked();
+                        let (handler, session) = (self.handler.clone(), session.clone());
+                        let work = async move {
+                            handler.handle(delivery, &session).await;
+                            drop(permit);
+                        };
+                        self.tasks.spawn(work.in_current_span());
+                    }
+                },
+            }
+        }
+    }
+
+    /// Cancels the consumer and gives away what it had buffered: on shutdown to another worker at once, at a stopped
+    /// line to a wait queue.
+    async fn stop_consuming(&self, mut consumer: Consumer, left: &Left) {
+        if let Err(error) = consumer.cancel().await {
+            tracing::warn!(%error, "could not cancel the consumer");
+            return;
+        }
+        while let Some(delivery) = consumer.next().await {
+            let given: Result<(), BrokerError> = match left {
+                Left::Shutdown => delivery.returned(Return::Fresh).await,
+                Left::LineStopped | Left::Lost => self.wait_shortest(delivery).await,
+            };
+            if let Err(error) = given {
+                tracing::warn!(%error, "a delivery was not settled; the broker hands it out again");
+            }
+        }
+    }
+
+    async fn wait_shortest(&self, delivery: Delivery) -> Result<(), BrokerError> {
+        let delay = self.settings.retry.wait_steps.iter().min().copied().unwrap_or(self.settings.guard.poll);
+        self.metrics.put_off("line_stopped");
+        delivery.put_off(delay, "line_stopped").await
+    }
+
+    /// Waits for what runs: the grace time, then until it has handed back.
+    async fn drain(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        tracing::info!(running = self.tasks.len(), "draining");
+        if tokio::time::timeout(self.settings.worker.grace, self.join_all()).await.is_err() {
+            self.hand_back.cancel();
+            if tokio::time::timeout(HAND_BACK, self.join_all()).await.is_err() {
+                tracing::warn!(running = self.tasks.len(), "not handed back in time; the broker hands them out again");
+                self.tasks.shutdown().await;
+            }
+        }
+    }
+
+    async fn join_all(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            self.ended(ended);
+        }
+    }
+
+    /// Panics of a request are caught and settled in the handler; one that gets here is the handler's own.
+    fn ended(&self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            self.metrics.panicked();
+            tracing::error!(%error, "a handler ended badly");
+        }
+    }
+
+    fn tell(&self, state: BrokerState) {
+        self.metrics.broker_connected(state == BrokerState::Connected);
+        self.state.send_replace(state);
+    }
+}
+
+/// Probes whatever stopped the line until it is open again; for ever, until `shutdown`.
+pub async fn probe_when_stopped(eraser: Eraser, line: Line, shutdown: CancellationToken) {
+    let watch = async {
+        loop {
+            line.wait_closed().await;
+            let mut again = retry::forever(AGAIN.0, AGAIN.1);
+            while !line.is_open() {
+                tokio::time::sleep(again.next(None).unwrap_or(AGAIN.1)).await;
+                eraser.probe().await;
+            }
+        }
+    };
+    tokio::select! { () = shutdown.cancelled() => {}, () = watch => {} }
+}

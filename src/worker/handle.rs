@@ -1,0 +1,203 @@
+//! One delivery, from the message to its settlement.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::broker::BrokerError;
+use crate::broker::connection::Session;
+use crate::broker::publisher::{Routed, result_properties};
+use crate::broker::settlement::{Delivery, Message, Return};
+use crate::broker::topology::Names;
+use crate::config::Settings;
+use crate::eraser::{Delivered, Eraser, Verdict};
+use crate::ledger::LedgerError;
+use crate::message::{Envelope, Request, ResultEvent};
+use crate::pace::line::{Line, Stop};
+use crate::retry::Budget;
+use crate::telemetry::metrics::Metrics;
+
+/// Handles deliveries; clones share everything.
+#[derive(Clone)]
+pub(super) struct Handler {
+    eraser: Eraser,
+    line: Line,
+    metrics: Metrics,
+    names: Names,
+    budget: Budget,
+    shortest: Duration,
+    hand_back: CancellationToken,
+}
+
+/// Keeps the in-flight gauge right on every way out.
+struct InFlight(Metrics);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight_dec();
+    }
+}
+
+impl Handler {
+    pub(super) fn new(
+        settings: &Settings,
+        eraser: Eraser,
+        line: Line,
+        metrics: Metrics,
+        hand_back: CancellationToken,
+    ) -> Self {
+        let retry = &settings.retry;
+        let budget =
+            Budget { initial: retry.initial, max_interval: retry.max_interval, max_elapsed: retry.max_elapsed };
+        let shortest = retry.wait_steps.iter().min().copied().unwrap_or(settings.guard.poll);
+        let names = Names::new(&settings.broker.prefix);
+        Self { eraser, line, metrics, names, budget, shortest, hand_back }
+    }
+
+    /// Settles one delivery. An error means that the session is gone: the broker hands the message out again, and the
+    /// ledger remembers how far it got.
+    pub(super) async fn handle(&self, delivery: Delivery, session: &Session) {
+        self.metrics.request_received();
+        self.metrics.in_flight_inc();
+        let _in_flight = InFlight(self.metrics.clone());
+        let span = tracing::info_span!("request", request_id = tracing::field::Empty, asset_id = tracing::field::Empty);
+        let settled = self.settle(delivery, session).instrument(span.clone()).await;
+        if let Err(error) = settled {
+            span.in_scope(|| tracing::warn!(%error, "not settled; the broker hands it out again"));
+        }
+    }
+
+    async fn settle(&self, delivery: Delivery, session: &Session) -> Result<(), BrokerError> {
+        let began = Instant::now();
+        let verdict = tokio::select! {
+            // Dropping the decision is safe at any point: what it did so far is in the ledger.
+            () = self.hand_back.cancelled() => return delivery.returned(Return::Fresh).await,
+            // A panic in one request must not leave its delivery held by a worker that forgot it. The broker counts
+            // the return, so that the delivery limit ends a request that panics every time.
+            verdict = AssertUnwindSafe(self.decide(&delivery.message)).catch_unwind() => verdict,
+        };
+        match verdict {
+            Err(_panic) => {
+                self.metrics.panicked();
+                tracing::error!("a request panicked; it is returned");
+                delivery.returned(Return::Nack).await
+            }
+            Ok(Err(error)) => {
+                // Only a ledger that takes nothing is everybody's trouble; one bad record is this request's.
+                if error.is_unavailable() {
+                    self.line.stop(Stop::Ledger, error.to_string());
+                }
+                tracing::error!(%error, "not recorded");
+                self.put_off(delivery, self.shortest, "ledger").await
+            }
+            Ok(Ok(Verdict::PutOff { delay, reason })) => self.put_off(delivery, delay, reason).await,
+            Ok(Ok(Verdict::Answer(event))) => {
+                if self.publish(&event, &delivery.message, session).await? {
+                    delivery.answered().await?;
+                    log_settled(&event, began);
+                    return Ok(());
+                }
+                self.put_off(delivery, self.shortest, "unroutable").await
+            }
+            Ok(Ok(Verdict::Bury { event, why, detail })) => {
+                if let Some(event) = &event
+                    && !self.publish(event, &delivery.message, session).await?
+                {
+                    return self.put_off(delivery, self.shortest, "unroutable").await;
+                }
+                delivery.buried(why, &detail).await?;
+                tracing::warn!(why, detail, "buried");
+                if let Some(event) = &event {
+                    log_settled(event, began);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn decide(&self, message: &Message) -> Result<Verdict, LedgerError> {
+        let envelope = Envelope {
+            body: &message.body,
+            content_type: message.content_type.as_deref(),
+            message_id: message.message_id.as_deref(),
+        };
+        match Request::decode(envelope) {
+            Err(bad) => {
+                if let Some(id) = &bad.request_id {
+                    tracing::Span::current().record("request_id", id.as_str());
+                }
+                self.eraser.refuse(&bad).await
+            }
+            Ok(request) => {
+                let span = tracing::Span::current();
+                span.record("request_id", request.request_id.as_str());
+                span.record("asset_id", request.asset_id.as_str());
+                let delivered = Delivered { trace: message.trace.clone(), delivery_count: message.delivery_count };
+                self.eraser.erase(&request, &delivered).await
+            }
+        }
+    }
+
+    async fn put_off(&self, delivery: Delivery, delay: Duration, reason: &'static str) -> Result<(), BrokerError> {
+        delivery.put_off(delay, reason).await?;
+        self.metrics.put_off(reason);
+        Ok(())
+    }
+
+    /// Publishes the result until the broker confirms that a queue has it. `false` when no queue is bound for it within
+    /// the budget: the delivery must not be held for as long as that lasts.
+    async fn publish(&self, event: &ResultEvent, message: &Message, session: &Session) -> Result<bool, BrokerError> {
+        let key = format!("result.{}", event.outcome);
+        let properties = result_properties(event, message);
+        let mut budget = self.budget.start();
+        loop {
+            let routed = session
+                .publisher()
+                .publish(self.names.exchange(), &key, event.body.as_bytes(), properties.clone())
+                .await?;
+            if let Routed::Yes = routed {
+                break;
+            }
+            let Some(delay) = budget.next(None) else {
+                tracing::error!(exchange = self.names.exchange(), key, "no queue is bound for results");
+                return Ok(false);
+            };
+            tokio::time::sleep(delay).await;
+        }
+        self.metrics.result(&event.outcome, &event.cause);
+        self.reply(event, message, session).await?;
+        Ok(true)
+    }
+
+    /// The copy for `reply_to`. A requester that has gone away must not hold up the queue: its copy is given up, the
+    /// result itself is already confirmed.
+    async fn reply(&self, event: &ResultEvent, message: &Message, session: &Session) -> Result<(), BrokerError> {
+        let Some(queue) = message.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return Ok(()) };
+        // A result in one of our own queues would be read as a request, or never.
+        if self.names.is_internal(queue) {
+            tracing::warn!(queue, "reply_to names a queue of the worker itself; no copy is sent");
+            return Ok(());
+        }
+        let properties = result_properties(event, message);
+        if let Routed::No = session.publisher().publish("", queue, event.body.as_bytes(), properties).await? {
+            self.metrics.reply_unroutable();
+            tracing::warn!(queue, "the reply_to queue does not exist; the result went to the exchange only");
+        }
+        Ok(())
+    }
+}
+
+fn log_settled(event: &ResultEvent, began: Instant) {
+    tracing::info!(
+        request = event.request_id,
+        asset = event.asset_id,
+        outcome = event.outcome,
+        cause = event.cause,
+        attempts = event.attempts,
+        duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "settled"
+    );
+}
