@@ -1,6 +1,6 @@
 //! The decision procedure for one request, from intent to outcome. Knows no AMQP, no SQL and no HTTP server.
 //!
-//! The only `DELETE` is in [`Run::delete`]; read upwards from there to see what has to be true before it.
+//! The only `DELETE` is in `Run::delete`; read upwards from there to see what has to be true before it.
 
 mod calls;
 mod settle;

@@ -1,1 +1,16 @@
-//! Black-box tests.
+//! Black-box tests: the real worker and the sandbox as processes, a real RabbitMQ. One file a behaviour; a test for
+//! every row of the table "What happens when" in README.md. `make test` runs them.
+
+mod support;
+
+mod answers_once;
+mod broker_loss;
+mod commands;
+mod confirms_target;
+mod crashes;
+mod deletes;
+mod in_use;
+mod message_contract;
+mod shutdown;
+mod stops_the_line;
+mod waits_and_gives_up;

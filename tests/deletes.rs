@@ -1,0 +1,103 @@
+//! What a `DELETE` answers, and what is made of it.
+
+use serde_json::json;
+
+use crate::support::sandbox::answer;
+use crate::support::{deletes, outcome, world};
+
+#[tokio::test]
+async fn a_delete_that_took_effect_counts_whatever_it_answered() {
+    let mut world = world(&[]).await;
+    for (asset, what) in [
+        ("cut", json!({"cut": "after"})),
+        ("midway", json!({"cut": "midway"})),
+        ("hang", json!({"hang": "after"})),
+        ("e500", json!({"answer": {"status": 500, "body": {}, "took_effect": true}})),
+        ("code", json!({"answer": {"status": 200, "body": {"code": "77", "msg": "?"}, "took_effect": true}})),
+        ("html", json!({"answer": {"status": 200, "body": "<html>", "took_effect": true}})),
+    ] {
+        world.sandbox.fault("delete", asset, 1, what).await;
+        let event = world.delete(asset).await;
+        assert_eq!(outcome(&event), ("deleted", ""), "{asset}");
+        assert_eq!(event["data"]["verified"], true, "{asset}");
+        assert_eq!(deletes(&world.sandbox.calls_of(asset).await), 1, "{asset}");
+    }
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_delete_that_did_not_take_effect_is_sent_again() {
+    let mut world = world(&[("PROVIDER__RETRY_CODES", "busy,503")]).await;
+    for (asset, what) in [
+        ("cut", json!({"cut": "before"})),
+        ("e500", answer(500, &json!({}))),
+        ("e429", answer(429, &json!({}))),
+        ("busy", answer(200, &json!({"code": "busy", "msg": "later"}))),
+        ("number", answer(200, &json!({"code": 503, "msg": "later"}))),
+        ("unlisted", answer(200, &json!({"code": 42, "msg": "?"}))),
+        ("pretend", json!({"pretend": true})),
+    ] {
+        world.sandbox.fault("delete", asset, 1, what).await;
+        assert_eq!(outcome(&world.delete(asset).await), ("deleted", ""), "{asset}");
+        assert_eq!(deletes(&world.sandbox.calls_of(asset).await), 2, "{asset}");
+    }
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_read_that_lags_behind_the_delete_is_looked_at_again() {
+    let mut world = world(&[]).await;
+    // Stale only matters for looks after the delete: the first look finds the asset either way.
+    world.sandbox.fault("detail", "a", 3, json!({"stale": true})).await;
+    assert_eq!(outcome(&world.delete("a").await), ("deleted", ""));
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 1);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn an_asset_that_never_goes_away_is_still_present() {
+    let mut world = world(&[]).await;
+    world.sandbox.fault("delete", "a", 0, json!({"pretend": true})).await;
+    assert_eq!(outcome(&world.delete("a").await), ("failed", "still_present"));
+    assert!(deletes(&world.sandbox.calls_of("a").await) >= 2);
+    assert_eq!(world.sandbox.assets().await, ["a"]);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_passed_on_with_the_providers_words() {
+    let mut world = world(&[("PROVIDER__REFUSED_CODES", "1001")]).await;
+    for (asset, code) in [("listed", 1001), ("unlisted", 42)] {
+        world.sandbox.fault("delete", asset, 0, answer(200, &json!({"code": code, "msg": "not yours"}))).await;
+        let event = world.delete(asset).await;
+        assert_eq!(outcome(&event), ("failed", "provider_refused"));
+        assert_eq!(event["data"]["provider"], json!({"code": code.to_string(), "msg": "not yours"}));
+    }
+    assert_eq!(deletes(&world.sandbox.calls_of("listed").await), 1, "a refusal is not tried again");
+    assert!(deletes(&world.sandbox.calls_of("unlisted").await) > 1);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_ended_after_its_delete_is_recognised_by_the_next() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    // The DELETE takes effect, and then the provider says nothing for longer than the in-process budget.
+    world.sandbox.fault("delete", "a", 1, json!({"cut": "after"})).await;
+    world.sandbox.fault("detail", "a", 1, json!({"delay_ms": 0})).await;
+    world.sandbox.fault("detail", "a", 0, answer(500, &json!({}))).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    world.sandbox.until_called("delete", "a", 1).await;
+    world.sandbox.until_called("detail", "a", 5).await;
+    let put_off = r#"asset_eraser_put_offs_total{reason="provider"} 1"#;
+    let url = format!("{}/metrics", world.worker().address().await);
+    crate::support::until("it is put off", || async {
+        crate::support::sandbox::http_get(&url).await.1.contains(put_off).then_some(())
+    })
+    .await;
+    world.sandbox.no_faults().await;
+    let event = world.broker.result("r").await;
+    assert_eq!(outcome(&event), ("deleted", ""), "this request's DELETE did it");
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 1);
+    world.finish(0).await;
+}

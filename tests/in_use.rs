@@ -1,0 +1,114 @@
+//! Nothing in use is deleted, and no answer means in use.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::support::sandbox::answer;
+use crate::support::{deletes, outcome, until, world};
+
+#[tokio::test]
+async fn an_asset_in_use_is_deleted_once_its_job_ends() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    world.sandbox.until_called("jobs", "a", 3).await;
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 0);
+    world.sandbox.job("video_1", &["a"], "completed").await;
+    let event = world.broker.result("r").await;
+    assert_eq!(outcome(&event), ("deleted", ""));
+    assert!(event["data"]["attempts"].as_u64().unwrap() >= 3, "{event}");
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn who_does_not_want_to_wait_is_told_at_once() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.job("video_1", &["a"], "queued").await;
+    world.ask(json!({"request_id": "r", "asset_id": "a", "on_in_use": "reject"})).await;
+    let event = world.broker.result("r").await;
+    assert_eq!(outcome(&event), ("rejected", "in_use"));
+    assert!(event["data"]["detail"].as_str().unwrap().contains("video_1"));
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 0);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn waiting_ends_at_the_deadline_or_at_the_greatest_age() {
+    let mut world = world(&[("RETRY__MAX_AGE", "1s")]).await;
+    world.sandbox.add_all(["a".to_owned(), "b".to_owned()]).await;
+    world.sandbox.job("video_1", &["a", "b"], "processing").await;
+    let deadline = (Timestamp::now() + Duration::from_millis(700)).to_string();
+    world.ask(json!({"request_id": "late", "asset_id": "a", "deadline": deadline})).await;
+    world.ask(json!({"request_id": "old", "asset_id": "b"})).await;
+    assert_eq!(outcome(&world.broker.result("late").await), ("failed", "in_use"));
+    assert_eq!(outcome(&world.broker.result("old").await), ("failed", "in_use"));
+    assert_eq!(deletes(&world.sandbox.calls().await), 0);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn an_unknown_job_status_counts_as_in_use() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.job_as_registered("video_1", &["a"], "completed", "resting").await;
+    world.ask(json!({"request_id": "r", "asset_id": "a", "on_in_use": "reject"})).await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("rejected", "in_use"));
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_cannot_answer_keeps_the_asset() {
+    let mut world = world(&[("RETRY__WAIT_STEPS", "200ms,200ms,200ms,200ms,400ms,400ms,400ms,400ms")]).await;
+    world.sandbox.add("a").await;
+    for bad in [
+        answer(500, &json!({})),
+        answer(200, &json!({"jobs": "none"})),
+        answer(200, &json!("<html>")),
+        json!({"cut": "before"}),
+    ] {
+        world.sandbox.fault("jobs", "a", 10, bad).await;
+    }
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    world.sandbox.until_called("jobs", "a", 35).await;
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 0);
+    world.sandbox.no_faults().await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    assert!(world.get("/metrics").await.1.contains(r#"asset_eraser_put_offs_total{reason="guard"}"#));
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_registry_that_forgot_to_close_a_job_is_corrected_by_the_provider() {
+    let mut world = world(&[("GUARD__CONFIRM_WITH_PROVIDER", "true")]).await;
+    world.sandbox.add_all(["a".to_owned(), "b".to_owned()]).await;
+    world.sandbox.job_as_registered("video_1", &["a"], "completed", "processing").await;
+    world.sandbox.job_as_registered("video_2", &["b"], "processing", "processing").await;
+    world.ask(json!({"request_id": "ra", "asset_id": "a"})).await;
+    assert_eq!(outcome(&world.broker.result("ra").await), ("deleted", ""));
+    world.ask(json!({"request_id": "rb", "asset_id": "b", "on_in_use": "reject"})).await;
+    assert_eq!(outcome(&world.broker.result("rb").await), ("rejected", "in_use"));
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_job_that_starts_between_two_deletes_stops_the_second() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.fault("delete", "a", 1, json!({"pretend": true})).await;
+    // The job starts while the worker looks for the asset after its first DELETE.
+    world.sandbox.fault("detail", "a", 1, json!({"delay_ms": 0})).await;
+    world.sandbox.fault("detail", "a", 1, json!({"delay_ms": 900})).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    world.sandbox.until_called("delete", "a", 1).await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    let sandbox = &world.sandbox;
+    until("the guard says in use", || async { (sandbox.calls_of("a").await.len() >= 7).then_some(()) }).await;
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 1);
+    world.sandbox.job("video_1", &["a"], "failed").await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    world.finish(0).await;
+}

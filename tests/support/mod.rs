@@ -1,0 +1,229 @@
+//! What every test needs: a sandbox, a worker and a broker of its own names, all real processes.
+
+pub mod broker;
+pub mod private;
+pub mod process;
+pub mod sandbox;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use lapin::BasicProperties;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use broker::Broker;
+use process::Process;
+use sandbox::Sandbox;
+
+/// Longest wait for a condition. Nothing here takes nearly as long; a loaded machine may.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Polls until `condition` gives something.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, condition: impl FnMut() -> F) -> T {
+    until_within(LIMIT, what, condition).await
+}
+
+pub async fn until_within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(began.elapsed() < limit, "waited {limit:?} in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The secrets of one test. Nothing the worker prints or serves may hold one.
+struct Secrets {
+    provider: String,
+    registry: String,
+}
+
+/// One test's world.
+pub struct World {
+    pub sandbox: Sandbox,
+    pub broker: Broker,
+    pub dir: TempDir,
+    settings: Vec<(String, String)>,
+    secrets: Secrets,
+    worker: Option<Process>,
+    runs: u32,
+    asked: BTreeSet<String>,
+}
+
+/// A world with the given settings (`SECTION__KEY`) over short waits, and its worker ready.
+pub async fn world(settings: &[(&str, &str)]) -> World {
+    let url = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run the tests with `make test`");
+    world_at(&url, settings).await
+}
+
+/// The same against another broker.
+pub async fn world_at(amqp: &str, settings: &[(&str, &str)]) -> World {
+    let mut world = World::without_worker(amqp, settings).await;
+    world.start_worker().await;
+    world
+}
+
+impl World {
+    pub async fn without_worker(amqp: &str, settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        let secrets = Secrets { provider: format!("ptok-{random}"), registry: format!("rtok-{random}") };
+        let sandbox = Sandbox::start(dir.path(), &secrets.provider, &secrets.registry).await;
+        let broker = Broker::connect(amqp, &format!("t-{random}")).await;
+        let ledger = format!("sqlite://{}", dir.path().join("ledger.db").display());
+        let mut all: Vec<(String, String)> = [
+            ("BROKER__URL", amqp),
+            ("BROKER__PREFIX", &broker.prefix),
+            ("PROVIDER__BASE_URL", &format!("{}/kyyReactApiServer", sandbox.url)),
+            ("PROVIDER__TOKEN", &secrets.provider),
+            ("PROVIDER__TIMEOUT", "2s"),
+            ("PROVIDER__VERIFY_INTERVAL", "20ms"),
+            ("GUARD__HTTP__URL", &format!("{}/jobs/{{asset_id}}", sandbox.url)),
+            ("GUARD__HTTP__TOKEN", &secrets.registry),
+            ("GUARD__HTTP__TIMEOUT", "2s"),
+            ("GUARD__POLL", "300ms"),
+            ("RETRY__INITIAL", "10ms"),
+            ("RETRY__MAX_INTERVAL", "50ms"),
+            ("RETRY__MAX_ELAPSED", "400ms"),
+            ("RETRY__WAIT_STEPS", "200ms,400ms"),
+            ("LEDGER__URL", &ledger),
+            ("HTTP__LISTEN", "127.0.0.1:0"),
+            ("LOG__LEVEL", "trace"),
+            ("LOG__FORMAT", "json"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+        for (key, value) in settings {
+            all.retain(|(other, _)| other != key);
+            all.push(((*key).to_owned(), (*value).to_owned()));
+        }
+        let asked = BTreeSet::new();
+        Self { sandbox, broker, dir, settings: all, secrets, worker: None, runs: 0, asked }
+    }
+
+    /// Runs the worker's binary with this world's settings.
+    pub fn command(&mut self, command: &str) -> Process {
+        self.runs += 1;
+        let settings = self.settings.iter().filter(|(_, value)| value != "unset");
+        let environment = settings.map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.clone())).collect();
+        let program = env!("CARGO_BIN_EXE_asset-eraser");
+        Process::spawn(self.dir.path(), &format!("worker-{}", self.runs), program, &[command], environment)
+    }
+
+    pub async fn start_worker(&mut self) {
+        let worker = self.command("run");
+        worker.address().await;
+        self.worker = Some(worker);
+        self.until_ready(true).await;
+    }
+
+    pub fn worker(&mut self) -> &mut Process {
+        self.worker.as_mut().expect("the worker runs")
+    }
+
+    /// SIGKILL.
+    pub async fn kill_worker(&mut self) {
+        let mut worker = self.worker.take().expect("the worker runs");
+        worker.signal(nix::sys::signal::Signal::SIGKILL);
+        worker.ended().await;
+    }
+
+    /// SIGTERM; it has to end well.
+    pub async fn stop_worker(&mut self) {
+        let mut worker = self.worker.take().expect("the worker runs");
+        worker.signal(nix::sys::signal::Signal::SIGTERM);
+        let status = worker.ended().await;
+        assert!(status.success(), "exit {status}\n{}", worker.output());
+    }
+
+    pub async fn get(&mut self, path: &str) -> (u16, String) {
+        let url = format!("{}{path}", self.worker().address().await);
+        sandbox::http_get(&url).await
+    }
+
+    /// Waits for `/readyz` to say so, and gives what it says.
+    pub async fn until_ready(&mut self, ready: bool) -> Value {
+        let url = format!("{}/readyz", self.worker().address().await);
+        until(&format!("/readyz says {ready}"), || async {
+            let (status, body) = sandbox::http_get(&url).await;
+            ((status == 200) == ready).then(|| serde_json::from_str(&body).unwrap())
+        })
+        .await
+    }
+
+    /// Publishes a request for an asset, which the sandbox gets to know first when `exists`.
+    pub async fn ask(&mut self, request: Value) {
+        self.ask_with(request, BasicProperties::default()).await;
+    }
+
+    pub async fn ask_with(&mut self, request: Value, properties: BasicProperties) {
+        if let Some(asset) = request["asset_id"].as_str() {
+            self.asked.insert(asset.to_owned());
+        }
+        self.broker.publish_request(request.to_string().as_bytes(), properties).await;
+    }
+
+    /// Makes the asset, asks for its deletion under the request ID `r-<asset>`, and gives the one result.
+    pub async fn delete(&mut self, asset: &str) -> Value {
+        self.sandbox.add(asset).await;
+        self.ask(json!({"request_id": format!("r-{asset}"), "asset_id": asset})).await;
+        self.broker.result(&format!("r-{asset}")).await
+    }
+
+    pub fn asked_for(&mut self, assets: impl IntoIterator<Item = String>) {
+        self.asked.extend(assets);
+    }
+
+    /// The end of every test: queues empty, `dead` messages buried, nothing deleted unasked or in use, every event ID
+    /// with one content, no secret anywhere; then a clean stop.
+    pub async fn finish(mut self, dead: u32) {
+        self.broker.until_empty(dead).await;
+        let calls = self.sandbox.calls().await;
+        for call in calls.iter().filter(|call| call["operation"] == "delete") {
+            let asset = call["asset"].as_str().unwrap_or_default();
+            assert!(self.asked.contains(asset), "deleted unasked: {call}");
+            assert_eq!(call["jobs_in_progress"], json!([]), "deleted in use: {call}");
+        }
+        self.broker.assert_one_event_a_request();
+        let metrics = self.get("/metrics").await.1;
+        self.no_secret_in(&metrics);
+        let ready = self.get("/readyz").await.1;
+        self.no_secret_in(&ready);
+        self.stop_worker().await;
+        for run in 1..=self.runs {
+            self.no_secret_in(&process::output(self.dir.path(), &format!("worker-{run}")));
+        }
+        self.broker.clean_up().await;
+    }
+
+    fn no_secret_in(&self, text: &str) {
+        let password = self.broker.password();
+        let bare = [self.secrets.provider.as_str(), &self.secrets.registry];
+        for secret in bare {
+            assert!(!text.contains(secret), "a token was printed or served");
+        }
+        // A password may be a common word ("guest"): it is looked for as it stands in a URL.
+        assert!(!text.contains(&format!(":{password}@")), "the broker password was printed or served");
+    }
+}
+
+pub fn outcome(event: &Value) -> (&str, &str) {
+    (event["data"]["outcome"].as_str().unwrap_or(""), event["data"]["cause"].as_str().unwrap_or(""))
+}
+
+pub fn operations(calls: &[Value]) -> Vec<&str> {
+    calls.iter().map(|call| call["operation"].as_str().unwrap_or("")).collect()
+}
+
+/// How many `DELETE`s were sent.
+pub fn deletes(calls: &[Value]) -> usize {
+    operations(calls).iter().filter(|operation| **operation == "delete").count()
+}

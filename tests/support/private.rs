@@ -1,0 +1,56 @@
+//! A broker of the test's own, to be stopped and killed.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+pub struct PrivateBroker {
+    dir: TempDir,
+    pub url: String,
+}
+
+fn script(verb: &str, args: &[&str]) -> String {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/dev/private-rabbitmq.sh");
+    let out = Command::new(script).arg(verb).args(args).output().unwrap();
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "private-rabbitmq.sh {verb}: {error}");
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+impl PrivateBroker {
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = script("start", &[dir.path().to_str().unwrap()]);
+        Self { dir, url }
+    }
+
+    fn call(&self, verb: &str) {
+        script(verb, &[self.dir.path().to_str().unwrap()]);
+    }
+
+    /// Waits until every queue is old enough to survive a kill.
+    pub fn settle(&self) {
+        self.call("settle");
+    }
+
+    pub fn stop(&self) {
+        self.call("stop");
+    }
+
+    pub fn kill(&self) {
+        self.call("kill");
+    }
+
+    /// Again, with the same data, at the same address.
+    pub fn start_again(&self) {
+        let port = url::Url::parse(&self.url).unwrap().port().unwrap().to_string();
+        assert_eq!(script("start", &[self.dir.path().to_str().unwrap(), &port]), self.url);
+    }
+}
+
+impl Drop for PrivateBroker {
+    fn drop(&mut self) {
+        self.call("kill");
+    }
+}

@@ -1,0 +1,119 @@
+//! The stand-in for the provider and the job registry, as a process, through its control endpoint.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::process::Process;
+use super::until;
+
+pub struct Sandbox {
+    pub url: String,
+    _process: Process,
+}
+
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+pub async fn http_get(url: &str) -> (u16, String) {
+    let answer = client().get(url).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+impl Sandbox {
+    pub async fn start(dir: &Path, token: &str, jobs_token: &str) -> Self {
+        let mut program = std::env::current_exe().unwrap();
+        program.pop();
+        program.pop();
+        program.push("examples/sandbox");
+        let args = ["--listen", "127.0.0.1:0", "--token", token, "--jobs-token", jobs_token];
+        let process = Process::spawn(dir, "sandbox", program.to_str().unwrap(), &args, Vec::new());
+        Self { url: process.address().await, _process: process }
+    }
+
+    async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let mut request = client().request(method, format!("{}/control/{path}", self.url));
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "sandbox: {path}: {status} {text}");
+        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
+    }
+
+    pub async fn add(&self, asset: &str) {
+        self.add_all([asset.to_owned()]).await;
+    }
+
+    pub async fn add_all(&self, assets: impl IntoIterator<Item = String>) {
+        let ids: Vec<String> = assets.into_iter().collect();
+        self.send(reqwest::Method::POST, "assets", Some(json!({"ids": ids}))).await;
+    }
+
+    pub async fn add_named(&self, asset: &str, name: &str, asset_type: &str) {
+        let body = json!({"name": name, "assetType": asset_type});
+        self.send(reqwest::Method::PUT, &format!("assets/{asset}"), Some(body)).await;
+    }
+
+    pub async fn assets(&self) -> Vec<String> {
+        let assets = self.send(reqwest::Method::GET, "assets", None).await;
+        assets["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    }
+
+    pub async fn job(&self, job: &str, assets: &[&str], status: &str) {
+        let body = json!({"assets": assets, "status": status});
+        self.send(reqwest::Method::PUT, &format!("jobs/{job}"), Some(body)).await;
+    }
+
+    /// A job that the provider and the registry disagree about.
+    pub async fn job_as_registered(&self, job: &str, assets: &[&str], status: &str, registry_status: &str) {
+        let body = json!({"assets": assets, "status": status, "registry_status": registry_status});
+        self.send(reqwest::Method::PUT, &format!("jobs/{job}"), Some(body)).await;
+    }
+
+    /// `times` of 0 means for ever, an empty asset any.
+    pub async fn fault(&self, operation: &str, asset: &str, times: u32, what: Value) {
+        let mut body = json!({"operation": operation, "do": what});
+        if !asset.is_empty() {
+            body["asset"] = json!(asset);
+        }
+        if times > 0 {
+            body["times"] = json!(times);
+        }
+        self.send(reqwest::Method::POST, "faults", Some(body)).await;
+    }
+
+    pub async fn no_faults(&self) {
+        self.send(reqwest::Method::DELETE, "faults", None).await;
+    }
+
+    pub async fn latency(&self, ms: u32) {
+        self.send(reqwest::Method::PUT, "latency", Some(json!({"ms": ms}))).await;
+    }
+
+    pub async fn calls(&self) -> Vec<Value> {
+        self.send(reqwest::Method::GET, "calls", None).await["calls"].as_array().unwrap().clone()
+    }
+
+    pub async fn calls_of(&self, asset: &str) -> Vec<Value> {
+        let path = format!("calls?asset={asset}");
+        self.send(reqwest::Method::GET, &path, None).await["calls"].as_array().unwrap().clone()
+    }
+
+    /// Waits until so many calls of one operation on one asset have arrived.
+    pub async fn until_called(&self, operation: &str, asset: &str, times: usize) {
+        until(&format!("{times} {operation} calls on {asset}"), || async {
+            let calls = self.calls_of(asset).await;
+            (calls.iter().filter(|call| call["operation"] == operation).count() >= times).then_some(())
+        })
+        .await;
+    }
+}
+
+/// An answer of the provider, for a fault.
+pub fn answer(status: u16, body: &Value) -> Value {
+    json!({"answer": {"status": status, "body": body}})
+}
