@@ -63,20 +63,25 @@ async fn an_unknown_job_status_counts_as_in_use() {
 #[tokio::test]
 async fn a_guard_that_cannot_answer_keeps_the_asset() {
     let mut world = world(&[("RETRY__WAIT_STEPS", "200ms,200ms,200ms,200ms,400ms,400ms,400ms,400ms")]).await;
-    world.sandbox.add("a").await;
-    for bad in [
-        answer(500, &json!({})),
-        answer(200, &json!({"jobs": "none"})),
-        answer(200, &json!("<html>")),
-        json!({"cut": "before"}),
-    ] {
-        world.sandbox.fault("jobs", "a", 10, bad).await;
+    let bad = [
+        ("broken", answer(500, &json!({}))),
+        ("other", answer(200, &json!({"jobs": "none"}))),
+        ("page", answer(200, &json!("<html>"))),
+        ("cut", json!({"cut": "before"})),
+    ];
+    for (asset, what) in bad.clone() {
+        world.sandbox.add(asset).await;
+        world.sandbox.fault("jobs", asset, 0, what).await;
+        world.ask(json!({"request_id": asset, "asset_id": asset})).await;
     }
-    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
-    world.sandbox.until_called("jobs", "a", 35).await;
-    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 0);
+    for (asset, _) in &bad {
+        world.sandbox.until_called("jobs", asset, 8).await;
+    }
+    assert_eq!(deletes(&world.sandbox.calls().await), 0);
     world.sandbox.no_faults().await;
-    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    for (asset, _) in &bad {
+        assert_eq!(outcome(&world.broker.result(asset).await), ("deleted", ""));
+    }
     assert!(world.get("/metrics").await.1.contains(r#"asset_eraser_put_offs_total{reason="guard"}"#));
     world.finish(0).await;
 }

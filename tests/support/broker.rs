@@ -47,7 +47,7 @@ impl Broker {
         let (connection, channel) = open(url).await;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (prefix, url) = (prefix.to_owned(), url.to_owned());
-        Self { prefix, url, channel, seen, collecting: None, connection: connection }
+        Self { prefix, url, channel, seen, collecting: None, connection }
     }
 
     /// After a restart of the broker.

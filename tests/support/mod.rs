@@ -50,12 +50,13 @@ struct Secrets {
 pub struct World {
     pub sandbox: Sandbox,
     pub broker: Broker,
-    pub dir: TempDir,
     settings: Vec<(String, String)>,
     secrets: Secrets,
     worker: Option<Process>,
     runs: u32,
     asked: BTreeSet<String>,
+    // Declared last: the processes above write into it.
+    pub dir: TempDir,
 }
 
 /// A world with the given settings (`SECTION__KEY`) over short waits, and its worker ready.
@@ -106,7 +107,7 @@ impl World {
             all.push(((*key).to_owned(), (*value).to_owned()));
         }
         let asked = BTreeSet::new();
-        Self { sandbox, broker, dir, settings: all, secrets, worker: None, runs: 0, asked }
+        Self { sandbox, broker, settings: all, secrets, worker: None, runs: 0, asked, dir }
     }
 
     /// Runs the worker's binary with this world's settings.

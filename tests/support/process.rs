@@ -69,7 +69,9 @@ impl Process {
 
 /// What a process of that name printed.
 pub fn output(dir: &Path, name: &str) -> String {
-    ["out", "err"].map(|end| std::fs::read_to_string(dir.join(format!("{name}.{end}"))).unwrap()).concat()
+    // No panic: `drop` prints this while a test fails.
+    let read = |end| std::fs::read_to_string(dir.join(format!("{name}.{end}")));
+    ["out", "err"].map(|end| read(end).unwrap_or_else(|error| format!("{name}.{end}: {error}"))).concat()
 }
 
 impl Drop for Process {
