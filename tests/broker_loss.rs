@@ -64,7 +64,7 @@ async fn a_result_that_no_queue_takes_is_never_acknowledged() {
     until("it was put off twice", || async {
         let metrics = crate::support::sandbox::http_get(&url).await.1;
         let put_off =
-            |line: &str| line.strip_prefix(r#"asset_eraser_put_offs_total{reason="unroutable"} "#)?.parse().ok();
+            |line: &str| line.strip_prefix(r#"asset_eraser_put_off_total{reason="unroutable"} "#)?.parse().ok();
         metrics.lines().find_map(put_off).filter(|count: &f64| *count >= 2.0)
     })
     .await;

@@ -27,10 +27,13 @@ pub async fn assert_all_deleted(world: &mut World, count: usize) {
 #[tokio::test]
 async fn two_thousand_requests_survive_ten_kills() {
     let mut world = world(&[]).await;
+    // Slow enough that every kill hits requests in the middle.
+    world.sandbox.latency(10).await;
     ask_for_many(&mut world, 2000).await;
     for kill in 1..=10 {
-        let goal = world.broker.answered() + 120;
+        let goal = world.broker.answered() + 60;
         world.broker.requests_answered(goal).await;
+        assert!(world.broker.answered() < 2000, "kill {kill} comes too late");
         world.kill_worker().await;
         world.start_worker().await;
         if kill == 5 {

@@ -89,7 +89,7 @@ async fn an_attempt_that_ended_after_its_delete_is_recognised_by_the_next() {
     world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
     world.sandbox.until_called("delete", "a", 1).await;
     world.sandbox.until_called("detail", "a", 5).await;
-    let put_off = r#"asset_eraser_put_offs_total{reason="provider"} 1"#;
+    let put_off = r#"asset_eraser_put_off_total{reason="provider"} 1"#;
     let url = format!("{}/metrics", world.worker().address().await);
     crate::support::until("it is put off", || async {
         crate::support::sandbox::http_get(&url).await.1.contains(put_off).then_some(())

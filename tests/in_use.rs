@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::support::sandbox::answer;
-use crate::support::{deletes, outcome, until, world};
+use crate::support::{deletes, outcome, world};
 
 #[tokio::test]
 async fn an_asset_in_use_is_deleted_once_its_job_ends() {
@@ -82,7 +82,7 @@ async fn a_guard_that_cannot_answer_keeps_the_asset() {
     for (asset, _) in &bad {
         assert_eq!(outcome(&world.broker.result(asset).await), ("deleted", ""));
     }
-    assert!(world.get("/metrics").await.1.contains(r#"asset_eraser_put_offs_total{reason="guard"}"#));
+    assert!(world.get("/metrics").await.1.contains(r#"asset_eraser_put_off_total{reason="guard"}"#));
     world.finish(0).await;
 }
 
@@ -101,17 +101,16 @@ async fn a_registry_that_forgot_to_close_a_job_is_corrected_by_the_provider() {
 
 #[tokio::test]
 async fn a_job_that_starts_between_two_deletes_stops_the_second() {
-    let mut world = world(&[]).await;
+    let mut world = world(&[("RETRY__MAX_ELAPSED", "20s")]).await;
     world.sandbox.add("a").await;
     world.sandbox.fault("delete", "a", 1, json!({"pretend": true})).await;
     // The job starts while the worker looks for the asset after its first DELETE.
     world.sandbox.fault("detail", "a", 1, json!({"delay_ms": 0})).await;
-    world.sandbox.fault("detail", "a", 1, json!({"delay_ms": 900})).await;
+    world.sandbox.fault("detail", "a", 1, json!({"delay_ms": 1500})).await;
     world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
     world.sandbox.until_called("delete", "a", 1).await;
     world.sandbox.job("video_1", &["a"], "processing").await;
-    let sandbox = &world.sandbox;
-    until("the guard says in use", || async { (sandbox.calls_of("a").await.len() >= 7).then_some(()) }).await;
+    world.sandbox.until_called("jobs", "a", 3).await;
     assert_eq!(deletes(&world.sandbox.calls_of("a").await), 1);
     world.sandbox.job("video_1", &["a"], "failed").await;
     assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));

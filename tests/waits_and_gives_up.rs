@@ -29,7 +29,7 @@ async fn a_request_that_always_fails_climbs_the_ladder_and_ends() {
     assert_eq!(event["data"]["attempts"], 3, "one try and one for each of the two steps");
     assert_eq!(world.sandbox.assets().await, ["a"]);
     let metrics = world.get("/metrics").await.1;
-    assert!(metrics.contains(r#"asset_eraser_put_offs_total{reason="provider"} 2"#), "{metrics}");
+    assert!(metrics.contains(r#"asset_eraser_put_off_total{reason="provider"} 2"#), "{metrics}");
     world.finish(0).await;
 }
 
