@@ -1,7 +1,9 @@
 //! The broker goes away, refuses, forgets.
 
 use lapin::ExchangeKind;
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
@@ -55,6 +57,43 @@ async fn lapin_channel() -> lapin::Connection {
     lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_or_channel_closed_by_the_server_is_rebuilt() {
+    let broker = PrivateBroker::start();
+    let mut world = world_at(&broker.url, &[]).await;
+    world.delete("a").await;
+    broker.ctl(&["close_all_connections", "test"]);
+    world.broker.reconnect().await;
+    assert_eq!(outcome(&world.delete("b").await), ("deleted", ""));
+    // A result published to an exchange that is gone closes the channel; the worker declares and binds it again.
+    world.sandbox.add("c").await;
+    world.sandbox.fault("detail", "c", 1, json!({"delay_ms": 1000})).await;
+    world.ask(json!({"request_id": "r-c", "asset_id": "c"})).await;
+    world.sandbox.until_called("detail", "c", 1).await;
+    let exchange = world.broker.prefix.as_str().into();
+    world.broker.channel().exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();
+    assert_eq!(outcome(&world.broker.result("r-c").await), ("deleted", ""));
+    world.finish(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_connection_is_reported_and_waited_out() {
+    let broker = PrivateBroker::start();
+    let mut world = world_at(&broker.url, &[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    world.sandbox.until_called("jobs", "a", 1).await;
+    broker.ctl(&["set_vm_memory_high_watermark", "0.0000001"]);
+    let said = world.until_ready(false).await;
+    assert_eq!(said["broker"], "blocked", "{said}");
+    world.sandbox.job("video_1", &["a"], "completed").await;
+    broker.ctl(&["set_vm_memory_high_watermark", "0.4"]);
+    world.until_ready(true).await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    world.finish(0).await;
+}
+
 #[tokio::test]
 async fn a_result_that_no_queue_takes_is_never_acknowledged() {
     let mut world = world(&[("BROKER__RESULTS_QUEUE", "false")]).await;
@@ -105,5 +144,5 @@ async fn channel_leftovers(world: &World) {
         let name = world.broker.queue(queue);
         channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
     }
-    channel.exchange_delete(exchange, lapin::options::ExchangeDeleteOptions::default()).await.unwrap();
+    channel.exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();
 }

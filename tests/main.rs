@@ -13,4 +13,5 @@ mod in_use;
 mod message_contract;
 mod shutdown;
 mod stops_the_line;
+mod tls;
 mod waits_and_gives_up;

@@ -6,12 +6,14 @@
 #   private-rabbitmq.sh stop  DIR          graceful: the broker closes its files; afterwards nothing of it runs
 #   private-rabbitmq.sh kill  DIR          SIGKILL, as in a power cut; afterwards nothing of it runs
 #   private-rabbitmq.sh settle DIR         waits until every quorum queue is old enough to outlive a `kill`
+#   private-rabbitmq.sh ctl   DIR ARG…     rabbitmqctl
 #
 # RabbitMQ writes a new quorum queue's name to disk some seconds after it declared the queue (Ra's names.dets). Killed
 # before, it forgets which log was the queue's: the queue comes back empty, without a leader, and every consume hangs.
 # So a test declares, settles, publishes, kills. (Seen on 3.10.8 and 4.0.5.)
 #
 # A second `start` with the same DIR is the same broker again, on the same port, with the messages it held.
+# Files DIR/conf.d/*.conf, if any, are read as more of its configuration.
 # $RABBITMQ_SERVER names another server executable (see rabbitmq-in-root.sh); the default is Debian's.
 set -euo pipefail
 
@@ -20,7 +22,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 say() { printf 'private-rabbitmq: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
-usage() { sed -n '5,8s/^# *//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '5,9s/^# *//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 # Everything the broker starts (the shell around it, beam, epmd, helpers) inherits this one variable; nothing else
 # on the machine has it. So "all of ours" can be found without guessing by name, even the epmd that made itself a daemon.
@@ -121,16 +123,13 @@ amqp_port=$amqp_port dist_port=$dist_port epmd_port=$epmd_port
 PORTS
 }
 
-# Each variable that could lead to a file or a port of another broker is set; a new session, so that a Ctrl-C in the
-# terminal reaches the command under test and not the broker below it.
-launch() {
+# Each variable that could lead to a file or a port of another broker is set.
+in_its_world() {
     local name
     for name in $(compgen -e RABBITMQ_); do
-        [[ $name == RABBITMQ_ROOT ]] || unset "$name"
+        [[ $name =~ ^RABBITMQ_(ROOT|PROGRAM)$ ]] || unset "$name"
     done
-    if [[ -f $dir/rabbitmq.log ]]; then mv "$dir/rabbitmq.log" "$dir/rabbitmq.log.before"; fi
-    rm -f "$dir/pid"
-    env -u XDG_CONFIG_HOME -u NOTIFY_SOCKET \
+    exec env -u XDG_CONFIG_HOME -u NOTIFY_SOCKET \
         PRIVATE_RABBITMQ_ID="$id" HOME="$dir" \
         ERL_EPMD_PORT="$epmd_port" ERL_EPMD_ADDRESS=127.0.0.1 \
         RABBITMQ_NODENAME=private@localhost RABBITMQ_USE_LONGNAME=false \
@@ -144,8 +143,27 @@ launch() {
         RABBITMQ_ENABLED_PLUGINS_FILE="$dir/enabled_plugins" \
         RABBITMQ_MNESIA_BASE="$dir/data" RABBITMQ_LOG_BASE="$dir" RABBITMQ_LOGS="$dir/rabbitmq.log" \
         RABBITMQ_PID_FILE="$dir/pid" ERL_CRASH_DUMP="$dir/erl_crash.dump" \
-        setsid "$server" </dev/null >"$dir/console.log" 2>&1 &
+        "$@"
+}
+
+# In a new session, so that a Ctrl-C in the terminal reaches the command under test and not the broker below it.
+launch() {
+    if [[ -f $dir/rabbitmq.log ]]; then mv "$dir/rabbitmq.log" "$dir/rabbitmq.log.before"; fi
+    rm -f "$dir/pid"
+    in_its_world setsid "$server" </dev/null >"$dir/console.log" 2>&1 &
     launched=$!
+}
+
+ctl() {
+    server=$(find_server)
+    # shellcheck disable=SC1091
+    . "$dir/ports"
+    # A server's control program lies beside it; another executable is told which program is meant.
+    if [[ $(basename "$server") == rabbitmq-server ]]; then
+        in_its_world "$(dirname "$server")/rabbitmqctl" "$@"
+    else
+        RABBITMQ_PROGRAM=rabbitmqctl in_its_world "$server" "$@"
+    fi
 }
 
 # Ready means that *this* broker says so and the port speaks AMQP: the port alone could be somebody else's.
@@ -201,14 +219,14 @@ start() {
     die "RabbitMQ did not start in $dir (server: $server)"
 }
 
-[[ $# -ge 2 && $# -le 3 ]] || usage
+[[ $# -ge 2 && ($# -le 3 || $1 == ctl) ]] || usage
 command=$1 dir=$2 port=${3:-}
 [[ -d /proc/self ]] || die "needs Linux; start a RabbitMQ yourself and set AMQP_URL"
 if [[ $command == start ]]; then
     [[ -z $port || $port =~ ^[0-9]{1,5}$ ]] || die "not a port: $port"
     mkdir -p "$dir"
     chmod 700 "$dir" # the Erlang cookie lies in it
-elif [[ ! $command =~ ^(stop|kill|settle)$ || -n $port ]]; then
+elif [[ ! $command =~ ^(stop|kill|settle|ctl)$ || (-n $port && $command != ctl) ]]; then
     usage
 fi
 [[ -d $dir ]] || exit 0 # nothing to stop
@@ -225,4 +243,5 @@ case $command in
     stop) stop_gracefully ;;
     kill) kill_all ;;
     settle) settle ;;
+    ctl) ctl "${@:3}" ;;
 esac

@@ -4,6 +4,8 @@
 #
 #   RABBITMQ_ROOT=/path/to/root RABBITMQ_SERVER=deploy/dev/rabbitmq-in-root.sh deploy/dev/with-rabbitmq.sh CMD…
 #
+# $RABBITMQ_PROGRAM names another program of it than rabbitmq-server.
+#
 # The root itself is not written to: the mounts live in a mount namespace that ends with the broker. The broker's files
 # must lie below /tmp, which is the folder that both worlds share.
 set -euo pipefail
@@ -25,5 +27,5 @@ exec unshare --mount bash -euc '
     if [ -e "$root/etc/hosts" ]; then mount --bind /etc/hosts "$root/etc/hosts"; fi
     mount --bind /tmp "$root/tmp"
     cd /
-    exec chroot "$root" /usr/lib/rabbitmq/bin/rabbitmq-server "$@"
+    exec chroot "$root" "/usr/lib/rabbitmq/bin/${RABBITMQ_PROGRAM:-rabbitmq-server}" "$@"
 ' rabbitmq-in-root "$(cd "$RABBITMQ_ROOT" && pwd -P)" "$@"

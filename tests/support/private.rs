@@ -1,6 +1,6 @@
 //! A broker of the test's own, to be stopped and killed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -20,9 +20,26 @@ fn script(verb: &str, args: &[&str]) -> String {
 
 impl PrivateBroker {
     pub fn start() -> Self {
+        Self::start_with(|_| String::new())
+    }
+
+    /// With one more piece of configuration, which may name files in the folder given.
+    pub fn start_with(configure: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let more = dir.path().join("conf.d");
+        std::fs::create_dir(&more).unwrap();
+        std::fs::write(more.join("test.conf"), configure(dir.path())).unwrap();
         let url = script("start", &[dir.path().to_str().unwrap()]);
         Self { dir, url }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `rabbitmqctl`.
+    pub fn ctl(&self, args: &[&str]) {
+        script("ctl", &[&[self.dir.path().to_str().unwrap()], args].concat());
     }
 
     fn call(&self, verb: &str) {
