@@ -27,6 +27,10 @@ use crate::telemetry::metrics::Metrics;
 /// Detail calls after a `DELETE` that answered "deleted" while the asset is still found, before it is sent again.
 const LOOKS_AFTER_DELETE: u32 = 4;
 
+/// `DELETE`s that answered "deleted" without effect before that is given up, however short the in-process budget is:
+/// the looks after the first one can use all of it up.
+const LEAST_DELETES: u32 = 2;
+
 /// Decides requests. Clones share everything.
 #[derive(Clone)]
 pub struct Eraser(Arc<Inner>);
@@ -273,11 +277,13 @@ impl Run<'_> {
     /// Deletes until two witnesses agree, the provider refuses, or the in-process budget is used up.
     async fn delete_until_gone(&mut self) -> Result<Outcome, NotNow> {
         let mut budget = self.eraser.budget().start();
+        let mut deletes = 0;
         loop {
             let answer = match self.delete().await? {
                 Ok(answer) => answer,
                 Err(outcome) => return Ok(outcome),
             };
+            deletes += 1;
             let (after, last) = match answer {
                 Meaning::Found(()) if !self.eraser.settings.provider.verify => return Ok(Outcome::Deleted),
                 Meaning::Found(()) => {
@@ -301,6 +307,7 @@ impl Run<'_> {
             };
             match budget.next(after) {
                 Some(delay) => self.eraser.wait(delay, after).await,
+                None if matches!(last, LastTry::StillPresent) && deletes < LEAST_DELETES => {}
                 None => return self.give_up(last, after),
             }
         }

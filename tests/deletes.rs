@@ -55,6 +55,15 @@ async fn a_read_that_lags_behind_the_delete_is_looked_at_again() {
 }
 
 #[tokio::test]
+async fn a_delete_is_sent_again_even_when_the_looks_used_up_the_budget() {
+    let mut world = world(&[("PROVIDER__VERIFY_INTERVAL", "100ms"), ("RETRY__MAX_ELAPSED", "1ms")]).await;
+    world.sandbox.fault("delete", "a", 1, json!({"pretend": true})).await;
+    assert_eq!(outcome(&world.delete("a").await), ("deleted", ""));
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 2);
+    world.finish(0).await;
+}
+
+#[tokio::test]
 async fn an_asset_that_never_goes_away_is_still_present() {
     let mut world = world(&[]).await;
     world.sandbox.fault("delete", "a", 0, json!({"pretend": true})).await;
