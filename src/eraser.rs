@@ -31,6 +31,9 @@ const LOOKS_AFTER_DELETE: u32 = 4;
 /// the looks after the first one can use all of it up.
 const LEAST_DELETES: u32 = 2;
 
+/// Jobs named in a sentence about an asset in use.
+const JOBS_NAMED: usize = 5;
+
 /// Decides requests. Clones share everything.
 #[derive(Clone)]
 pub struct Eraser(Arc<Inner>);
@@ -265,7 +268,7 @@ impl Run<'_> {
     async fn guard(&mut self) -> Result<Option<Outcome>, NotNow> {
         let jobs = match self.ask_guard().await? {
             GuardAnswer::Free => return Ok(None),
-            GuardAnswer::InUse { jobs } => jobs.join(", "),
+            GuardAnswer::InUse { jobs } => named(&jobs),
             GuardAnswer::Unknown { why } => return Err(NotNow::Wait(Waiting::guard(why))),
         };
         match self.request.on_in_use {
@@ -366,6 +369,15 @@ fn mismatch(request: &Request, found: &Detail) -> Option<Outcome> {
     };
     differs("asset_type", expect.asset_type.as_ref(), found.asset_type.as_ref())
         .or_else(|| differs("name", expect.name.as_ref(), found.name.as_ref()))
+}
+
+/// The first few jobs: an asset may be in thousands, and this goes into an event.
+fn named(jobs: &[String]) -> String {
+    let first = jobs.iter().take(JOBS_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match jobs.len().saturating_sub(JOBS_NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 fn conflict(request: &Request, first: Option<String>) -> ResultEvent {

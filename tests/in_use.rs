@@ -32,6 +32,12 @@ async fn who_does_not_want_to_wait_is_told_at_once() {
     let event = world.broker.result("r").await;
     assert_eq!(outcome(&event), ("rejected", "in_use"));
     assert!(event["data"]["detail"].as_str().unwrap().contains("video_1"));
+    for job in 2..10 {
+        world.sandbox.job(&format!("video_{job}"), &["a"], "queued").await;
+    }
+    world.ask(json!({"request_id": "r2", "asset_id": "a", "on_in_use": "reject"})).await;
+    let detail = world.broker.result("r2").await["data"]["detail"].to_string();
+    assert!(detail.contains("video_5 and 4 more"), "{detail}");
     assert_eq!(deletes(&world.sandbox.calls_of("a").await), 0);
     world.finish(0).await;
 }
@@ -62,12 +68,14 @@ async fn an_unknown_job_status_counts_as_in_use() {
 
 #[tokio::test]
 async fn a_guard_that_cannot_answer_keeps_the_asset() {
-    let mut world = world(&[("RETRY__WAIT_STEPS", "200ms,200ms,200ms,200ms,400ms,400ms,400ms,400ms")]).await;
+    let steps = ("RETRY__WAIT_STEPS", "200ms,200ms,200ms,200ms,400ms,400ms,400ms,400ms");
+    let mut world = world(&[steps, ("GUARD__HTTP__TIMEOUT", "200ms")]).await;
     let bad = [
         ("broken", answer(500, &json!({}))),
         ("other", answer(200, &json!({"jobs": "none"}))),
         ("page", answer(200, &json!("<html>"))),
         ("cut", json!({"cut": "before"})),
+        ("slow", json!({"hang": true})),
     ];
     for (asset, what) in bad.clone() {
         world.sandbox.add(asset).await;
@@ -75,7 +83,7 @@ async fn a_guard_that_cannot_answer_keeps_the_asset() {
         world.ask(json!({"request_id": asset, "asset_id": asset})).await;
     }
     for (asset, _) in &bad {
-        world.sandbox.until_called("jobs", asset, 8).await;
+        world.sandbox.until_called("jobs", asset, 5).await;
     }
     assert_eq!(deletes(&world.sandbox.calls().await), 0);
     world.sandbox.no_faults().await;

@@ -151,3 +151,17 @@ pub(super) fn advice(error: &rusqlite::Error) -> &'static str {
         _ => "check the disk and its system log",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_synced_to_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(&folder.path().join("ledger.db")).unwrap();
+        let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!((synchronous, mode.as_str()), (2, "wal"), "2 is FULL");
+    }
+}

@@ -68,8 +68,11 @@ impl Line {
             before.as_ref() != Some(&newest)
         });
         // Once per trouble: every request in flight reports the same one.
-        if first {
-            tracing::error!(cause = stop.as_str(), why = newest, "stopped consuming");
+        match stop {
+            _ if !first => {}
+            // The provider's own wish, and over by itself.
+            Stop::ProviderBusy => tracing::warn!(cause = stop.as_str(), why = newest, "stopped consuming"),
+            _ => tracing::error!(cause = stop.as_str(), why = newest, "stopped consuming"),
         }
     }
 
