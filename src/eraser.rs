@@ -330,7 +330,9 @@ impl Run<'_> {
     /// The one place that deletes. `Err` is an outcome that forbids it.
     ///
     /// Before *every* `DELETE`: in time, the guard says free *now*, and the ledger knows that it may have happened.
+    /// So any wait comes before the guard is asked.
     async fn delete(&mut self) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
+        self.eraser.paused().await?;
         if let Some(outcome) = self.guard().await? {
             return Ok(Err(outcome));
         }
@@ -338,7 +340,6 @@ impl Run<'_> {
             self.eraser.ledger.deleting(&self.request.request_id, Timestamp::now()).await?;
             self.record.deleting = true;
         }
-        self.eraser.pause.wait().await;
         if let Some(outcome) = self.too_late() {
             return Ok(Err(outcome));
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::support::sandbox::answer;
-use crate::support::{deletes, outcome, world};
+use crate::support::{deletes, operations, outcome, world};
 
 #[tokio::test]
 async fn passing_faults_are_retried_in_process() {
@@ -88,5 +88,24 @@ async fn a_long_retry_after_stops_the_line_and_costs_nobody_a_step() {
     let event = world.broker.result("r").await;
     assert_eq!(outcome(&event), ("deleted", ""));
     assert!(began.elapsed() >= Duration::from_millis(1900), "{:?}", began.elapsed());
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn nobody_is_held_through_a_long_retry_after() {
+    let mut world = world(&[]).await;
+    let wait = json!({"answer": {"status": 429, "headers": {"Retry-After": "2"}, "body": {}}});
+    world.sandbox.fault("delete", "a", 1, wait).await;
+    world.sandbox.add_all(["a".to_owned(), "b".to_owned()]).await;
+    // b is between its first look and its DELETE when a is told to wait.
+    world.sandbox.fault("detail", "b", 1, json!({"delay_ms": 700})).await;
+    world.ask(json!({"request_id": "rb", "asset_id": "b"})).await;
+    world.sandbox.until_called("detail", "b", 1).await;
+    world.ask(json!({"request_id": "ra", "asset_id": "a"})).await;
+    for request in ["ra", "rb"] {
+        assert_eq!(outcome(&world.broker.result(request).await), ("deleted", ""));
+    }
+    let calls = world.sandbox.calls_of("b").await;
+    assert_eq!(operations(&calls), ["detail", "detail", "jobs", "delete", "detail"], "put off, not held");
     world.finish(0).await;
 }

@@ -25,6 +25,16 @@ impl Inner {
         tokio::time::sleep(delay).await;
     }
 
+    /// Keeps a wait that the provider asked somebody for. A delivery must not be held for a long one: the broker closes
+    /// the channel of one that is held past its `consumer_timeout`.
+    pub(super) async fn paused(&self) -> Result<(), NotNow> {
+        if self.pause.left() > self.settings.retry.max_elapsed {
+            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderBusy)));
+        }
+        self.pause.wait().await;
+        Ok(())
+    }
+
     /// The key is wrong for everybody: stops the line, fails nobody.
     pub(super) fn key_refused(&self, status: u16) -> Waiting {
         self.line.stop(Stop::ProviderKey, format!("the provider answered HTTP {status}: the key is not accepted"));
@@ -67,7 +77,7 @@ impl Run<'_> {
     async fn look(&mut self) -> Result<Option<Detail>, NotNow> {
         let mut budget = self.eraser.budget().start();
         loop {
-            self.eraser.pause.wait().await;
+            self.eraser.paused().await?;
             let answer = self.eraser.provider.detail(&self.request.asset_id, &self.delivered.trace).await;
             let said = LastWord { code: answer.code, msg: answer.msg };
             let (after, why) = match answer.meaning {
