@@ -145,6 +145,10 @@ impl World {
         assert!(status.success(), "exit {status}\n{}", worker.output());
     }
 
+    pub fn provider_token(&self) -> &str {
+        &self.secrets.provider
+    }
+
     pub async fn get(&mut self, path: &str) -> (u16, String) {
         let url = format!("{}{path}", self.worker().address().await);
         sandbox::http_get(&url).await
@@ -196,6 +200,9 @@ impl World {
         self.broker.assert_one_event_a_request();
         let metrics = self.get("/metrics").await.1;
         self.no_secret_in(&metrics);
+        for seen in self.broker.seen() {
+            self.no_secret_in(&seen.text);
+        }
         let ready = self.get("/readyz").await.1;
         self.no_secret_in(&ready);
         self.stop_worker().await;
