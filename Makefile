@@ -1,12 +1,12 @@
-# Everything here works in a fresh clone with Rust alone: what needs RabbitMQ starts a private one
-# (deploy/dev/with-rabbitmq.sh), unless AMQP_URL names yours.
+# Everything here works in a fresh clone with Rust alone: what needs RabbitMQ or PostgreSQL starts a private one
+# (deploy/dev/with-servers.sh), unless AMQP_URL and DATABASE_URL name yours.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
 IMAGE ?= asset-eraser
-WITH_RABBITMQ := deploy/dev/with-rabbitmq.sh
+WITH_SERVERS := deploy/dev/with-servers.sh
 
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
@@ -18,10 +18,10 @@ help: ## show this list
 
 demo: need-cargo ## see the worker delete, wait, refuse and recover, against a stand-in for the provider
 	$(CARGO) build --release --locked --bin asset-eraser --examples
-	$(WITH_RABBITMQ) $(CARGO) run --release --locked --example demo
+	$(WITH_SERVERS) $(CARGO) run --release --locked --example demo
 
-test: need-cargo ## run all tests against a real RabbitMQ
-	$(WITH_RABBITMQ) $(CARGO) test --locked
+test: need-cargo ## run all tests against a real RabbitMQ and a real PostgreSQL
+	$(WITH_SERVERS) --postgres $(CARGO) test --locked
 
 fmt: need-cargo ## format the code
 	$(CARGO) fmt

@@ -124,8 +124,8 @@ pub struct Retry {
 /// The memory.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    /// `sqlite://FILE` or `memory:`.
-    pub url: String,
+    /// `sqlite://FILE`, `postgres://…` or `memory:`; secret as a whole, since it may hold a password.
+    pub url: SecretString,
 }
 
 /// How much at once.
@@ -274,7 +274,7 @@ struct RawRetry {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RawLedger {
-    url: Option<String>,
+    url: Option<SecretString>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -11,6 +11,7 @@ mod crashes;
 mod deletes;
 mod in_use;
 mod message_contract;
+mod replicas;
 mod secrets;
 mod shutdown;
 mod stops_the_line;

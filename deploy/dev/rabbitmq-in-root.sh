@@ -2,7 +2,7 @@
 # Runs the RabbitMQ of another Debian root, such as one that `debootstrap` made for a newer RabbitMQ, to test against
 # a second version without containers:
 #
-#   RABBITMQ_ROOT=/path/to/root RABBITMQ_SERVER=deploy/dev/rabbitmq-in-root.sh deploy/dev/with-rabbitmq.sh CMD…
+#   RABBITMQ_ROOT=/path/to/root RABBITMQ_SERVER=deploy/dev/rabbitmq-in-root.sh deploy/dev/with-servers.sh CMD…
 #
 # $RABBITMQ_PROGRAM names another program of it than rabbitmq-server.
 #

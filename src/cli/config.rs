@@ -74,7 +74,7 @@ pub fn print(settings: &Settings) -> String {
         ("provider", provider),
         ("guard", guard_table),
         ("retry", retry),
-        ("ledger", section(vec![("url", ledger.url.clone().into())])),
+        ("ledger", section(vec![("url", shown_ledger(&ledger.url).into())])),
         ("worker", worker),
         ("http", section(vec![("listen", http.listen.to_string().into())])),
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
@@ -104,6 +104,12 @@ fn shown_url(url: &SecretString) -> String {
     url.to_string()
 }
 
+/// A file's name is no secret.
+fn shown_ledger(url: &SecretString) -> String {
+    let plain = url.expose_secret();
+    if plain.starts_with("postgres") { shown_url(url) } else { plain.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,12 +124,13 @@ mod tests {
                 set("PROVIDER__TOKEN", "provider-key"),
                 set("GUARD__HTTP__URL", "https://jobs.example/{asset_id}"),
                 set("GUARD__HTTP__TOKEN", "registry-key"),
+                set("LEDGER__URL", "postgres://me:database-word@database/eraser?sslmode=require"),
                 set("LOG__FORMAT", "json"),
             ],
         )
         .unwrap();
         let shown = print(&settings);
-        for secret in ["pass-word", "provider-key", "registry-key"] {
+        for secret in ["pass-word", "provider-key", "registry-key", "database-word"] {
             assert!(!shown.contains(secret), "{shown}");
         }
         insta::assert_snapshot!(shown);

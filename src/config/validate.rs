@@ -31,9 +31,10 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         .parse()
         .map_err(|_| source.problem("http.listen", "must be an address and a port, such as 127.0.0.1:9464"))?;
     let default_format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
-    let url = raw.ledger.url.clone().unwrap_or_else(|| "sqlite://asset-eraser.db".to_owned());
-    if url != "memory:" && url.strip_prefix("sqlite://").is_none_or(str::is_empty) {
-        return Err(source.problem("ledger.url", "must be sqlite://FILE or memory:"));
+    let url = raw.ledger.url.clone().unwrap_or_else(|| "sqlite://asset-eraser.db".into());
+    if !is_ledger(url.expose_secret()) {
+        let rule = "must be sqlite://FILE, postgres://USER:PASSWORD@HOST/DATABASE or memory:";
+        return Err(source.problem("ledger.url", rule));
     }
     Ok(Settings {
         broker: broker(source, &raw.broker)?,
@@ -48,6 +49,11 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
         },
     })
+}
+
+fn is_ledger(url: &str) -> bool {
+    let kinds = ["sqlite://", "postgres://", "postgresql://"];
+    url == "memory:" || kinds.iter().any(|kind| url.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()))
 }
 
 fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {

@@ -91,9 +91,9 @@ impl Content {
         if self.is_empty() {
             Ok(())
         } else if self.application_id != APPLICATION_ID {
-            Err(LedgerError::Foreign { file: file.to_path_buf() })
+            Err(LedgerError::Foreign { place: file.display().to_string() })
         } else if self.version > VERSION {
-            Err(LedgerError::Newer { file: file.to_path_buf(), found: self.version, known: VERSION })
+            Err(LedgerError::Newer { place: file.display().to_string(), found: self.version, known: VERSION })
         } else if self.version < VERSION {
             // No release wrote such a file. The first migration goes here.
             Err(cannot_open(
@@ -128,11 +128,11 @@ pub(super) fn identity(file: &Path) -> Result<Identity, LedgerError> {
 }
 
 pub(super) fn unavailable(file: &Path, what: String, advice: &'static str) -> LedgerError {
-    LedgerError::Unavailable { file: file.to_path_buf(), what, advice }
+    LedgerError::Unavailable { place: file.display().to_string(), what, advice }
 }
 
 fn cannot_open(file: &Path, what: String, advice: &'static str) -> LedgerError {
-    LedgerError::Open { file: file.to_path_buf(), what, advice }
+    LedgerError::Open { place: file.display().to_string(), what, advice }
 }
 
 /// What to do about an error of `SQLite`'s.

@@ -7,18 +7,23 @@
 
 mod file;
 mod memory;
+mod postgres;
 mod sqlite;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_postgres;
 #[cfg(test)]
 mod tests_sqlite;
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 
 pub use self::memory::Memory;
+pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
 use self::state::{Call, Illegal, Verb};
 use crate::message::id::{AssetId, RequestId};
@@ -27,8 +32,10 @@ use crate::telemetry::metrics::Metrics;
 /// Where requests are recorded. Clones share one ledger.
 #[derive(Clone, Debug)]
 pub enum Ledger {
-    /// An `SQLite` file.
+    /// An `SQLite` file, for one worker.
     Sqlite(Sqlite),
+    /// A `PostgreSQL` database, for any number of workers.
+    Postgres(Postgres),
     /// Nothing outlives the process.
     Memory(Memory),
 }
@@ -84,57 +91,57 @@ pub enum Refused {
     InFlight,
 }
 
-/// Why the ledger did not do as told. Names the file and what to do.
+/// Why the ledger did not do as told. Names the place and what to do.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
     /// `ledger.url` cannot be used. The URL is not repeated, as it may hold a password.
     #[error("ledger.url is not usable: {0}")]
     Url(&'static str),
-    /// The file could not be opened or made ready.
-    #[error("cannot open the ledger {}: {what}; {advice}", file.display())]
+    /// It could not be opened or made ready.
+    #[error("cannot open the ledger {place}: {what}; {advice}")]
     Open {
-        /// The file.
-        file: PathBuf,
+        /// The file, or the database without user and password.
+        place: String,
         /// What went wrong.
         what: String,
         /// What to do.
         advice: &'static str,
     },
-    /// The file was written by a later release.
+    /// It was written by a later release.
     #[error(
-        "the ledger {} has schema version {found}, and this release knows versions up to {known}; \
-         run the release that wrote it or a later one, or point ledger.url at another file", file.display()
+        "the ledger {place} has schema version {found}, and this release knows versions up to {known}; \
+         run the release that wrote it or a later one, or point ledger.url at another place"
     )]
     Newer {
-        /// The file.
-        file: PathBuf,
-        /// The version in the file.
+        /// The file, or the database without user and password.
+        place: String,
+        /// The version found.
         found: i64,
         /// The latest version known here.
         known: i64,
     },
     /// The file is an `SQLite` database of some other program.
-    #[error("{} is not a ledger of asset-eraser but another SQLite database; point ledger.url at another file", file.display())]
+    #[error("{place} is not a ledger of asset-eraser but another SQLite database; point ledger.url at another file")]
     Foreign {
-        /// The file.
-        file: PathBuf,
+        /// The file, or the database without user and password.
+        place: String,
     },
-    /// The disk or a lock is in the way; may pass.
-    #[error("the ledger {} cannot be written: {what}; {advice}", file.display())]
+    /// The disk, a lock or the way to the database is in the way; may pass.
+    #[error("the ledger {place} cannot be written: {what}; {advice}")]
     Unavailable {
-        /// The file.
-        file: PathBuf,
+        /// The file, or the database without user and password.
+        place: String,
         /// What went wrong.
         what: String,
         /// What to do.
         advice: &'static str,
     },
-    /// A row in the file makes no sense, as after an edit by hand.
-    #[error("the ledger {} holds an unreadable row for request {request_id}: {what}; correct it by hand", file.display())]
+    /// A row makes no sense, as after an edit by hand.
+    #[error("the ledger {place} holds an unreadable row for request {request_id}: {what}; correct it by hand")]
     Unreadable {
-        /// The file.
-        file: PathBuf,
+        /// The file, or the database without user and password.
+        place: String,
         /// The request of that row.
         request_id: RequestId,
         /// What is wrong with it.
@@ -175,17 +182,21 @@ impl LedgerError {
 }
 
 impl Ledger {
-    /// Opens the ledger at `url`, `sqlite://<file>` or `memory:`, and makes the file if it is not there.
+    /// Opens the ledger at `url`, `sqlite://<file>`, `postgres://…` or `memory:`, and makes what is not there.
     ///
     /// # Errors
-    /// When the URL is of another kind, or the file cannot be opened, locked or written, or is not such a ledger.
-    pub async fn open(url: &str, metrics: Metrics) -> Result<Self, LedgerError> {
+    /// When the URL is of another kind, or the place cannot be opened, locked or written, or is not such a ledger.
+    pub async fn open(url: &SecretString, metrics: Metrics) -> Result<Self, LedgerError> {
+        let url = url.expose_secret();
         if url == "memory:" {
             return Ok(Self::Memory(Memory::default()));
         }
+        if ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Ok(Self::Postgres(Postgres::open(url, metrics).await?));
+        }
         let file = match url.strip_prefix("sqlite://") {
             None => {
-                return Err(LedgerError::Url("it must be `sqlite://<file>` or `memory:`"));
+                return Err(LedgerError::Url("it must be `sqlite://<file>`, `postgres://…` or `memory:`"));
             }
             Some("") => {
                 return Err(LedgerError::Url("no file follows `sqlite://`; example: `sqlite://asset-eraser.db`"));
@@ -269,6 +280,7 @@ impl Ledger {
     pub async fn probe(&self) -> Result<(), LedgerError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.probe().await,
+            Self::Postgres(postgres) => postgres.probe().await,
             Self::Memory(_) => Ok(()),
         }
     }
@@ -278,6 +290,7 @@ impl Ledger {
     pub async fn close(self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(postgres) => postgres.close(),
             Self::Memory(_) => {}
         }
     }
@@ -286,12 +299,13 @@ impl Ledger {
         let call = Call { id, verb };
         match self {
             Self::Sqlite(sqlite) => sqlite.run(call).await,
+            Self::Postgres(postgres) => postgres.run(call).await,
             Self::Memory(memory) => memory.run(call),
         }
     }
 }
 
-/// What the file keeps of a time, so that every ledger answers alike before and after a restart.
+/// What every ledger keeps of a time, so that every ledger answers alike before and after a restart.
 fn to_millisecond(time: Timestamp) -> Timestamp {
     // Cannot fail: towards zero there is always a representable time.
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)

@@ -65,7 +65,7 @@ impl Sqlite {
             drop(alive);
         };
         thread::Builder::new().name("ledger".to_owned()).spawn(work).map_err(|error| LedgerError::Open {
-            file: handle.file.to_path_buf(),
+            place: handle.file.display().to_string(),
             what: format!("no thread for it: {error}"),
             advice: "raise the limit on threads",
         })?;
@@ -233,8 +233,8 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
             Ok(row) => row,
             Err(error) if is_about_values(&error) => {
                 // One row spoilt by hand must not stop the others.
-                let (file, what) = (self.file.to_path_buf(), error.to_string());
-                self.reply = Some(Err(LedgerError::Unreadable { file, request_id: id, what }));
+                let (place, what) = (self.file.display().to_string(), error.to_string());
+                self.reply = Some(Err(LedgerError::Unreadable { place, request_id: id, what }));
                 return Ok(0);
             }
             Err(error) => return Err(error),

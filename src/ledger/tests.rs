@@ -7,18 +7,25 @@ use jiff::Timestamp;
 use super::state::{Act, State};
 use super::*;
 
-/// Runs each test against a ledger in memory and one in a file.
+/// Runs each test against a ledger in memory, one in a file, and one in a database of its own.
 macro_rules! of_every_ledger {
     ($($name:ident),+ $(,)?) => {
         mod memory {
             $(#[tokio::test] async fn $name() {
-                super::$name(super::Ledger::open("memory:", super::Metrics::new().unwrap()).await.unwrap()).await;
+                super::$name(super::Ledger::open(&"memory:".into(), super::Metrics::new().unwrap()).await.unwrap()).await;
             })+
         }
         mod sqlite {
             $(#[tokio::test] async fn $name() {
                 let folder = tempfile::tempdir().unwrap();
                 super::$name(super::open_in(folder.path()).await).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $name() {
+                let database = super::super::tests_postgres::Database::new().await;
+                super::$name(database.open().await).await;
+                database.remove().await;
             })+
         }
     };
@@ -44,7 +51,7 @@ of_every_ledger![
 
 pub(super) async fn open_in(folder: &std::path::Path) -> Ledger {
     let url = format!("sqlite://{}", folder.join("ledger.db").display());
-    Ledger::open(&url, Metrics::new().unwrap()).await.unwrap()
+    Ledger::open(&url.into(), Metrics::new().unwrap()).await.unwrap()
 }
 
 /// A time in the test's own past, `seconds` after its start; with a fraction that the ledger rounds off.
@@ -208,8 +215,8 @@ fn a_decision_is_final_and_only_a_begun_request_deletes() {
 
 #[tokio::test]
 async fn a_url_of_another_kind_is_refused_without_being_repeated() {
-    for url in ["postgres://u:secret@h/db", "sqlite://", "sqlite://:memory:", "sqlite://secret.db?mode=rwc", "secret"] {
-        let error = Ledger::open(url, Metrics::new().unwrap()).await.unwrap_err();
+    for url in ["mysql://u:secret@h/db", "sqlite://", "sqlite://:memory:", "sqlite://secret.db?mode=rwc", "secret"] {
+        let error = Ledger::open(&url.into(), Metrics::new().unwrap()).await.unwrap_err();
         assert!(matches!(error, LedgerError::Url(_)), "{error}");
         assert!(!format!("{error} {error:?}").contains("secret"));
     }

@@ -15,7 +15,7 @@ fn connect(folder: &Path) -> Connection {
 
 async fn fails_to_open(folder: &Path) -> LedgerError {
     let url = format!("sqlite://{}", folder.join("ledger.db").display());
-    Ledger::open(&url, Metrics::new().unwrap()).await.unwrap_err()
+    Ledger::open(&url.into(), Metrics::new().unwrap()).await.unwrap_err()
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ pub struct World {
     settings: Vec<(String, String)>,
     secrets: Secrets,
     worker: Option<Process>,
+    /// More workers on the same queue.
+    replicas: Vec<Process>,
     runs: u32,
     asked: BTreeSet<String>,
     // Declared last: the processes above write into it.
@@ -107,7 +109,7 @@ impl World {
             all.push(((*key).to_owned(), (*value).to_owned()));
         }
         let asked = BTreeSet::new();
-        Self { sandbox, broker, settings: all, secrets, worker: None, runs: 0, asked, dir }
+        Self { sandbox, broker, settings: all, secrets, worker: None, replicas: Vec::new(), runs: 0, asked, dir }
     }
 
     /// Runs the worker's binary with this world's settings.
@@ -139,10 +141,45 @@ impl World {
 
     /// SIGTERM; it has to end well.
     pub async fn stop_worker(&mut self) {
-        let mut worker = self.worker.take().expect("the worker runs");
-        worker.signal(nix::sys::signal::Signal::SIGTERM);
-        let status = worker.ended().await;
-        assert!(status.success(), "exit {status}\n{}", worker.output());
+        let worker = self.worker.take().expect("the worker runs");
+        stop(worker).await;
+    }
+
+    async fn start_replica(&mut self) -> Process {
+        let replica = self.command("run");
+        let url = format!("{}/readyz", replica.address().await);
+        until("a replica is ready", || async { (sandbox::http_get(&url).await.0 == 200).then_some(()) }).await;
+        replica
+    }
+
+    pub async fn add_replicas(&mut self, count: usize) {
+        for _ in 0..count {
+            let replica = self.start_replica().await;
+            self.replicas.push(replica);
+        }
+    }
+
+    /// SIGKILL; number 0 is the first worker.
+    pub async fn kill_and_restart_replica(&mut self, number: usize) {
+        if number == 0 {
+            self.kill_worker().await;
+            return self.start_worker().await;
+        }
+        let replica = &mut self.replicas[number - 1];
+        replica.signal(nix::sys::signal::Signal::SIGKILL);
+        replica.ended().await;
+        self.replicas[number - 1] = self.start_replica().await;
+    }
+
+    /// Waits until the worker's metrics say so.
+    pub async fn until_sample(&mut self, series: &str, value: f64) {
+        let url = format!("{}/metrics", self.worker().address().await);
+        until(&format!("{series} is {value}"), || async {
+            let text = sandbox::http_get(&url).await.1;
+            let found = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok());
+            (found == Some(value)).then_some(())
+        })
+        .await;
     }
 
     pub fn provider_token(&self) -> &str {
@@ -206,6 +243,9 @@ impl World {
         let ready = self.get("/readyz").await.1;
         self.no_secret_in(&ready);
         self.stop_worker().await;
+        for replica in std::mem::take(&mut self.replicas) {
+            stop(replica).await;
+        }
         for run in 1..=self.runs {
             self.no_secret_in(&process::output(self.dir.path(), &format!("worker-{run}")));
         }
@@ -214,14 +254,22 @@ impl World {
 
     fn no_secret_in(&self, text: &str) {
         let password = self.broker.password();
+        let ledger = self.settings.iter().find(|(key, _)| key == "LEDGER__URL").map(|(_, url)| url);
+        let ledger = ledger.filter(|url| url.starts_with("postgres")).and_then(|url| url::Url::parse(url).ok());
         let bare = [self.secrets.provider.as_str(), &self.secrets.registry];
-        for secret in bare {
-            assert!(!text.contains(secret), "a token was printed or served");
+        for secret in bare.into_iter().chain(ledger.as_ref().and_then(url::Url::password)) {
+            assert!(!text.contains(secret), "a token or a password was printed or served");
         }
         // The usual one is a word like any other, and the user's name: only that one is looked for as in a URL.
         assert!(password == "guest" || !text.contains(&password), "the broker password was printed or served");
         assert!(!text.contains(&format!(":{password}@")), "the broker URL was printed or served");
     }
+}
+
+async fn stop(mut worker: Process) {
+    worker.signal(nix::sys::signal::Signal::SIGTERM);
+    let status = worker.ended().await;
+    assert!(status.success(), "exit {status}\n{}", worker.output());
 }
 
 pub fn outcome(event: &Value) -> (&str, &str) {

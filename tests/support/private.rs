@@ -1,4 +1,4 @@
-//! A broker of the test's own, to be stopped and killed.
+//! Servers of the test's own, to be stopped and killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +11,14 @@ pub struct PrivateBroker {
 }
 
 fn script(verb: &str, args: &[&str]) -> String {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/dev/private-rabbitmq.sh");
-    let out = Command::new(script).arg(verb).args(args).output().unwrap();
+    run("private-rabbitmq.sh", verb, args)
+}
+
+fn run(script: &str, verb: &str, args: &[&str]) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/dev").join(script);
+    let out = Command::new(path).arg(verb).args(args).output().unwrap();
     let error = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "private-rabbitmq.sh {verb}: {error}");
+    assert!(out.status.success(), "{script} {verb}: {error}");
     String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
 
@@ -67,6 +71,43 @@ impl PrivateBroker {
 }
 
 impl Drop for PrivateBroker {
+    fn drop(&mut self) {
+        self.call("kill");
+    }
+}
+
+/// A database server; the worker's ledger.
+pub struct PrivatePostgres {
+    dir: TempDir,
+    pub url: String,
+}
+
+impl PrivatePostgres {
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = run("private-postgres.sh", "start", &[dir.path().to_str().unwrap()]);
+        Self { dir, url }
+    }
+
+    fn call(&self, verb: &str) -> String {
+        run("private-postgres.sh", verb, &[self.dir.path().to_str().unwrap()])
+    }
+
+    pub fn stop(&self) {
+        self.call("stop");
+    }
+
+    pub fn kill(&self) {
+        self.call("kill");
+    }
+
+    /// Again, with the same data, at the same address.
+    pub fn start_again(&self) {
+        assert_eq!(self.call("start"), self.url);
+    }
+}
+
+impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         self.call("kill");
     }

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# install-server.sh rabbitmq|postgres: installs Debian's or Ubuntu's server for private-rabbitmq.sh or
+# private-postgres.sh, without starting it as a service of the machine.
+set -euo pipefail
+
+readonly POLICY=/usr/sbin/policy-rc.d MARK='asset-eraser: start no service while a server is installed'
+
+case ${1:-} in
+    rabbitmq)
+        name=RabbitMQ package=rabbitmq-server variable=AMQP_URL
+        url=amqp://user:password@host:5672/%2f run='docker run -d -p 5672:5672 rabbitmq:4'
+        other='RABBITMQ_SERVER=/path/to/rabbitmq-server'
+        there() { [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]]; }
+        ;;
+    postgres)
+        name=PostgreSQL package=postgresql variable=DATABASE_URL
+        url=postgres://user:password@host/database run='docker run -d -p 5432:5432 -e POSTGRES_PASSWORD=… postgres'
+        other='POSTGRES_BIN=/folder/with/initdb'
+        there() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+        ;;
+    *)
+        sed -n '2,3s/^# *//p' "$0" >&2
+        exit 2
+        ;;
+esac
+
+if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+    cat >&2 <<HELP
+No $name server was found. Do one of these:
+  - use one that runs:       export $variable=$url
+  - install it (as root):    apt-get install --no-install-recommends $package
+  - point at another server: export $other
+  - with Docker:             $run, and $variable as above
+HELP
+    exit 1
+fi
+
+# Tests start several servers at once; one of them installs, the others wait and find it done.
+exec 9>/tmp/asset-eraser-install-server.lock
+flock 9
+if there; then exit 0; fi
+
+# The exit code 101 of this file is Debian's way to say "install, but start nothing". An existing one is the
+# machine owner's and stays.
+if [[ ! -e $POLICY ]]; then
+    trap 'grep -qsF "$MARK" "$POLICY" && rm -f "$POLICY"' EXIT
+    printf '#!/bin/sh\n# %s\nexit 101\n' "$MARK" >"$POLICY"
+    chmod 755 "$POLICY"
+fi
+
+echo "$name is missing; installing it (apt-get install $package)" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$package"

@@ -1,0 +1,292 @@
+//! The ledger in a `PostgreSQL` database, shared by any number of workers.
+//!
+//! Each verb is one transaction that holds an advisory lock on its request ID from before the row is read until the
+//! commit. So two workers that got the same request act one after the other, also when there is no row to lock yet.
+
+mod schema;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts, Transaction};
+use jiff::Timestamp;
+use tokio::time::timeout;
+use tokio_postgres::config::Host;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Config, Error, Row as Columns};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use uuid::Uuid;
+
+use super::LedgerError;
+use super::state::{Call, Decision, Row, State, Step, Verb};
+use crate::message::id::RequestId;
+use crate::telemetry::metrics::Metrics;
+
+/// Most connections of one worker. A verb holds one for some milliseconds.
+const CONNECTIONS: usize = 16;
+/// Longest wait for a new connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait of a caller for its answer: a database that died without a word gets here.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// What the server itself ends, so that a lock is not kept by a worker that vanished. In milliseconds.
+const SERVER_LIMITS: &str = "-c statement_timeout=20000 -c idle_in_transaction_session_timeout=20000";
+
+/// Name space of the lock numbers (RFC 9562, version 5). Workers of all releases must agree on it.
+const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
+
+const LOAD: &str = "SELECT asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+        (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
+        (extract(epoch FROM updated) * 1000)::bigint AS updated
+    FROM asset_eraser.requests WHERE request_id = $1";
+
+const INSERT: &str = "INSERT INTO asset_eraser.requests (request_id, state, attempts, rung, deleting, waited_for,
+        outcome, event, updated, asset_id, dry_run, request, first_seen)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, timestamptz 'epoch' + $9 * interval '1 millisecond',
+        $10, $11, $12, timestamptz 'epoch' + $13 * interval '1 millisecond')";
+
+/// Writes what may change; what was asked and when it was first seen never do.
+const UPDATE: &str = "UPDATE asset_eraser.requests SET state = $2, attempts = $3, rung = $4, deleting = $5,
+        waited_for = $6, outcome = $7, event = $8, updated = timestamptz 'epoch' + $9 * interval '1 millisecond'
+    WHERE request_id = $1";
+
+/// A pool of connections; clones share it.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: Pool,
+    /// Host, port and database, for errors.
+    place: Arc<str>,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for Postgres {
+    /// The pool would show its settings, the password among them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// Why a transaction failed.
+enum Fault {
+    Database(Error),
+    Pool(PoolError),
+    /// A row that makes no sense.
+    Row(String),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<PoolError> for Fault {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => Self::Database(error),
+            other => Self::Pool(other),
+        }
+    }
+}
+
+impl Postgres {
+    pub(super) async fn open(url: &str, metrics: Metrics) -> Result<Self, LedgerError> {
+        // Not the parser's words: they may quote the URL.
+        let rule = LedgerError::Url("it is no PostgreSQL URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`");
+        let mut config: Config = url.parse().map_err(|_| rule.clone())?;
+        if config.get_hosts().is_empty() || config.get_user().is_none() {
+            return Err(rule);
+        }
+        let options = [config.get_options().unwrap_or_default(), SERVER_LIMITS].join(" ");
+        config.options(options.trim()).connect_timeout(CONNECT_LIMIT).application_name("asset-eraser");
+        config.tcp_user_timeout(ANSWER_LIMIT);
+        let place: Arc<str> = place(&config).into();
+        let cannot = |what: String, advice| LedgerError::Open { place: place.to_string(), what, advice };
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let tls = tls().map_err(|error| cannot(error, "check the system's CA certificates"))?;
+        let limits = Timeouts { wait: Some(ANSWER_LIMIT), create: Some(CONNECT_LIMIT), recycle: Some(CONNECT_LIMIT) };
+        let pool = Pool::builder(Manager::from_config(config, tls, manager))
+            .max_size(CONNECTIONS)
+            .timeouts(limits)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| cannot(error.to_string(), "report this"))?;
+        let opened = Self { pool, place, metrics };
+        schema::make_ready(&opened).await?;
+        opened.probe().await?;
+        Ok(opened)
+    }
+
+    pub(super) async fn run<T: Send, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
+        let Call { id, verb } = call;
+        match timeout(ANSWER_LIMIT, self.transact(&id, verb)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(Fault::Row(what))) => {
+                Err(LedgerError::Unreadable { place: self.place.to_string(), request_id: id, what })
+            }
+            Ok(Err(fault)) => Err(self.unavailable(&fault)),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    async fn transact<T, F: Verb<T>>(&self, id: &RequestId, verb: F) -> Result<Result<T, LedgerError>, Fault> {
+        let start = Instant::now();
+        let mut client = self.pool.get().await?;
+        // Dropped without a commit, it is rolled back.
+        let transaction = client.transaction().await?;
+        let row = lock_and_load(&transaction, id).await?;
+        let is_new = row.is_none();
+        let step = match verb(row) {
+            Ok(step) => step,
+            Err(illegal) => return Ok(Err(LedgerError::illegal(id, illegal))),
+        };
+        let Step { write, reply } = step;
+        let Some(row) = write else { return Ok(Ok(reply)) };
+        store(&transaction, id, &row, is_new).await?;
+        transaction.commit().await?;
+        self.metrics.ledger_commit(1, start.elapsed());
+        Ok(Ok(reply))
+    }
+
+    pub(super) async fn probe(&self) -> Result<(), LedgerError> {
+        let write = async {
+            let client = self.pool.get().await?;
+            client.execute("UPDATE asset_eraser.probe SET probes = probes + 1", &[]).await?;
+            Ok(())
+        };
+        match timeout(ANSWER_LIMIT, write).await {
+            Ok(done) => done.map_err(|fault: Fault| self.unavailable(&fault)),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    pub(super) fn close(self) {
+        self.pool.close();
+    }
+
+    fn unavailable(&self, fault: &Fault) -> LedgerError {
+        let (what, advice) = match fault {
+            Fault::Database(error) => (said(error), advice(error)),
+            Fault::Pool(error) => (error.to_string(), "check that the database is up and takes connections"),
+            Fault::Row(what) => (what.clone(), "correct it by hand"),
+        };
+        LedgerError::Unavailable { place: self.place.to_string(), what, advice }
+    }
+
+    fn silent(&self) -> LedgerError {
+        let what = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
+        LedgerError::Unavailable { place: self.place.to_string(), what, advice: "check the database and the way to it" }
+    }
+}
+
+async fn lock_and_load(transaction: &Transaction<'_>, id: &RequestId) -> Result<Option<Row>, Fault> {
+    let lock = transaction.prepare_cached("SELECT pg_advisory_xact_lock($1)").await?;
+    let load = transaction.prepare_cached(LOAD).await?;
+    let number = i64::from_be_bytes(Uuid::new_v5(&LOCKS, id.as_str().as_bytes()).as_u64_pair().0.to_be_bytes());
+    // Sent together, executed in this order: the read sees what the last holder of the lock has committed.
+    let (parameter, key): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&number], [&id.as_str()]);
+    let (_, columns) = tokio::try_join!(transaction.execute(&lock, &parameter), transaction.query_opt(&load, &key))?;
+    columns.as_ref().map(read).transpose()
+}
+
+async fn store(transaction: &Transaction<'_>, id: &RequestId, row: &Row, is_new: bool) -> Result<(), Error> {
+    let (attempts, rung) = (i64::from(row.attempts), i64::from(row.rung));
+    let outcome = row.decision.as_ref().map(|decision| &decision.outcome);
+    let event = row.decision.as_ref().map(|decision| &decision.event);
+    // As floats, which hold every millisecond exactly until the year 287396: an interval is multiplied by one.
+    let (first_seen, updated) = (milliseconds(row.first_seen), milliseconds(row.updated));
+    let (id, state) = (id.as_str(), row.state.as_str());
+    let mut values: Vec<&(dyn ToSql + Sync)> =
+        vec![&id, &state, &attempts, &rung, &row.deleting, &row.waited_for, &outcome, &event, &updated];
+    if is_new {
+        let asked: [&(dyn ToSql + Sync); 4] = [&row.asset_id, &row.dry_run, &row.request, &first_seen];
+        values.extend(asked);
+    }
+    let statement = transaction.prepare_cached(if is_new { INSERT } else { UPDATE }).await?;
+    transaction.execute(&statement, &values).await?;
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss)] // below 2^53 for every Timestamp
+fn milliseconds(time: Timestamp) -> f64 {
+    time.as_millisecond() as f64
+}
+
+fn read(columns: &Columns) -> Result<Row, Fault> {
+    fn get<'a, T: tokio_postgres::types::FromSql<'a>>(columns: &'a Columns, name: &str) -> Result<T, Fault> {
+        columns.try_get(name).map_err(|error| Fault::Row(said(&error)))
+    }
+    let number = |name: &str| {
+        u32::try_from(get::<i64>(columns, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
+    };
+    let time = |name: &str| {
+        Timestamp::from_millisecond(get(columns, name)?).map_err(|error| Fault::Row(format!("{name}: {error}")))
+    };
+    let state: String = get(columns, "state")?;
+    let decision = match (get(columns, "outcome")?, get(columns, "event")?) {
+        (Some(outcome), Some(event)) => Some(Decision { outcome, event }),
+        _ => None,
+    };
+    Ok(Row {
+        asset_id: get(columns, "asset_id")?,
+        dry_run: get(columns, "dry_run")?,
+        request: None,
+        state: State::parse(&state).ok_or_else(|| Fault::Row(format!("no state is called {state:?}")))?,
+        attempts: number("attempts")?,
+        rung: number("rung")?,
+        deleting: get(columns, "deleting")?,
+        waited_for: get(columns, "waited_for")?,
+        decision,
+        first_seen: time("first_seen")?,
+        updated: time("updated")?,
+    })
+}
+
+/// Certificates are checked against the system's CAs (or those of `SSL_CERT_FILE`) whenever TLS is used.
+fn tls() -> Result<MakeRustlsConnect, String> {
+    // rustls needs one provider for the process. The others choose the same one if they were first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (tls, _unreadable) = MakeRustlsConnect::with_native_certs().map_err(|error| format!("{error:?}"))?;
+    Ok(tls)
+}
+
+/// Where the database is, without who we are.
+fn place(config: &Config) -> String {
+    let hosts = config.get_hosts().iter().enumerate().map(|(number, host)| {
+        let port = config.get_ports().get(number).or(config.get_ports().first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(path) => path.display().to_string(),
+        }
+    });
+    format!("postgres://{}/{}", hosts.collect::<Vec<_>>().join(","), config.get_dbname().unwrap_or_default())
+}
+
+/// The server's own words if it spoke, else the whole chain.
+fn said(error: &Error) -> String {
+    if let Some(error) = error.as_db_error() {
+        return format!("{} ({})", error.message(), error.code().code());
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// What to do about an error of `PostgreSQL`'s (the classes of its appendix A).
+fn advice(error: &Error) -> &'static str {
+    let Some(code) = error.code() else { return "check that the database is up and can be reached" };
+    match &code.code()[..2] {
+        "28" => "check user and password in ledger.url, and the server's pg_hba.conf",
+        "3D" => "create the database, or name another one in ledger.url",
+        "53" if *code == SqlState::TOO_MANY_CONNECTIONS => "raise the server's max_connections",
+        "53" => "make room on the server",
+        "25" => "point ledger.url at the primary server, which can be written",
+        "42" => "let this user create and use the schema asset_eraser",
+        "57" => "the server is stopping or was told to end this",
+        _ => "check the server's log",
+    }
+}

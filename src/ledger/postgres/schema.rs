@@ -1,0 +1,72 @@
+//! The schema in the database: made, or brought up to date, by whichever worker comes first.
+
+use deadpool_postgres::Transaction;
+use tokio::time::timeout;
+
+use super::{ANSWER_LIMIT, Fault, Postgres, advice, said};
+use crate::ledger::LedgerError;
+
+/// What leads from each version to the next; how many there are is the version that this release reads and writes.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema_postgres.sql")];
+
+/// The advisory lock of whoever changes the schema: "aeld" in ASCII. Requests' locks are hashes, so that a collision
+/// costs a moment's wait.
+const LOCK: i64 = 0x6165_6c64;
+
+/// Brings the schema up to date. Any number of workers may call this at once: one works, the others wait and find it
+/// done. All of it is one transaction, so that a crash leaves nothing half made.
+pub(super) async fn make_ready(postgres: &Postgres) -> Result<(), LedgerError> {
+    let cannot = |fault: Fault| {
+        let (what, advice) = match &fault {
+            Fault::Database(error) => (said(error), advice(error)),
+            Fault::Pool(error) => (error.to_string(), "check that the database is up and can be reached"),
+            Fault::Row(what) => (what.clone(), "set it to on: a decision that a power cut undoes would be taken again"),
+        };
+        LedgerError::Open { place: postgres.place.to_string(), what, advice }
+    };
+    let work = async {
+        let mut client = postgres.pool.get().await?;
+        let transaction = client.transaction().await?;
+        durable(&transaction).await?;
+        let found = migrate(&transaction).await?;
+        transaction.commit().await?;
+        Ok(found)
+    };
+    let found = timeout(ANSWER_LIMIT, work).await.map_err(|_| postgres.silent())?.map_err(cannot)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(LedgerError::Newer { place: postgres.place.to_string(), found, known });
+    }
+    Ok(())
+}
+
+/// A commit must be on the disk when it is answered.
+async fn durable(transaction: &Transaction<'_>) -> Result<(), Fault> {
+    let setting: String = transaction.query_one("SHOW synchronous_commit", &[]).await?.get(0);
+    if setting == "off" {
+        return Err(Fault::Row("synchronous_commit is off for this user or database".to_owned()));
+    }
+    Ok(())
+}
+
+/// Returns the version found, which is beyond ours when a later release has been here.
+async fn migrate(transaction: &Transaction<'_>) -> Result<i64, Fault> {
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    let there = transaction.query_one("SELECT to_regclass('asset_eraser.schema_version') IS NOT NULL", &[]).await?;
+    if !there.get::<_, bool>(0) {
+        let begin = "CREATE SCHEMA IF NOT EXISTS asset_eraser;
+                     CREATE TABLE asset_eraser.schema_version (version bigint NOT NULL);
+                     INSERT INTO asset_eraser.schema_version VALUES (0);";
+        transaction.batch_execute(begin).await?;
+    }
+    let found: i64 = transaction.query_one("SELECT version FROM asset_eraser.schema_version", &[]).await?.get(0);
+    let mut version = found;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+        transaction.batch_execute(migration).await?;
+        version += 1;
+    }
+    if version > found {
+        transaction.execute("UPDATE asset_eraser.schema_version SET version = $1", &[&version]).await?;
+    }
+    Ok(version)
+}

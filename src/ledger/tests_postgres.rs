@@ -1,0 +1,152 @@
+//! What only a database can do or suffer.
+
+use futures_util::future::join_all;
+use tokio_postgres::NoTls;
+
+use super::tests::{asked, at, begin, id};
+use super::*;
+
+/// A database of the test's own, on the server of `DATABASE_URL`.
+pub(super) struct Database {
+    name: String,
+    admin: tokio_postgres::Client,
+    url: SecretString,
+}
+
+impl Database {
+    pub(super) async fn new() -> Self {
+        let server = std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run the tests with `make test`");
+        let (admin, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let name = format!("t_{}", uuid::Uuid::new_v4().simple());
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let mut url: url::Url = server.parse().unwrap();
+        url.set_path(&name);
+        Self { name, admin, url: url.to_string().into() }
+    }
+
+    pub(super) async fn open(&self) -> Ledger {
+        Ledger::open(&self.url, Metrics::new().unwrap()).await.unwrap()
+    }
+
+    async fn run(&self, sql: &str) {
+        let (client, connection) = tokio_postgres::connect(self.url.expose_secret(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(sql).await.unwrap();
+    }
+
+    /// Ends the connections that are still open too.
+    pub(super) async fn remove(self) {
+        self.admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let database = Database::new().await;
+    let ledger = database.open().await;
+    let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
+    ledger.deleting(&id("open"), at(1)).await.unwrap();
+    ledger.put_off(&id("open"), 2, "provider", at(2)).await.unwrap();
+    begin(&ledger, asked("decided", "b"), at(3)).await;
+    ledger.decide(&id("decided"), "deleted", "event".into(), at(4)).await.unwrap();
+    ledger.close().await;
+
+    let ledger = database.open().await;
+    let record = begin(&ledger, asked("open", "a"), at(6)).await;
+    let waited_for = Some("provider".to_owned());
+    assert_eq!(record, Record { first_seen, attempts: 2, rung: 2, deleting: true, waited_for });
+    assert_eq!(ledger.begin(asked("decided", "b"), at(7)).await.unwrap(), Begun::Decided("event".into()));
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn many_workers_may_start_at_once() {
+    let database = Database::new().await;
+    let ledgers = join_all((0..8).map(|_| database.open())).await;
+    for (number, ledger) in ledgers.iter().enumerate() {
+        begin(ledger, asked(&format!("r{number}"), "a"), at(0)).await;
+    }
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn of_many_workers_one_decides() {
+    let database = Database::new().await;
+    let ledgers = join_all((0..4).map(|_| database.open())).await;
+    let began = join_all(ledgers.iter().map(|ledger| ledger.begin(asked("r", "a"), at(0)))).await;
+    let mut attempts: Vec<u32> = began
+        .into_iter()
+        .map(|begun| match begun.unwrap() {
+            Begun::Open(record) => record.attempts,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, [1, 2, 3, 4], "no attempt is lost, also when the row is not there yet");
+    let request = id("r");
+    let decide = |(number, ledger): (usize, &Ledger)| {
+        let (ledger, request) = (ledger.clone(), request.clone());
+        async move { ledger.decide(&request, "deleted", format!("event {number}"), at(1)).await.unwrap() }
+    };
+    let decided = join_all(ledgers.iter().enumerate().map(decide)).await;
+    assert!(decided.iter().all(|event| *event == decided[0]), "{decided:?}");
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_release_is_left_alone() {
+    let database = Database::new().await;
+    database.open().await.close().await;
+    database.run("UPDATE asset_eraser.schema_version SET version = 99").await;
+    let error = Ledger::open(&database.url, Metrics::new().unwrap()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Newer { found: 99, known: 1, .. }), "{error}");
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn commits_that_are_not_synced_are_refused() {
+    let database = Database::new().await;
+    database.run(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name)).await;
+    let error = Ledger::open(&database.url, Metrics::new().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("synchronous_commit is off"), "{error}");
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn an_unreadable_row_stops_its_own_request_only() {
+    let database = Database::new().await;
+    let ledger = database.open().await;
+    begin(&ledger, asked("spoilt", "a"), at(0)).await;
+    database.run("UPDATE asset_eraser.requests SET attempts = 5000000000").await;
+    let error = ledger.begin(asked("spoilt", "a"), at(1)).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Unreadable { .. }) && !error.is_unavailable(), "{error}");
+    begin(&ledger, asked("good", "a"), at(2)).await;
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_unavailable_and_the_next_one_works() {
+    let database = Database::new().await;
+    let ledger = database.open().await;
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", database.name);
+    database.admin.batch_execute(&end).await.unwrap();
+    // The pool may notice before or while the connection is used.
+    if let Err(error) = ledger.put_off(&id("r"), 1, "provider", at(1)).await {
+        assert!(error.is_unavailable(), "{error}");
+    }
+    ledger.probe().await.unwrap();
+    ledger.put_off(&id("r"), 1, "provider", at(2)).await.unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn errors_name_the_place_and_no_password() {
+    let closed = "postgres://me:secret-word@127.0.0.1:1/eraser".into();
+    let error = Ledger::open(&closed, Metrics::new().unwrap()).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("postgres://127.0.0.1:1/eraser") && !text.contains("secret-word"), "{text}");
+    let error = Ledger::open(&"postgres://me:secret-word@".into(), Metrics::new().unwrap()).await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("secret-word"), "{error}");
+}
