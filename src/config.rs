@@ -140,8 +140,10 @@ pub struct Worker {
 /// The HTTP port.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// Address and port of `/metrics`, `/livez` and `/readyz`.
+    /// Address and port of `/metrics`, `/livez`, `/readyz` and `/v1`.
     pub listen: SocketAddr,
+    /// The bearer token that `/v1` wants, if any.
+    pub token: Option<SecretString>,
 }
 
 /// What is printed.
@@ -288,6 +290,8 @@ struct RawWorker {
 #[serde(default, deny_unknown_fields)]
 struct RawHttp {
     listen: Option<String>,
+    token: Option<SecretString>,
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

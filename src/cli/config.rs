@@ -69,6 +69,8 @@ pub fn print(settings: &Settings) -> String {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
+    let mut http_table = section(vec![("listen", http.listen.to_string().into())]);
+    http_table.extend(http.token.as_ref().map(|_| ("token".to_owned(), HIDDEN.into())));
     let all = [
         ("broker", broker_table),
         ("provider", provider),
@@ -76,7 +78,7 @@ pub fn print(settings: &Settings) -> String {
         ("retry", retry),
         ("ledger", section(vec![("url", shown_ledger(&ledger.url).into())])),
         ("worker", worker),
-        ("http", section(vec![("listen", http.listen.to_string().into())])),
+        ("http", http_table),
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
     ];
     all.into_iter().map(|(name, table)| (name.to_owned(), Value::Table(table))).collect::<Table>().to_string()
@@ -125,12 +127,13 @@ mod tests {
                 set("GUARD__HTTP__URL", "https://jobs.example/{asset_id}"),
                 set("GUARD__HTTP__TOKEN", "registry-key"),
                 set("LEDGER__URL", "postgres://me:database-word@database/eraser?sslmode=require"),
+                set("HTTP__TOKEN", "status-key"),
                 set("LOG__FORMAT", "json"),
             ],
         )
         .unwrap();
         let shown = print(&settings);
-        for secret in ["pass-word", "provider-key", "registry-key", "database-word"] {
+        for secret in ["pass-word", "provider-key", "registry-key", "database-word", "status-key"] {
             assert!(!shown.contains(secret), "{shown}");
         }
         insta::assert_snapshot!(shown);

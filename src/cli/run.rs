@@ -46,7 +46,8 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let tasks = TaskTracker::new();
     tasks.spawn(stop_on_signal(shutdown.clone())?);
     tasks.spawn(worker::probe_when_stopped(eraser.clone(), line.clone(), shutdown.clone()));
-    let shown = http::State { metrics: metrics.clone(), line: line.clone(), broker };
+    let token = settings.http.token.clone();
+    let shown = http::State { metrics: metrics.clone(), line: line.clone(), broker, ledger: ledger.clone(), token };
     let server = tasks.spawn(http::serve(listener, shown, drained.clone()));
     let done = Worker::new(settings, eraser, line, metrics, state).run(shutdown.clone()).await;
     shutdown.cancel();

@@ -43,7 +43,10 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         retry: retry(source, &raw.retry)?,
         ledger: Ledger { url },
         worker: Worker { concurrency: concurrency as usize, grace },
-        http: Http { listen },
+        http: Http {
+            listen,
+            token: secret(source, "http.token", raw.http.token.as_ref(), raw.http.token_file.as_ref())?,
+        },
         log: Log {
             format: raw.log.format.unwrap_or(default_format),
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),

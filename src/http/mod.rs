@@ -1,6 +1,8 @@
-//! What the worker answers over HTTP: `/metrics`, `/livez`, `/readyz`.
+//! What the worker answers over HTTP: `/metrics`, `/livez`, `/readyz`, and `/v1` out of the ledger.
 //!
-//! Reads state, changes none, and asks nobody: a probe must be answered the quicker the worse things are.
+//! Reads state and changes none. The first three ask nobody: a probe must be answered the quicker the worse things are.
+
+mod v1;
 
 use std::{io, time::Duration};
 
@@ -11,11 +13,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use secrecy::SecretString;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{broker::BrokerState, pace::line::Line, telemetry::metrics::Metrics};
+use crate::{broker::BrokerState, ledger::Ledger, pace::line::Line, telemetry::metrics::Metrics};
 
 /// How long open connections may take to finish after shutdown began. Without a limit, a client that has connected and
 /// sends nothing would keep the process from ending.
@@ -30,6 +33,10 @@ pub struct State {
     pub line: Line,
     /// How the connection to the broker is, for `/readyz`.
     pub broker: watch::Receiver<BrokerState>,
+    /// For `/v1`.
+    pub ledger: Ledger,
+    /// What `/v1` wants to hear, if anything.
+    pub token: Option<SecretString>,
 }
 
 /// Serves until `shutdown` is cancelled, then lets running requests finish for at most two seconds.
@@ -57,6 +64,7 @@ fn router(state: State) -> Router {
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
+        .nest("/v1", v1::routes(&state))
         .with_state(state)
 }
 

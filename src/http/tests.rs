@@ -18,27 +18,43 @@ struct Server {
     address: SocketAddr,
     metrics: Metrics,
     line: Line,
+    ledger: Ledger,
     broker: watch::Sender<BrokerState>,
     shutdown: CancellationToken,
     running: JoinHandle<io::Result<()>>,
 }
 
 async fn server(broker: BrokerState) -> Server {
+    server_with(broker, None).await
+}
+
+async fn server_with(broker: BrokerState, token: Option<&str>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Metrics::new().unwrap();
     let line = Line::new(metrics.clone());
     let (broker, watched) = watch::channel(broker);
     let shutdown = CancellationToken::new();
-    let state = State { metrics: metrics.clone(), line: line.clone(), broker: watched };
+    let ledger = Ledger::open(&"memory:".into(), metrics.clone()).await.unwrap();
+    let state = State {
+        metrics: metrics.clone(),
+        line: line.clone(),
+        broker: watched,
+        ledger: ledger.clone(),
+        token: token.map(Into::into),
+    };
     let running = tokio::spawn(serve(listener, state, shutdown.clone()));
-    Server { address, metrics, line, broker, shutdown, running }
+    Server { address, metrics, line, ledger, broker, shutdown, running }
 }
 
 /// The status, the head and the body of the answer.
 async fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
+    get_with(address, path, "").await
+}
+
+async fn get_with(address: SocketAddr, path: &str, header: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{header}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -113,4 +129,45 @@ async fn shutdown_ends_it_although_a_client_says_nothing() {
     server.shutdown.cancel();
     timeout(SOON, server.running).await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_asset_and_a_request_are_told_from_the_ledger() {
+    let server = server(BrokerState::Connected).await;
+    let body = |answer: (u16, String, String)| {
+        let (status, head, body) = answer;
+        assert!(head.contains("cache-control: no-store") && head.contains("content-type: application/json"), "{head}");
+        (status, serde_json::from_str::<serde_json::Value>(&body).unwrap())
+    };
+    let unknown = body(get(server.address, "/v1/assets/a").await);
+    assert_eq!(unknown, (404, serde_json::json!({"asset_id": "a", "state": "unknown"})));
+    assert_eq!(body(get(server.address, "/v1/requests/case%2F7").await).0, 404);
+    let request_id = crate::message::RequestId::parse("case/7").unwrap();
+    let asset_id = crate::message::AssetId::parse("a").unwrap();
+    let asked = crate::ledger::Asked { request_id: request_id.clone(), asset_id, dry_run: false, request: "{}".into() };
+    let now = jiff::Timestamp::now();
+    server.ledger.begin(asked, now).await.unwrap();
+    let (status, requested) = body(get(server.address, "/v1/assets/a").await);
+    assert_eq!((status, &requested["state"], &requested["request_id"]), (200, &"requested".into(), &"case/7".into()));
+    server.ledger.decide(&request_id, "deleted", r#"{"id":"e"}"#.into(), now).await.unwrap();
+    assert_eq!(body(get(server.address, "/v1/assets/a").await).1["state"], "deleted");
+    let (status, decided) = body(get(server.address, "/v1/requests/case%2F7").await);
+    assert_eq!((status, &decided["state"], &decided["event"]["id"]), (200, &"decided".into(), &"e".into()));
+    let (status, error) = body(get(server.address, "/v1/assets/a%2Fb").await);
+    assert_eq!(status, 400);
+    assert!(error["error"].as_str().unwrap().starts_with("asset_id: may hold only"), "{error}");
+}
+
+#[tokio::test]
+async fn the_ledger_is_told_only_to_who_knows_the_token() {
+    let server = server_with(BrokerState::Connected, Some("status-key")).await;
+    for header in ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic status-key\r\n"] {
+        let (status, head, body) = get_with(server.address, "/v1/assets/a", header).await;
+        assert_eq!(status, 401, "{header}");
+        assert!(head.contains("www-authenticate: bearer") && !body.contains("status-key"), "{head}{body}");
+    }
+    let (status, ..) = get_with(server.address, "/v1/assets/a", "Authorization: Bearer status-key\r\n").await;
+    assert_eq!(status, 404);
+    let (status, ..) = get(server.address, "/livez").await;
+    assert_eq!(status, 200, "probes need no token");
 }

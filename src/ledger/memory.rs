@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::LedgerError;
-use super::state::{Call, Row, Verb};
-use crate::message::id::RequestId;
+use super::state::{Call, Row, Verb, asset_state};
+use crate::message::id::{AssetId, RequestId};
 
 /// The rows, shared by every clone.
 #[derive(Clone, Debug, Default)]
@@ -28,5 +28,12 @@ impl Memory {
             }
             Err(illegal) => Err(LedgerError::illegal(&id, illegal)),
         }
+    }
+
+    /// The row that says most about the asset.
+    pub(super) fn asset(&self, asset: &AssetId) -> Option<(RequestId, Row)> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = rows.iter().filter(|(_, row)| row.asset_id.as_deref() == Some(asset.as_str()));
+        own.min_by_key(|(_, row)| (asset_state(row), row.first_seen)).map(|(id, row)| (id.clone(), row.clone()))
     }
 }

@@ -5,7 +5,6 @@
 //! may be called again: only the recorded answer of [`Ledger::decide`] may be published, never an intended one.
 //! The same holds when a future is dropped before it is ready.
 
-mod file;
 mod memory;
 mod postgres;
 mod sqlite;
@@ -25,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use self::memory::Memory;
 pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
-use self::state::{Call, Illegal, Verb};
+use self::state::{Call, Illegal, Step, Verb};
 use crate::message::id::{AssetId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
@@ -89,6 +88,57 @@ pub enum Refused {
     Recorded(String),
     /// A request with this ID is open; its own answer will come, and nothing was recorded.
     InFlight,
+}
+
+/// Where an asset stands, for those who are about to use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AssetState {
+    /// Its deletion was carried out or found done.
+    Deleted,
+    /// A `DELETE` may have been sent, by a request that is open or has failed.
+    Deleting,
+    /// Its deletion is asked for and not decided.
+    Requested,
+    /// Nobody has an open request for it.
+    Unknown,
+}
+
+impl AssetState {
+    /// The name in the HTTP answer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Deleting => "deleting",
+            Self::Requested => "requested",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One request as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its ID.
+    pub request_id: RequestId,
+    /// The asset, unless the request was refused before that could be read.
+    pub asset_id: Option<String>,
+    /// Whether nothing may be deleted.
+    pub dry_run: bool,
+    /// `begun`, `deleting`, `waiting` or `decided`.
+    pub state: &'static str,
+    /// How often it has begun.
+    pub attempts: u32,
+    /// Why it was last put off.
+    pub waited_for: Option<String>,
+    /// Once decided: the outcome.
+    pub outcome: Option<String>,
+    /// Once decided: the event (JSON).
+    pub event: Option<String>,
+    /// When it first began.
+    pub first_seen: Timestamp,
+    /// When it last changed.
+    pub updated: Timestamp,
 }
 
 /// Why the ledger did not do as told. Names the place and what to do.
@@ -271,6 +321,32 @@ impl Ledger {
     pub async fn refuse(&self, id: &RequestId, event: String, now: Timestamp) -> Result<Refused, LedgerError> {
         let now = to_millisecond(now);
         self.run(id.clone(), move |row| state::refuse(row, event, now)).await
+    }
+
+    /// What is known of a request, all that was committed before this call included.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or the request's row cannot.
+    pub async fn request(&self, id: &RequestId) -> Result<Option<Entry>, LedgerError> {
+        let row = self.run(id.clone(), |row| Ok(Step::read(row))).await?;
+        Ok(row.map(|row| row.entry(id.clone())))
+    }
+
+    /// Where an asset stands, and the request that says so; all that was committed before this call included.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or a row of the asset cannot.
+    pub async fn asset(&self, asset: &AssetId) -> Result<(AssetState, Option<Entry>), LedgerError> {
+        let row = match self {
+            Self::Sqlite(sqlite) => sqlite.asset(asset).await?,
+            Self::Postgres(postgres) => postgres.asset(asset).await?,
+            Self::Memory(memory) => memory.asset(asset),
+        };
+        let said = row.map(|(id, row)| (state::asset_state(&row), row.entry(id)));
+        Ok(match said {
+            None | Some((AssetState::Unknown, _)) => (AssetState::Unknown, None),
+            Some((state, entry)) => (state, Some(entry)),
+        })
     }
 
     /// Proves that the ledger can be written, by writing.

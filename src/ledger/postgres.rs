@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Config, Error, Row as Columns};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
 use super::LedgerError;
 use super::state::{Call, Decision, Row, State, Step, Verb};
-use crate::message::id::RequestId;
+use crate::message::id::{AssetId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
 /// Most connections of one worker. A verb holds one for some milliseconds.
@@ -39,6 +39,14 @@ const LOAD: &str = "SELECT asset_id, dry_run, state, attempts, rung, deleting, w
         (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
         (extract(epoch FROM updated) * 1000)::bigint AS updated
     FROM asset_eraser.requests WHERE request_id = $1";
+
+/// In the order of [`super::AssetState`].
+const FIND: &str = "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+        (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
+        (extract(epoch FROM updated) * 1000)::bigint AS updated
+    FROM asset_eraser.requests WHERE asset_id = $1 AND NOT dry_run
+    ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
+                  WHEN outcome IS NULL THEN 2 ELSE 3 END, asset_eraser.requests.first_seen LIMIT 1";
 
 const INSERT: &str = "INSERT INTO asset_eraser.requests (request_id, state, attempts, rung, deleting, waited_for,
         outcome, event, updated, asset_id, dry_run, request, first_seen)
@@ -102,7 +110,8 @@ impl Postgres {
         config.tcp_user_timeout(ANSWER_LIMIT);
         let place: Arc<str> = place(&config).into();
         let cannot = |what: String, advice| LedgerError::Open { place: place.to_string(), what, advice };
-        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        // Costs a round trip, and notices a connection that the server has closed before a request depends on it.
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Verified };
         let tls = tls().map_err(|error| cannot(error, "check the system's CA certificates"))?;
         let limits = Timeouts { wait: Some(ANSWER_LIMIT), create: Some(CONNECT_LIMIT), recycle: Some(CONNECT_LIMIT) };
         let pool = Pool::builder(Manager::from_config(config, tls, manager))
@@ -146,6 +155,23 @@ impl Postgres {
         transaction.commit().await?;
         self.metrics.ledger_commit(1, start.elapsed());
         Ok(Ok(reply))
+    }
+
+    /// The row that says most about the asset.
+    pub(super) async fn asset(&self, asset: &AssetId) -> Result<Option<(RequestId, Row)>, LedgerError> {
+        let look = async {
+            let client = self.pool.get().await?;
+            let statement = client.prepare_cached(FIND).await?;
+            let found = client.query_opt(&statement, &[&asset.as_str()]).await?;
+            found.as_ref().map(|columns| Ok((request_id(columns)?, read(columns)?))).transpose()
+        };
+        match timeout(ANSWER_LIMIT, look).await {
+            Ok(Err(Fault::Row(what))) => {
+                Err(LedgerError::Corrupt(format!("a row of asset {} cannot be read: {what}", asset.as_str())))
+            }
+            Ok(found) => found.map_err(|fault| self.unavailable(&fault)),
+            Err(_) => Err(self.silent()),
+        }
     }
 
     pub(super) async fn probe(&self) -> Result<(), LedgerError> {
@@ -212,10 +238,15 @@ fn milliseconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64
 }
 
+fn get<'a, T: FromSql<'a>>(columns: &'a Columns, name: &str) -> Result<T, Fault> {
+    columns.try_get(name).map_err(|error| Fault::Row(said(&error)))
+}
+
+fn request_id(columns: &Columns) -> Result<RequestId, Fault> {
+    RequestId::parse(get(columns, "request_id")?).map_err(Fault::Row)
+}
+
 fn read(columns: &Columns) -> Result<Row, Fault> {
-    fn get<'a, T: tokio_postgres::types::FromSql<'a>>(columns: &'a Columns, name: &str) -> Result<T, Fault> {
-        columns.try_get(name).map_err(|error| Fault::Row(said(&error)))
-    }
     let number = |name: &str| {
         u32::try_from(get::<i64>(columns, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
     };

@@ -4,22 +4,24 @@
 //! has queued up in one transaction, so many requests share one `fsync`, and answers nobody before that commit.
 //! The thread ends when the last handle is dropped.
 
+mod file;
+mod rows;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use self::file::Identity;
+use self::rows::{find, insert, is_about_values, load, update};
 use super::LedgerError;
-use super::file::{self, Identity};
-use super::state::{Call, Decision, Row, State, Verb};
-use crate::message::id::RequestId;
+use super::state::{Call, Row, Verb};
+use crate::message::id::{AssetId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
 /// Most changes in one transaction: keeps a commit short, and so the wait of those queued behind it.
@@ -77,6 +79,13 @@ impl Sqlite {
         let (to, answer) = oneshot::channel();
         let file = Arc::clone(&self.file);
         self.submit(Box::new(Request { file, call: Some(call), reply: None, to }), answer).await
+    }
+
+    /// The row that says most about the asset. Asked of the writer, which answers only what it has committed.
+    pub(super) async fn asset(&self, asset: &AssetId) -> Result<Option<(RequestId, Row)>, LedgerError> {
+        let (to, answer) = oneshot::channel();
+        let look = Look { file: Arc::clone(&self.file), asset: asset.clone(), found: None, to };
+        self.submit(Box::new(look), answer).await
     }
 
     pub(super) async fn probe(&self) -> Result<(), LedgerError> {
@@ -264,6 +273,38 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
     }
 }
 
+/// A look at an asset.
+struct Look {
+    file: Arc<Path>,
+    asset: AssetId,
+    found: Option<Result<Option<(RequestId, Row)>, LedgerError>>,
+    to: oneshot::Sender<Result<Option<(RequestId, Row)>, LedgerError>>,
+}
+
+impl Job for Look {
+    fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
+        self.found = Some(match find(transaction, &self.asset) {
+            Ok(found) => Ok(found),
+            Err(error) if is_about_values(&error) => {
+                let what = format!("a row of asset {} cannot be read: {error}", self.asset.as_str());
+                Err(LedgerError::Corrupt(what))
+            }
+            Err(error) => return Err(error),
+        });
+        Ok(0)
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
+        let answer = match (committed, self.found) {
+            (Ok(()), Some(found)) => found,
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(file::unavailable(&self.file, "it was not read".to_owned(), "ask again")),
+        };
+        // A caller that went away has no use for the answer.
+        let _ = self.to.send(answer);
+    }
+}
+
 /// A write for its own sake.
 struct Probe {
     to: oneshot::Sender<Result<(), LedgerError>>,
@@ -277,108 +318,4 @@ impl Job for Probe {
     fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
         let _ = self.to.send(committed);
     }
-}
-
-fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
-    connection
-        .prepare_cached(
-            "SELECT asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, first_seen, updated
-             FROM requests WHERE request_id = ?1",
-        )?
-        .query_row([id.as_str()], read)
-        .optional()
-}
-
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let decision = match (row.get("outcome")?, row.get("event")?) {
-        (Some(outcome), Some(event)) => Some(Decision { outcome, event }),
-        _ => None,
-    };
-    Ok(Row {
-        asset_id: row.get("asset_id")?,
-        dry_run: row.get("dry_run")?,
-        request: None,
-        state: parsed(row, "state", |text| State::parse(text).ok_or_else(|| format!("no state is called {text:?}")))?,
-        attempts: row.get("attempts")?,
-        rung: row.get("rung")?,
-        deleting: row.get("deleting")?,
-        waited_for: row.get("waited_for")?,
-        decision,
-        first_seen: parsed(row, "first_seen", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
-        updated: parsed(row, "updated", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
-    })
-}
-
-fn parsed<T>(
-    row: &rusqlite::Row<'_>,
-    column: &str,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    parse(&text).map_err(|why| {
-        let index = row.as_ref().column_index(column).unwrap_or_default();
-        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, why.into())
-    })
-}
-
-/// Whether the error is about what one row holds, not about the file.
-fn is_about_values(error: &rusqlite::Error) -> bool {
-    matches!(
-        error,
-        rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::Utf8Error(..)
-    )
-}
-
-fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(
-            "INSERT INTO requests (request_id, asset_id, dry_run, request, state, attempts, rung, deleting, waited_for,
-                                   outcome, event, first_seen, updated)
-             VALUES (:request_id, :asset_id, :dry_run, :request, :state, :attempts, :rung, :deleting, :waited_for,
-                     :outcome, :event, :first_seen, :updated)",
-        )?
-        .execute(named_params! {
-            ":request_id": id.as_str(),
-            ":asset_id": row.asset_id,
-            ":dry_run": row.dry_run,
-            ":request": row.request,
-            ":state": row.state.as_str(),
-            ":attempts": row.attempts,
-            ":rung": row.rung,
-            ":deleting": row.deleting,
-            ":waited_for": row.waited_for,
-            ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
-            ":event": row.decision.as_ref().map(|decision| &decision.event),
-            ":first_seen": written(row.first_seen),
-            ":updated": written(row.updated),
-        })
-}
-
-/// Writes what may change; what was asked and when it was first seen never do.
-fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(
-            "UPDATE requests SET state = :state, attempts = :attempts, rung = :rung, deleting = :deleting,
-                                 waited_for = :waited_for, outcome = :outcome, event = :event, updated = :updated
-             WHERE request_id = :request_id",
-        )?
-        .execute(named_params! {
-            ":request_id": id.as_str(),
-            ":state": row.state.as_str(),
-            ":attempts": row.attempts,
-            ":rung": row.rung,
-            ":deleting": row.deleting,
-            ":waited_for": row.waited_for,
-            ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
-            ":event": row.decision.as_ref().map(|decision| &decision.event),
-            ":updated": written(row.updated),
-        })
-}
-
-/// A time as the file keeps it: always three decimals, so that it sorts as text.
-fn written(time: Timestamp) -> String {
-    format!("{time:.3}")
 }

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::{Asked, Begun, Record, Refused};
+use super::{Asked, AssetState, Begun, Entry, Record, Refused};
 use crate::message::id::RequestId;
 
 /// Where a request stands.
@@ -217,6 +217,23 @@ pub(super) fn refuse(row: Option<Row>, event: String, now: Timestamp) -> Result<
 const REFUSED_OUTCOME: &str = "rejected";
 
 impl Row {
+    pub(super) fn entry(self, request_id: RequestId) -> Entry {
+        let (outcome, event) =
+            self.decision.map_or((None, None), |decision| (Some(decision.outcome), Some(decision.event)));
+        Entry {
+            request_id,
+            asset_id: self.asset_id,
+            dry_run: self.dry_run,
+            state: self.state.as_str(),
+            attempts: self.attempts,
+            waited_for: self.waited_for,
+            outcome,
+            event,
+            first_seen: self.first_seen,
+            updated: self.updated,
+        }
+    }
+
     fn record(&self) -> Record {
         Record {
             first_seen: self.first_seen,
@@ -229,7 +246,7 @@ impl Row {
 }
 
 impl<T> Step<T> {
-    const fn read(reply: T) -> Self {
+    pub(super) const fn read(reply: T) -> Self {
         Self { write: None, reply }
     }
 
@@ -237,6 +254,22 @@ impl<T> Step<T> {
         Self { write: Some(row), reply }
     }
 }
+
+/// What one row says about its asset. The stores order an asset's rows by this, in SQL of their own; the tests they
+/// share hold them to it. Dry runs never delete, so they say nothing.
+pub(super) fn asset_state(row: &Row) -> AssetState {
+    match &row.decision {
+        _ if row.dry_run => AssetState::Unknown,
+        Some(decision) if GONE.contains(&decision.outcome.as_str()) => AssetState::Deleted,
+        // Also when the request has failed since: the provider may still carry a DELETE out that it was sent.
+        _ if row.deleting => AssetState::Deleting,
+        None => AssetState::Requested,
+        Some(_) => AssetState::Unknown,
+    }
+}
+
+/// Outcomes after which the asset is known not to be there.
+const GONE: [&str; 2] = ["deleted", "already_absent"];
 
 /// A verb bound to its arguments, as a store runs it. A mere alias, so that signatures stay readable.
 pub(super) trait Verb<T>: FnOnce(Option<Row>) -> Result<Step<T>, Illegal> + Send + 'static {}

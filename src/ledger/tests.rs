@@ -47,6 +47,8 @@ of_every_ledger![
     nothing_happens_to_a_decided_request,
     a_dry_run_never_deletes,
     a_probe_succeeds,
+    a_request_is_shown_as_it_stands,
+    an_asset_stands_where_its_strongest_request_says,
 ];
 
 pub(super) async fn open_in(folder: &std::path::Path) -> Ledger {
@@ -78,6 +80,45 @@ pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Reco
         Begun::Open(record) => record,
         other => panic!("expected an open request, got {other:?}"),
     }
+}
+
+async fn a_request_is_shown_as_it_stands(ledger: Ledger) {
+    assert_eq!(ledger.request(&id("r")).await.unwrap(), None);
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    ledger.put_off(&id("r"), 1, "in_use", at(1)).await.unwrap();
+    let open = ledger.request(&id("r")).await.unwrap().unwrap();
+    assert_eq!((open.state, open.waited_for.as_deref(), open.outcome), ("waiting", Some("in_use"), None));
+    ledger.decide(&id("r"), "deleted", "event".into(), at(2)).await.unwrap();
+    let decided = ledger.request(&id("r")).await.unwrap().unwrap();
+    assert_eq!((decided.state, decided.outcome.as_deref(), decided.attempts), ("decided", Some("deleted"), 1));
+    assert_eq!((decided.asset_id.as_deref(), decided.event.as_deref()), (Some("a"), Some("event")));
+    assert_eq!((decided.first_seen, decided.updated), (to_millisecond(at(0)), to_millisecond(at(2))));
+}
+
+async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {
+    let asset = AssetId::parse("a").unwrap();
+    let stands = async || {
+        let (state, entry) = ledger.asset(&asset).await.unwrap();
+        (state, entry.map(|entry| entry.request_id.to_string()))
+    };
+    let by = |request: &str| Some(request.to_owned());
+    assert_eq!(stands().await, (AssetState::Unknown, None));
+    begin(&ledger, asked("other", "b"), at(0)).await;
+    begin(&ledger, Asked { dry_run: true, ..asked("dry", "a") }, at(0)).await;
+    ledger.decide(&id("dry"), "already_absent", "event".into(), at(0)).await.unwrap();
+    begin(&ledger, asked("failed", "a"), at(1)).await;
+    ledger.decide(&id("failed"), "failed", "event".into(), at(1)).await.unwrap();
+    assert_eq!(stands().await, (AssetState::Unknown, None), "neither says anything");
+    begin(&ledger, asked("late", "a"), at(3)).await;
+    begin(&ledger, asked("early", "a"), at(2)).await;
+    assert_eq!(stands().await, (AssetState::Requested, by("early")));
+    ledger.deleting(&id("late"), at(4)).await.unwrap();
+    ledger.put_off(&id("late"), 1, "provider", at(5)).await.unwrap();
+    assert_eq!(stands().await, (AssetState::Deleting, by("late")), "also while it waits");
+    ledger.decide(&id("late"), "failed", "event".into(), at(6)).await.unwrap();
+    assert_eq!(stands().await, (AssetState::Deleting, by("late")), "nobody knows what became of the DELETE");
+    ledger.decide(&id("early"), "already_absent", "event".into(), at(6)).await.unwrap();
+    assert_eq!(stands().await, (AssetState::Deleted, by("early")));
 }
 
 async fn the_first_decision_wins(ledger: Ledger) {

@@ -252,12 +252,22 @@ impl World {
         self.broker.clean_up().await;
     }
 
-    fn no_secret_in(&self, text: &str) {
+    /// Of every worker.
+    pub async fn addresses(&self) -> Vec<String> {
+        let mut addresses = Vec::new();
+        for worker in self.worker.iter().chain(&self.replicas) {
+            addresses.push(worker.address().await);
+        }
+        addresses
+    }
+
+    pub fn no_secret_in(&self, text: &str) {
         let password = self.broker.password();
         let ledger = self.settings.iter().find(|(key, _)| key == "LEDGER__URL").map(|(_, url)| url);
         let ledger = ledger.filter(|url| url.starts_with("postgres")).and_then(|url| url::Url::parse(url).ok());
+        let status = self.settings.iter().find(|(key, _)| key == "HTTP__TOKEN").map(|(_, token)| token.as_str());
         let bare = [self.secrets.provider.as_str(), &self.secrets.registry];
-        for secret in bare.into_iter().chain(ledger.as_ref().and_then(url::Url::password)) {
+        for secret in bare.into_iter().chain(status).chain(ledger.as_ref().and_then(url::Url::password)) {
             assert!(!text.contains(secret), "a token or a password was printed or served");
         }
         // The usual one is a word like any other, and the user's name: only that one is looked for as in a URL.

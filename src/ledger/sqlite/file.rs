@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::LedgerError;
+use crate::ledger::LedgerError;
 
 /// The schema this release reads and writes (`PRAGMA user_version`).
 const VERSION: i64 = 1;

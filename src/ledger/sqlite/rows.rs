@@ -1,0 +1,129 @@
+//! Rows: read and written.
+
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, named_params};
+
+use crate::ledger::state::{Decision, Row, State};
+use crate::message::id::{AssetId, RequestId};
+
+pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
+    connection
+        .prepare_cached(
+            "SELECT asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, first_seen, updated
+             FROM requests WHERE request_id = ?1",
+        )?
+        .query_row([id.as_str()], read)
+        .optional()
+}
+
+/// In the order of [`crate::ledger::AssetState`].
+pub(super) fn find(connection: &Connection, asset: &AssetId) -> rusqlite::Result<Option<(RequestId, Row)>> {
+    connection
+        .prepare_cached(
+            "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+                    first_seen, updated
+             FROM requests WHERE asset_id = ?1 AND NOT dry_run
+             ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
+                           WHEN outcome IS NULL THEN 2 ELSE 3 END, first_seen LIMIT 1",
+        )?
+        .query_row([asset.as_str()], |columns| {
+            let id = parsed(columns, "request_id", RequestId::parse)?;
+            Ok((id, read(columns)?))
+        })
+        .optional()
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let decision = match (row.get("outcome")?, row.get("event")?) {
+        (Some(outcome), Some(event)) => Some(Decision { outcome, event }),
+        _ => None,
+    };
+    Ok(Row {
+        asset_id: row.get("asset_id")?,
+        dry_run: row.get("dry_run")?,
+        request: None,
+        state: parsed(row, "state", |text| State::parse(text).ok_or_else(|| format!("no state is called {text:?}")))?,
+        attempts: row.get("attempts")?,
+        rung: row.get("rung")?,
+        deleting: row.get("deleting")?,
+        waited_for: row.get("waited_for")?,
+        decision,
+        first_seen: parsed(row, "first_seen", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
+        updated: parsed(row, "updated", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
+    })
+}
+
+fn parsed<T>(
+    row: &rusqlite::Row<'_>,
+    column: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    parse(&text).map_err(|why| {
+        let index = row.as_ref().column_index(column).unwrap_or_default();
+        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, why.into())
+    })
+}
+
+/// Whether the error is about what one row holds, not about the file.
+pub(super) fn is_about_values(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
+    )
+}
+
+pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "INSERT INTO requests (request_id, asset_id, dry_run, request, state, attempts, rung, deleting, waited_for,
+                                   outcome, event, first_seen, updated)
+             VALUES (:request_id, :asset_id, :dry_run, :request, :state, :attempts, :rung, :deleting, :waited_for,
+                     :outcome, :event, :first_seen, :updated)",
+        )?
+        .execute(named_params! {
+            ":request_id": id.as_str(),
+            ":asset_id": row.asset_id,
+            ":dry_run": row.dry_run,
+            ":request": row.request,
+            ":state": row.state.as_str(),
+            ":attempts": row.attempts,
+            ":rung": row.rung,
+            ":deleting": row.deleting,
+            ":waited_for": row.waited_for,
+            ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
+            ":event": row.decision.as_ref().map(|decision| &decision.event),
+            ":first_seen": written(row.first_seen),
+            ":updated": written(row.updated),
+        })
+}
+
+/// Writes what may change; what was asked and when it was first seen never do.
+pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "UPDATE requests SET state = :state, attempts = :attempts, rung = :rung, deleting = :deleting,
+                                 waited_for = :waited_for, outcome = :outcome, event = :event, updated = :updated
+             WHERE request_id = :request_id",
+        )?
+        .execute(named_params! {
+            ":request_id": id.as_str(),
+            ":state": row.state.as_str(),
+            ":attempts": row.attempts,
+            ":rung": row.rung,
+            ":deleting": row.deleting,
+            ":waited_for": row.waited_for,
+            ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
+            ":event": row.decision.as_ref().map(|decision| &decision.event),
+            ":updated": written(row.updated),
+        })
+}
+
+/// A time as the file keeps it: always three decimals, so that it sorts as text.
+fn written(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
