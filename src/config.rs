@@ -85,6 +85,8 @@ pub struct Provider {
 pub struct Guard {
     /// A job registry over HTTP.
     pub http: Option<HttpGuard>,
+    /// A table of jobs.
+    pub postgres: Option<PostgresGuard>,
     /// Job statuses that count as in progress.
     pub in_progress: Vec<String>,
     /// Ask the provider whether a job that the registry lists is really still in progress.
@@ -102,6 +104,17 @@ pub struct HttpGuard {
     pub url: String,
     /// The bearer token, if the registry wants one.
     pub token: Option<SecretString>,
+    /// Longest wait for a whole answer.
+    pub timeout: Duration,
+}
+
+/// A table of jobs in `PostgreSQL`.
+#[derive(Clone, Debug)]
+pub struct PostgresGuard {
+    /// `postgres://…`; secret as a whole, since it holds the password.
+    pub url: SecretString,
+    /// Returns `id` and `status` of every job that uses the asset `$1`.
+    pub query: String,
     /// Longest wait for a whole answer.
     pub timeout: Duration,
 }
@@ -248,6 +261,7 @@ struct RawProvider {
 #[serde(default, deny_unknown_fields)]
 struct RawGuard {
     http: Option<RawHttpGuard>,
+    postgres: Option<RawPostgresGuard>,
     in_progress: Wire<List>,
     confirm_with_provider: Wire<Flag>,
     poll: Wire<Millis>,
@@ -260,6 +274,14 @@ struct RawHttpGuard {
     url: Option<String>,
     token: Option<SecretString>,
     token_file: Option<PathBuf>,
+    timeout: Wire<Millis>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawPostgresGuard {
+    url: Option<SecretString>,
+    query: Option<String>,
     timeout: Wire<Millis>,
 }
 

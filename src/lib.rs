@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod database;
 pub mod eraser;
 pub mod guard;
 pub mod http;

@@ -11,6 +11,7 @@ mod crashes;
 mod deletes;
 mod fence_model;
 mod in_use;
+mod job_table;
 mod message_contract;
 mod replicas;
 mod secrets;

@@ -26,6 +26,14 @@ pub fn print(settings: &Settings) -> String {
         shown.extend(http.token.as_ref().map(|_| ("token", HIDDEN.into())));
         guard_table.insert("http".to_owned(), Value::Table(section(shown)));
     }
+    if let Some(postgres) = &guard.postgres {
+        let shown = vec![
+            ("url", shown_url(&postgres.url).into()),
+            ("query", postgres.query.clone().into()),
+            ("timeout", time(postgres.timeout)),
+        ];
+        guard_table.insert("postgres".to_owned(), Value::Table(section(shown)));
+    }
     let mut broker_table = section(vec![
         ("url", shown_url(&broker.url).into()),
         ("prefix", broker.prefix.clone().into()),
@@ -127,13 +135,15 @@ mod tests {
                 set("GUARD__HTTP__URL", "https://jobs.example/{asset_id}"),
                 set("GUARD__HTTP__TOKEN", "registry-key"),
                 set("LEDGER__URL", "postgres://me:database-word@database/eraser?sslmode=require"),
+                set("GUARD__POSTGRES__URL", "postgres://me:table-word@database/jobs"),
+                set("GUARD__POSTGRES__QUERY", "SELECT id, status FROM jobs WHERE asset_id = $1;"),
                 set("HTTP__TOKEN", "status-key"),
                 set("LOG__FORMAT", "json"),
             ],
         )
         .unwrap();
         let shown = print(&settings);
-        for secret in ["pass-word", "provider-key", "registry-key", "database-word", "status-key"] {
+        for secret in ["pass-word", "provider-key", "registry-key", "database-word", "status-key", "table-word"] {
             assert!(!shown.contains(secret), "{shown}");
         }
         insta::assert_snapshot!(shown);

@@ -9,8 +9,8 @@ use url::Url;
 
 use super::source::Source;
 use super::{
-    Broker, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, Provider, Raw, RawBroker, RawGuard,
-    RawHttpGuard, RawProvider, RawRetry, Retry, Settings, Worker, brief,
+    Broker, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Raw, RawBroker,
+    RawGuard, RawHttpGuard, RawPostgresGuard, RawProvider, RawRetry, Retry, Settings, Worker, brief,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -151,19 +151,23 @@ fn distinct_codes(source: &Source, provider: &Provider) -> Result<(), ConfigErro
 
 fn guard(source: &Source, raw: &RawGuard) -> Result<Guard, ConfigError> {
     let http = raw.http.as_ref().map(|raw| http_guard(source, raw)).transpose()?;
+    let postgres = raw.postgres.as_ref().map(|raw| postgres_guard(source, raw)).transpose()?;
     let none = raw.none.0.unwrap_or(false);
-    match (&http, none) {
-        (Some(_), true) => return Err(source.problem("guard.none", "must not be true while guard.http.url is set")),
-        (None, false) => {
-            let problem =
-                "no source says what is in use: set guard.http.url, or guard.none = true to delete without asking";
+    match (http.is_some() || postgres.is_some(), none) {
+        (true, true) => {
+            return Err(source.problem("guard.none", "must not be true while guard.http or guard.postgres is set"));
+        }
+        (false, false) => {
+            let problem = "no source says what is in use: set guard.http.url or guard.postgres.url, or guard.none = true \
+                           to delete without asking";
             return Err(source.problem("guard.none", problem));
         }
-        (Some(_), false) | (None, true) => {}
+        (true, false) | (false, true) => {}
     }
     let in_progress = raw.in_progress.0.clone().unwrap_or_else(|| vec!["queued".to_owned(), "processing".to_owned()]);
     Ok(Guard {
         http,
+        postgres,
         in_progress,
         confirm_with_provider: raw.confirm_with_provider.0.unwrap_or(false),
         poll: within(source, "guard.poll", raw.poll.0, 30 * SECOND, Duration::from_millis(1), DAY)?,
@@ -184,6 +188,22 @@ fn http_guard(source: &Source, raw: &RawHttpGuard) -> Result<HttpGuard, ConfigEr
         token: secret(source, "guard.http.token", raw.token.as_ref(), raw.token_file.as_ref())?,
         timeout: within(source, "guard.http.timeout", timeout, 10 * SECOND, Duration::from_millis(1), 300 * SECOND)?,
     })
+}
+
+fn postgres_guard(source: &Source, raw: &RawPostgresGuard) -> Result<PostgresGuard, ConfigError> {
+    let url = raw.url.clone().unwrap_or_default();
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
+        return Err(source.problem("guard.postgres.url", "must be postgres://USER:PASSWORD@HOST/DATABASE"));
+    }
+    let query = raw.query.as_deref().unwrap_or_default().trim().trim_end_matches(';').to_owned();
+    if !query.contains("$1") {
+        let rule = "must be a query that returns id and status of every job that uses the asset $1, such as \
+                    SELECT id, status FROM jobs WHERE asset_id = $1";
+        return Err(source.problem("guard.postgres.query", rule));
+    }
+    let (timeout, least) = (raw.timeout.0, Duration::from_millis(1));
+    let timeout = within(source, "guard.postgres.timeout", timeout, 10 * SECOND, least, 300 * SECOND)?;
+    Ok(PostgresGuard { url, query, timeout })
 }
 
 fn retry(source: &Source, raw: &RawRetry) -> Result<Retry, ConfigError> {

@@ -6,7 +6,7 @@ use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use url::Url;
 
-use super::GuardError;
+use super::{GuardError, Job};
 use crate::config;
 use crate::message::id::AssetId;
 use crate::message::trace::TraceContext;
@@ -20,13 +20,6 @@ const SAMPLE: &str = "asset-0";
 /// A connection to a registry, which is near, is there by then or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One job that uses the asset, as the registry tells it.
-#[derive(Debug, Deserialize)]
-pub(super) struct RegistryJob {
-    pub(super) id: String,
-    pub(super) status: String,
-}
-
 /// The whole answer.
 ///
 /// Unknown fields are refused, on this level only: `next`, `cursor` or `truncated` would make this a part of an
@@ -34,7 +27,7 @@ pub(super) struct RegistryJob {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listing {
-    jobs: Vec<RegistryJob>,
+    jobs: Vec<Job>,
     #[serde(default)]
     asset_id: Option<String>,
 }
@@ -68,7 +61,7 @@ impl Registry {
     }
 
     /// The jobs that use `asset`, finished ones included, or why that is not known.
-    pub(super) async fn jobs(&self, asset: &AssetId, trace: &TraceContext) -> Result<Vec<RegistryJob>, String> {
+    pub(super) async fn jobs(&self, asset: &AssetId, trace: &TraceContext) -> Result<Vec<Job>, String> {
         let url = url(&self.template, asset.as_str()).ok_or("no URL can be made for this asset")?;
         let response = transport::traced(self.http.get(url), trace)
             .send()
@@ -83,7 +76,7 @@ impl Registry {
     }
 }
 
-fn read(body: &[u8], asset: &AssetId) -> Result<Vec<RegistryJob>, String> {
+fn read(body: &[u8], asset: &AssetId) -> Result<Vec<Job>, String> {
     let listing: Listing = serde_json::from_slice(body).map_err(|error| why_unreadable(&error))?;
     match listing.asset_id {
         Some(other) if other != asset.as_str() => Err("the answer is about another asset".to_owned()),

@@ -2,6 +2,7 @@
 
 mod confirm;
 mod http;
+mod postgres;
 
 use crate::config;
 use crate::message::id::AssetId;
@@ -10,7 +11,10 @@ use crate::provider::Client;
 use crate::telemetry::metrics::Metrics;
 
 use confirm::Confirmer;
-use http::{Registry, RegistryJob};
+use futures_util::future::join_all;
+use http::Registry;
+use postgres::Table;
+use serde::Deserialize;
 
 /// The statuses under which a job needs its assets no longer. Every other word counts as in progress.
 const FINISHED: [&str; 5] = ["completed", "failed", "cancelled", "canceled", "succeeded"];
@@ -27,6 +31,9 @@ pub enum GuardError {
     /// TLS or the HTTP client could not be set up.
     #[error("the HTTP client of the job registry cannot be set up: {0}")]
     Setup(String),
+    /// The database cannot be used.
+    #[error("guard.postgres.url cannot be used: {0}")]
+    Postgres(String),
 }
 
 /// What the guard says about one asset, now.
@@ -56,12 +63,22 @@ impl GuardAnswer {
     }
 }
 
+/// One job that uses the asset, as a source tells it.
+#[derive(Debug, Deserialize)]
+struct Job {
+    id: String,
+    status: String,
+}
+
 /// Asks whether an asset is in use. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Guard {
-    source: Source,
+    /// All of them have to say that it is free.
+    sources: Vec<Source>,
+    /// The operator said that there is nothing to ask.
+    none: bool,
     in_progress: Vec<String>,
-    /// Only when the settings want the registry's word checked with the provider.
+    /// Only when the settings want the sources' word checked with the provider.
     confirmer: Option<Confirmer>,
     metrics: Metrics,
 }
@@ -69,10 +86,7 @@ pub struct Guard {
 #[derive(Debug, Clone)]
 enum Source {
     Http(Registry),
-    /// The operator said that there is nothing to ask.
-    None,
-    /// Neither a source nor `none = true`; the settings refuse it, and so does every check.
-    Missing,
+    Postgres(Table),
 }
 
 impl Guard {
@@ -80,51 +94,66 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// When the registry's URL or token cannot be used, or TLS cannot be set up.
+    /// When the URL or token of a source cannot be used, or TLS cannot be set up.
     pub fn new(settings: &config::Guard, client: Client, metrics: Metrics) -> Result<Self, GuardError> {
-        let source = match &settings.http {
-            Some(http) => Source::Http(Registry::new(http)?),
-            None if settings.none => Source::None,
-            None => Source::Missing,
-        };
+        let http = settings.http.as_ref().map(|http| Registry::new(http).map(Source::Http));
+        let postgres = settings.postgres.as_ref().map(|postgres| Table::new(postgres).map(Source::Postgres));
         Ok(Self {
-            source,
+            sources: http.into_iter().chain(postgres).collect::<Result<_, _>>()?,
+            none: settings.none,
             in_progress: settings.in_progress.clone(),
             confirmer: settings.confirm_with_provider.then(|| Confirmer::new(client)),
             metrics,
         })
     }
 
-    /// One attempt to find out whether a job in progress uses `asset`.
+    /// One attempt to find out whether a job in progress uses `asset`. Every source is asked, at the same time.
     pub async fn check(&self, asset: &AssetId, trace: &TraceContext) -> GuardAnswer {
-        let (name, answer) = match &self.source {
-            Source::Http(registry) => ("http", self.ask(registry, asset, trace).await),
-            Source::None => ("none", GuardAnswer::Free),
-            Source::Missing => {
-                let why = "no guard source is configured".to_owned();
-                ("none", GuardAnswer::Unknown { why })
+        if self.sources.is_empty() {
+            return self.without_sources();
+        }
+        let (mut jobs, mut unknown) = (Vec::new(), None);
+        for answer in join_all(self.sources.iter().map(|source| self.ask(source, asset, trace))).await {
+            match answer {
+                GuardAnswer::Free => {}
+                GuardAnswer::InUse { jobs: some } => jobs.extend(some),
+                GuardAnswer::Unknown { why } => unknown = Some(why),
             }
-        };
-        self.metrics.guard_check(name, answer.as_str());
-        match (answer, &self.confirmer) {
-            (GuardAnswer::InUse { jobs }, Some(confirmer)) => {
-                let answer = in_use(confirmer.still_running(jobs, trace).await);
-                self.metrics.guard_check("provider", answer.as_str());
-                shown(answer)
-            }
+        }
+        if let Some(confirmer) = self.confirmer.as_ref().filter(|_| !jobs.is_empty()) {
+            jobs = confirmer.still_running(jobs, trace).await;
+            self.metrics.guard_check("provider", in_use(jobs.clone()).as_str());
+        }
+        // A job that one source has seen is enough; else one that did not answer may have had one to tell.
+        match (in_use(jobs), unknown) {
+            (GuardAnswer::Free, Some(why)) => GuardAnswer::Unknown { why },
             (answer, _) => shown(answer),
         }
     }
 
-    async fn ask(&self, registry: &Registry, asset: &AssetId, trace: &TraceContext) -> GuardAnswer {
-        match registry.jobs(asset, trace).await {
+    fn without_sources(&self) -> GuardAnswer {
+        // The settings refuse to start without `none = true`, and so does every check.
+        let why = "no guard source is configured".to_owned();
+        let answer = if self.none { GuardAnswer::Free } else { GuardAnswer::Unknown { why } };
+        self.metrics.guard_check("none", answer.as_str());
+        answer
+    }
+
+    async fn ask(&self, source: &Source, asset: &AssetId, trace: &TraceContext) -> GuardAnswer {
+        let (name, title, jobs) = match source {
+            Source::Http(registry) => ("http", "job registry", registry.jobs(asset, trace).await),
+            Source::Postgres(table) => ("postgres", "job table", table.jobs(asset).await),
+        };
+        let answer = match jobs {
             Ok(jobs) => in_use(jobs.into_iter().filter(|job| self.counts(job)).map(|job| job.id).collect()),
-            Err(why) => GuardAnswer::Unknown { why: format!("job registry: {why}") },
-        }
+            Err(why) => GuardAnswer::Unknown { why: format!("{title}: {why}") },
+        };
+        self.metrics.guard_check(name, answer.as_str());
+        answer
     }
 
     /// Whether a job counts as in progress: its status is listed as such, or is not known to be an end.
-    fn counts(&self, job: &RegistryJob) -> bool {
+    fn counts(&self, job: &Job) -> bool {
         let listed = |word: &String| word.eq_ignore_ascii_case(&job.status);
         self.in_progress.iter().any(listed) || !FINISHED.contains(&job.status.as_str())
     }

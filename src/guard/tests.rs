@@ -67,6 +67,7 @@ fn settings(registry: Option<&str>) -> config::Guard {
             token: Some(SecretString::from("registry-token")),
             timeout: Duration::from_millis(500),
         }),
+        postgres: None,
         in_progress: vec!["queued".into(), "processing".into()],
         confirm_with_provider: false,
         poll: Duration::from_secs(30),

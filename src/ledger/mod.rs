@@ -147,7 +147,7 @@ pub struct Entry {
 pub enum LedgerError {
     /// `ledger.url` cannot be used. The URL is not repeated, as it may hold a password.
     #[error("ledger.url is not usable: {0}")]
-    Url(&'static str),
+    Url(String),
     /// It could not be opened or made ready.
     #[error("cannot open the ledger {place}: {what}; {advice}")]
     Open {
@@ -246,17 +246,19 @@ impl Ledger {
         }
         let file = match url.strip_prefix("sqlite://") {
             None => {
-                return Err(LedgerError::Url("it must be `sqlite://<file>`, `postgres://…` or `memory:`"));
+                return Err(LedgerError::Url("it must be `sqlite://<file>`, `postgres://…` or `memory:`".to_owned()));
             }
             Some("") => {
-                return Err(LedgerError::Url("no file follows `sqlite://`; example: `sqlite://asset-eraser.db`"));
+                return Err(LedgerError::Url(
+                    "no file follows `sqlite://`; example: `sqlite://asset-eraser.db`".to_owned(),
+                ));
             }
             // To SQLite this is a private database that vanishes, the opposite of what a file promises.
             Some(":memory:") => {
-                return Err(LedgerError::Url("for a ledger that is not kept, write `memory:`"));
+                return Err(LedgerError::Url("for a ledger that is not kept, write `memory:`".to_owned()));
             }
             Some(file) if file.contains('?') => {
-                return Err(LedgerError::Url("`sqlite://<file>` takes no parameters after a `?`"));
+                return Err(LedgerError::Url("`sqlite://<file>` takes no parameters after a `?`".to_owned()));
             }
             Some(file) => PathBuf::from(file),
         };

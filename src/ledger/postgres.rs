@@ -5,28 +5,21 @@
 
 mod schema;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts, Transaction};
+use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio::time::timeout;
-use tokio_postgres::config::Host;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSql, ToSql};
-use tokio_postgres::{Config, Error, Row as Columns};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row as Columns};
 use uuid::Uuid;
 
 use super::LedgerError;
 use super::state::{Call, Decision, Row, State, Step, Verb};
+use crate::database::{Database, Fault, column};
 use crate::message::id::{AssetId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
-/// Most connections of one worker. A verb holds one for some milliseconds.
-const CONNECTIONS: usize = 16;
-/// Longest wait for a new connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Longest wait of a caller for its answer: a database that died without a word gets here.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// What the server itself ends, so that a lock is not kept by a worker that vanished. In milliseconds.
@@ -58,69 +51,17 @@ const UPDATE: &str = "UPDATE asset_eraser.requests SET state = $2, attempts = $3
         waited_for = $6, outcome = $7, event = $8, updated = timestamptz 'epoch' + $9 * interval '1 millisecond'
     WHERE request_id = $1";
 
-/// A pool of connections; clones share it.
-#[derive(Clone)]
+/// A ledger in a database; clones share its connections.
+#[derive(Clone, Debug)]
 pub struct Postgres {
-    pool: Pool,
-    /// Host, port and database, for errors.
-    place: Arc<str>,
+    database: Database,
     metrics: Metrics,
-}
-
-impl std::fmt::Debug for Postgres {
-    /// The pool would show its settings, the password among them.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Postgres").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-/// Why a transaction failed.
-enum Fault {
-    Database(Error),
-    Pool(PoolError),
-    /// A row that makes no sense.
-    Row(String),
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<PoolError> for Fault {
-    fn from(error: PoolError) -> Self {
-        match error {
-            PoolError::Backend(error) => Self::Database(error),
-            other => Self::Pool(other),
-        }
-    }
 }
 
 impl Postgres {
     pub(super) async fn open(url: &str, metrics: Metrics) -> Result<Self, LedgerError> {
-        // Not the parser's words: they may quote the URL.
-        let rule = LedgerError::Url("it is no PostgreSQL URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`");
-        let mut config: Config = url.parse().map_err(|_| rule.clone())?;
-        if config.get_hosts().is_empty() || config.get_user().is_none() {
-            return Err(rule);
-        }
-        let options = [config.get_options().unwrap_or_default(), SERVER_LIMITS].join(" ");
-        config.options(options.trim()).connect_timeout(CONNECT_LIMIT).application_name("asset-eraser");
-        config.tcp_user_timeout(ANSWER_LIMIT);
-        let place: Arc<str> = place(&config).into();
-        let cannot = |what: String, advice| LedgerError::Open { place: place.to_string(), what, advice };
-        // Costs a round trip, and notices a connection that the server has closed before a request depends on it.
-        let manager = ManagerConfig { recycling_method: RecyclingMethod::Verified };
-        let tls = tls().map_err(|error| cannot(error, "check the system's CA certificates"))?;
-        let limits = Timeouts { wait: Some(ANSWER_LIMIT), create: Some(CONNECT_LIMIT), recycle: Some(CONNECT_LIMIT) };
-        let pool = Pool::builder(Manager::from_config(config, tls, manager))
-            .max_size(CONNECTIONS)
-            .timeouts(limits)
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| cannot(error.to_string(), "report this"))?;
-        let opened = Self { pool, place, metrics };
+        let database = Database::new(url, SERVER_LIMITS, ANSWER_LIMIT).map_err(LedgerError::Url)?;
+        let opened = Self { database, metrics };
         schema::make_ready(&opened).await?;
         opened.probe().await?;
         Ok(opened)
@@ -131,7 +72,7 @@ impl Postgres {
         match timeout(ANSWER_LIMIT, self.transact(&id, verb)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(Fault::Row(what))) => {
-                Err(LedgerError::Unreadable { place: self.place.to_string(), request_id: id, what })
+                Err(LedgerError::Unreadable { place: self.database.place(), request_id: id, what })
             }
             Ok(Err(fault)) => Err(self.unavailable(&fault)),
             Err(_) => Err(self.silent()),
@@ -140,7 +81,7 @@ impl Postgres {
 
     async fn transact<T, F: Verb<T>>(&self, id: &RequestId, verb: F) -> Result<Result<T, LedgerError>, Fault> {
         let start = Instant::now();
-        let mut client = self.pool.get().await?;
+        let mut client = self.database.get().await?;
         // Dropped without a commit, it is rolled back.
         let transaction = client.transaction().await?;
         let row = lock_and_load(&transaction, id).await?;
@@ -160,7 +101,7 @@ impl Postgres {
     /// The row that says most about the asset.
     pub(super) async fn asset(&self, asset: &AssetId) -> Result<Option<(RequestId, Row)>, LedgerError> {
         let look = async {
-            let client = self.pool.get().await?;
+            let client = self.database.get().await?;
             let statement = client.prepare_cached(FIND).await?;
             let found = client.query_opt(&statement, &[&asset.as_str()]).await?;
             found.as_ref().map(|columns| Ok((request_id(columns)?, read(columns)?))).transpose()
@@ -176,7 +117,7 @@ impl Postgres {
 
     pub(super) async fn probe(&self) -> Result<(), LedgerError> {
         let write = async {
-            let client = self.pool.get().await?;
+            let client = self.database.get().await?;
             client.execute("UPDATE asset_eraser.probe SET probes = probes + 1", &[]).await?;
             Ok(())
         };
@@ -187,21 +128,17 @@ impl Postgres {
     }
 
     pub(super) fn close(self) {
-        self.pool.close();
+        self.database.close();
     }
 
     fn unavailable(&self, fault: &Fault) -> LedgerError {
-        let (what, advice) = match fault {
-            Fault::Database(error) => (said(error), advice(error)),
-            Fault::Pool(error) => (error.to_string(), "check that the database is up and takes connections"),
-            Fault::Row(what) => (what.clone(), "correct it by hand"),
-        };
-        LedgerError::Unavailable { place: self.place.to_string(), what, advice }
+        let (what, advice) = fault.told();
+        LedgerError::Unavailable { place: self.database.place(), what, advice }
     }
 
     fn silent(&self) -> LedgerError {
         let what = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
-        LedgerError::Unavailable { place: self.place.to_string(), what, advice: "check the database and the way to it" }
+        LedgerError::Unavailable { place: self.database.place(), what, advice: "check the database and the way to it" }
     }
 }
 
@@ -238,86 +175,33 @@ fn milliseconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64
 }
 
-fn get<'a, T: FromSql<'a>>(columns: &'a Columns, name: &str) -> Result<T, Fault> {
-    columns.try_get(name).map_err(|error| Fault::Row(said(&error)))
-}
-
 fn request_id(columns: &Columns) -> Result<RequestId, Fault> {
-    RequestId::parse(get(columns, "request_id")?).map_err(Fault::Row)
+    RequestId::parse(column(columns, "request_id")?).map_err(Fault::Row)
 }
 
 fn read(columns: &Columns) -> Result<Row, Fault> {
     let number = |name: &str| {
-        u32::try_from(get::<i64>(columns, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
+        u32::try_from(column::<i64>(columns, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
     };
     let time = |name: &str| {
-        Timestamp::from_millisecond(get(columns, name)?).map_err(|error| Fault::Row(format!("{name}: {error}")))
+        Timestamp::from_millisecond(column(columns, name)?).map_err(|error| Fault::Row(format!("{name}: {error}")))
     };
-    let state: String = get(columns, "state")?;
-    let decision = match (get(columns, "outcome")?, get(columns, "event")?) {
+    let state: String = column(columns, "state")?;
+    let decision = match (column(columns, "outcome")?, column(columns, "event")?) {
         (Some(outcome), Some(event)) => Some(Decision { outcome, event }),
         _ => None,
     };
     Ok(Row {
-        asset_id: get(columns, "asset_id")?,
-        dry_run: get(columns, "dry_run")?,
+        asset_id: column(columns, "asset_id")?,
+        dry_run: column(columns, "dry_run")?,
         request: None,
         state: State::parse(&state).ok_or_else(|| Fault::Row(format!("no state is called {state:?}")))?,
         attempts: number("attempts")?,
         rung: number("rung")?,
-        deleting: get(columns, "deleting")?,
-        waited_for: get(columns, "waited_for")?,
+        deleting: column(columns, "deleting")?,
+        waited_for: column(columns, "waited_for")?,
         decision,
         first_seen: time("first_seen")?,
         updated: time("updated")?,
     })
-}
-
-/// Certificates are checked against the system's CAs (or those of `SSL_CERT_FILE`) whenever TLS is used.
-fn tls() -> Result<MakeRustlsConnect, String> {
-    // rustls needs one provider for the process. The others choose the same one if they were first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let (tls, _unreadable) = MakeRustlsConnect::with_native_certs().map_err(|error| format!("{error:?}"))?;
-    Ok(tls)
-}
-
-/// Where the database is, without who we are.
-fn place(config: &Config) -> String {
-    let hosts = config.get_hosts().iter().enumerate().map(|(number, host)| {
-        let port = config.get_ports().get(number).or(config.get_ports().first()).copied().unwrap_or(5432);
-        match host {
-            Host::Tcp(name) => format!("{name}:{port}"),
-            Host::Unix(path) => path.display().to_string(),
-        }
-    });
-    format!("postgres://{}/{}", hosts.collect::<Vec<_>>().join(","), config.get_dbname().unwrap_or_default())
-}
-
-/// The server's own words if it spoke, else the whole chain.
-fn said(error: &Error) -> String {
-    if let Some(error) = error.as_db_error() {
-        return format!("{} ({})", error.message(), error.code().code());
-    }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
-/// What to do about an error of `PostgreSQL`'s (the classes of its appendix A).
-fn advice(error: &Error) -> &'static str {
-    let Some(code) = error.code() else { return "check that the database is up and can be reached" };
-    match &code.code()[..2] {
-        "28" => "check user and password in ledger.url, and the server's pg_hba.conf",
-        "3D" => "create the database, or name another one in ledger.url",
-        "53" if *code == SqlState::TOO_MANY_CONNECTIONS => "raise the server's max_connections",
-        "53" => "make room on the server",
-        "25" => "point ledger.url at the primary server, which can be written",
-        "42" => "let this user create and use the schema asset_eraser",
-        "57" => "the server is stopping or was told to end this",
-        _ => "check the server's log",
-    }
 }

@@ -3,7 +3,8 @@
 use deadpool_postgres::Transaction;
 use tokio::time::timeout;
 
-use super::{ANSWER_LIMIT, Fault, Postgres, advice, said};
+use super::{ANSWER_LIMIT, Postgres};
+use crate::database::Fault;
 use crate::ledger::LedgerError;
 
 /// What leads from each version to the next; how many there are is the version that this release reads and writes.
@@ -17,15 +18,11 @@ const LOCK: i64 = 0x6165_6c64;
 /// done. All of it is one transaction, so that a crash leaves nothing half made.
 pub(super) async fn make_ready(postgres: &Postgres) -> Result<(), LedgerError> {
     let cannot = |fault: Fault| {
-        let (what, advice) = match &fault {
-            Fault::Database(error) => (said(error), advice(error)),
-            Fault::Pool(error) => (error.to_string(), "check that the database is up and can be reached"),
-            Fault::Row(what) => (what.clone(), "set it to on: a decision that a power cut undoes would be taken again"),
-        };
-        LedgerError::Open { place: postgres.place.to_string(), what, advice }
+        let (what, advice) = fault.told();
+        LedgerError::Open { place: postgres.database.place(), what, advice }
     };
     let work = async {
-        let mut client = postgres.pool.get().await?;
+        let mut client = postgres.database.get().await?;
         let transaction = client.transaction().await?;
         durable(&transaction).await?;
         let found = migrate(&transaction).await?;
@@ -35,7 +32,7 @@ pub(super) async fn make_ready(postgres: &Postgres) -> Result<(), LedgerError> {
     let found = timeout(ANSWER_LIMIT, work).await.map_err(|_| postgres.silent())?.map_err(cannot)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
-        return Err(LedgerError::Newer { place: postgres.place.to_string(), found, known });
+        return Err(LedgerError::Newer { place: postgres.database.place(), found, known });
     }
     Ok(())
 }
@@ -44,7 +41,7 @@ pub(super) async fn make_ready(postgres: &Postgres) -> Result<(), LedgerError> {
 async fn durable(transaction: &Transaction<'_>) -> Result<(), Fault> {
     let setting: String = transaction.query_one("SHOW synchronous_commit", &[]).await?.get(0);
     if setting == "off" {
-        return Err(Fault::Row("synchronous_commit is off for this user or database".to_owned()));
+        return Err(Fault::Row("synchronous_commit is off for this user or database, and a decision that a power cut undoes would be taken again".to_owned()));
     }
     Ok(())
 }
