@@ -152,6 +152,7 @@ impl Eraser {
         let asked = Asked {
             request_id: request.request_id.clone(),
             asset_id: request.asset_id.clone(),
+            case_id: request.labels.case_id.clone(),
             dry_run: request.dry_run,
             request: request.to_json(),
         };

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod config;
+pub mod ledger;
 pub mod run;
 
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ enum Command {
     Check,
     /// Print the effective settings, secrets hidden.
     Config,
+    /// Look into the ledger.
+    Ledger {
+        #[command(subcommand)]
+        command: ledger::LedgerCommand,
+    },
 }
 
 /// Runs the command line of this process.
@@ -53,6 +59,7 @@ pub fn main() -> ExitCode {
             Command::Run => run::run(settings).await,
             Command::Check => check::check(&settings).await,
             Command::Config => Ok(()),
+            Command::Ledger { command } => ledger::ledger(&settings, &command).await,
         }
     });
     match done {

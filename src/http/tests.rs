@@ -144,7 +144,13 @@ async fn an_asset_and_a_request_are_told_from_the_ledger() {
     assert_eq!(body(get(server.address, "/v1/requests/case%2F7").await).0, 404);
     let request_id = crate::message::RequestId::parse("case/7").unwrap();
     let asset_id = crate::message::AssetId::parse("a").unwrap();
-    let asked = crate::ledger::Asked { request_id: request_id.clone(), asset_id, dry_run: false, request: "{}".into() };
+    let asked = crate::ledger::Asked {
+        request_id: request_id.clone(),
+        asset_id,
+        case_id: None,
+        dry_run: false,
+        request: "{}".into(),
+    };
     let now = jiff::Timestamp::now();
     server.ledger.begin(asked, now).await.unwrap();
     let (status, requested) = body(get(server.address, "/v1/assets/a").await);

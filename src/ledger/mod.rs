@@ -5,6 +5,8 @@
 //! may be called again: only the recorded answer of [`Ledger::decide`] may be published, never an intended one.
 //! The same holds when a future is dropped before it is ready.
 
+mod error;
+mod history;
 mod memory;
 mod postgres;
 mod sqlite;
@@ -15,16 +17,21 @@ mod tests;
 mod tests_postgres;
 #[cfg(test)]
 mod tests_sqlite;
+#[cfg(test)]
+mod tests_tampering;
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 
+pub use self::error::LedgerError;
+pub use self::history::Change;
 pub use self::memory::Memory;
 pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
-use self::state::{Call, Illegal, Step, Verb};
+use self::state::{Call, Step, Verb};
 use crate::message::id::{AssetId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
@@ -46,6 +53,8 @@ pub struct Asked {
     pub request_id: RequestId,
     /// What to delete.
     pub asset_id: AssetId,
+    /// The erasure case it belongs to.
+    pub case_id: Option<String>,
     /// Whether nothing may be deleted.
     pub dry_run: bool,
     /// The whole request as asked, JSON; kept for people, never read back.
@@ -117,12 +126,14 @@ impl AssetState {
 }
 
 /// One request as the ledger has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// Its ID.
     pub request_id: RequestId,
     /// The asset, unless the request was refused before that could be read.
     pub asset_id: Option<String>,
+    /// The erasure case it belongs to.
+    pub case_id: Option<String>,
     /// Whether nothing may be deleted.
     pub dry_run: bool,
     /// `begun`, `deleting`, `waiting` or `decided`.
@@ -141,95 +152,24 @@ pub struct Entry {
     pub updated: Timestamp,
 }
 
-/// Why the ledger did not do as told. Names the place and what to do.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LedgerError {
-    /// `ledger.url` cannot be used. The URL is not repeated, as it may hold a password.
-    #[error("ledger.url is not usable: {0}")]
-    Url(String),
-    /// It could not be opened or made ready.
-    #[error("cannot open the ledger {place}: {what}; {advice}")]
-    Open {
-        /// The file, or the database without user and password.
-        place: String,
-        /// What went wrong.
-        what: String,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// It was written by a later release.
-    #[error(
-        "the ledger {place} has schema version {found}, and this release knows versions up to {known}; \
-         run the release that wrote it or a later one, or point ledger.url at another place"
-    )]
-    Newer {
-        /// The file, or the database without user and password.
-        place: String,
-        /// The version found.
-        found: i64,
-        /// The latest version known here.
-        known: i64,
-    },
-    /// The file is an `SQLite` database of some other program.
-    #[error("{place} is not a ledger of asset-eraser but another SQLite database; point ledger.url at another file")]
-    Foreign {
-        /// The file, or the database without user and password.
-        place: String,
-    },
-    /// The disk, a lock or the way to the database is in the way; may pass.
-    #[error("the ledger {place} cannot be written: {what}; {advice}")]
-    Unavailable {
-        /// The file, or the database without user and password.
-        place: String,
-        /// What went wrong.
-        what: String,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// A row makes no sense, as after an edit by hand.
-    #[error("the ledger {place} holds an unreadable row for request {request_id}: {what}; correct it by hand")]
-    Unreadable {
-        /// The file, or the database without user and password.
-        place: String,
-        /// The request of that row.
-        request_id: RequestId,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// What was recorded for a request is not what was once written.
-    #[error(
-        "the ledger holds a record that cannot be read: {0}; correct it by hand, or restore the ledger from a backup"
-    )]
-    Corrupt(String),
-    /// The state of the request does not allow this: a fault of the caller, or another worker was faster.
-    #[error("request {request_id} cannot go on as told: {why}")]
-    Illegal {
-        /// The request.
-        request_id: RequestId,
-        /// Why not.
-        why: &'static str,
-    },
+/// What a check of the evidence has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The last request checked.
+    pub last: RequestId,
+    /// How many requests.
+    pub requests: usize,
+    /// How many entries of theirs.
+    pub entries: usize,
+    /// Whose evidence is not what was written, and in what.
+    pub problems: Vec<(RequestId, String)>,
 }
 
-impl LedgerError {
-    /// Whether this concerns the ledger as a whole and may pass: stop consuming and probe. Any other error after the
-    /// opening concerns one request, and a probe would not notice it.
-    #[must_use]
-    pub const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
-    }
+/// Requests checked at once.
+const PAGE: u32 = 1_000;
 
-    /// For a recorded event that its reader cannot make sense of.
-    #[must_use]
-    pub const fn corrupt(what: String) -> Self {
-        Self::Corrupt(what)
-    }
-
-    fn illegal(request_id: &RequestId, illegal: Illegal) -> Self {
-        Self::Illegal { request_id: request_id.clone(), why: illegal.0 }
-    }
-}
+/// A request with its evidence.
+type Evidence = (RequestId, state::Row, Vec<Change>);
 
 impl Ledger {
     /// Opens the ledger at `url`, `sqlite://<file>`, `postgres://…` or `memory:`, and makes what is not there.
@@ -349,6 +289,52 @@ impl Ledger {
             None | Some((AssetState::Unknown, _)) => (AssetState::Unknown, None),
             Some((state, entry)) => (state, Some(entry)),
         })
+    }
+
+    /// The requests of this ID, for this asset, or of this case, the oldest first; at most `most`.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or a row cannot.
+    pub async fn find(&self, key: &str, most: u32) -> Result<Vec<Entry>, LedgerError> {
+        let rows = match self {
+            Self::Sqlite(sqlite) => sqlite.find(key.to_owned(), most).await?,
+            Self::Postgres(postgres) => postgres.find(key, most).await?,
+            Self::Memory(memory) => memory.find(key, most),
+        };
+        Ok(rows.into_iter().map(|(id, row)| row.entry(id)).collect())
+    }
+
+    /// Every change of a request, the oldest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or an entry cannot.
+    pub async fn history(&self, id: &RequestId) -> Result<Vec<Change>, LedgerError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.history(id.clone()).await,
+            Self::Postgres(postgres) => postgres.history(id).await,
+            Self::Memory(memory) => Ok(memory.history(id)),
+        }
+    }
+
+    /// Checks the evidence of the requests whose IDs follow `after`, a thousand at most: the last ID checked, if any,
+    /// and what is wrong with which. Pass that ID to go on.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or a row cannot.
+    pub async fn verify(&self, after: Option<&RequestId>) -> Result<Option<Verified>, LedgerError> {
+        let after = after.map_or("", RequestId::as_str).to_owned();
+        let page = match self {
+            Self::Sqlite(sqlite) => sqlite.page(after, PAGE).await?,
+            Self::Postgres(postgres) => postgres.page(&after, PAGE).await?,
+            Self::Memory(memory) => memory.page(&after, PAGE),
+        };
+        let Some((last, ..)) = page.last() else { return Ok(None) };
+        let mut verified = Verified { last: last.clone(), requests: page.len(), entries: 0, problems: Vec::new() };
+        for (id, row, changes) in page {
+            verified.entries += changes.len();
+            verified.problems.extend(history::problem(&row, &changes).map(|what| (id, what)));
+        }
+        Ok(Some(verified))
     }
 
     /// Proves that the ledger can be written, by writing.

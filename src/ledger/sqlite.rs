@@ -18,9 +18,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::file::Identity;
-use self::rows::{find, insert, is_about_values, load, update};
-use super::LedgerError;
+use self::rows::{is_about_values, load};
+use super::history::{self, Change};
 use super::state::{Call, Row, Verb};
+use super::{Evidence, LedgerError};
 use crate::message::id::{AssetId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
@@ -81,11 +82,31 @@ impl Sqlite {
         self.submit(Box::new(Request { file, call: Some(call), reply: None, to }), answer).await
     }
 
-    /// The row that says most about the asset. Asked of the writer, which answers only what it has committed.
+    /// The row that says most about the asset.
     pub(super) async fn asset(&self, asset: &AssetId) -> Result<Option<(RequestId, Row)>, LedgerError> {
+        let asset = asset.clone();
+        self.ask(move |connection| rows::strongest(connection, &asset)).await
+    }
+
+    pub(super) async fn find(&self, key: String, most: u32) -> Result<Vec<(RequestId, Row)>, LedgerError> {
+        self.ask(move |connection| rows::find(connection, &key, most)).await
+    }
+
+    pub(super) async fn history(&self, id: RequestId) -> Result<Vec<Change>, LedgerError> {
+        self.ask(move |connection| rows::history(connection, &id)).await
+    }
+
+    pub(super) async fn page(&self, after: String, most: u32) -> Result<Vec<Evidence>, LedgerError> {
+        self.ask(move |connection| rows::page(connection, &after, most)).await
+    }
+
+    /// Reads. The writer is asked, so that only what is committed is told.
+    async fn ask<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let (to, answer) = oneshot::channel();
-        let look = Look { file: Arc::clone(&self.file), asset: asset.clone(), found: None, to };
-        self.submit(Box::new(look), answer).await
+        self.submit(Box::new(Look { read: Some(read), found: None, to }), answer).await
     }
 
     pub(super) async fn probe(&self) -> Result<(), LedgerError> {
@@ -252,8 +273,13 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
         let (changes, reply) = match verb(row) {
             Ok(step) => match step.write {
                 None => (0, Ok(step.reply)),
-                Some(row) if is_new => (insert(transaction, &id, &row)?, Ok(step.reply)),
-                Some(row) => (update(transaction, &id, &row)?, Ok(step.reply)),
+                Some(mut row) => {
+                    let change = history::append(&id, &mut row);
+                    let write = if is_new { rows::insert } else { rows::update };
+                    let changes = write(transaction, &id, &row)?;
+                    rows::record(transaction, &change)?;
+                    (changes, Ok(step.reply))
+                }
             },
             Err(illegal) => (0, Err(LedgerError::illegal(&id, illegal))),
         };
@@ -273,35 +299,34 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
     }
 }
 
-/// A look at an asset.
-struct Look {
-    file: Arc<Path>,
-    asset: AssetId,
-    found: Option<Result<Option<(RequestId, Row)>, LedgerError>>,
-    to: oneshot::Sender<Result<Option<(RequestId, Row)>, LedgerError>>,
+/// A question.
+struct Look<T, F> {
+    read: Option<F>,
+    found: Option<Result<T, LedgerError>>,
+    to: oneshot::Sender<Result<T, LedgerError>>,
 }
 
-impl Job for Look {
+impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<T> + Send> Job for Look<T, F> {
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
-        self.found = Some(match find(transaction, &self.asset) {
+        let Some(read) = self.read.take() else { return Ok(0) };
+        self.found = Some(match read(transaction) {
             Ok(found) => Ok(found),
-            Err(error) if is_about_values(&error) => {
-                let what = format!("a row of asset {} cannot be read: {error}", self.asset.as_str());
-                Err(LedgerError::Corrupt(what))
-            }
+            // One row spoilt by hand must not stop the others.
+            Err(error) if is_about_values(&error) => Err(LedgerError::Corrupt(error.to_string())),
             Err(error) => return Err(error),
         });
         Ok(0)
     }
 
     fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
-        let answer = match (committed, self.found) {
-            (Ok(()), Some(found)) => found,
-            (Err(error), _) => Err(error),
-            (Ok(()), None) => Err(file::unavailable(&self.file, "it was not read".to_owned(), "ask again")),
+        let found = match committed {
+            Ok(()) => self.found,
+            Err(error) => Some(Err(error)),
         };
-        // A caller that went away has no use for the answer.
-        let _ = self.to.send(answer);
+        if let Some(found) = found {
+            // A caller that went away has no use for the answer.
+            let _ = self.to.send(found);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 
+use super::history::Chain;
 use super::{Asked, AssetState, Begun, Entry, Record, Refused};
 use crate::message::id::RequestId;
 
@@ -75,7 +76,7 @@ pub(super) struct Row {
     /// `None` only for a request refused before its asset could be read.
     pub asset_id: Option<String>,
     pub dry_run: bool,
-    /// As asked. Written with a new row only, and not read back.
+    /// As asked. Written with a new row only, and read back only to be checked.
     pub request: Option<String>,
     pub state: State,
     pub attempts: u32,
@@ -87,6 +88,8 @@ pub(super) struct Row {
     pub decision: Option<Decision>,
     pub first_seen: Timestamp,
     pub updated: Timestamp,
+    pub case_id: Option<String>,
+    pub chain: Chain,
 }
 
 /// The final answer to a request.
@@ -124,6 +127,8 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
     let Some(mut row) = row else {
         let row = Row {
             asset_id: Some(asked.asset_id.as_str().to_owned()),
+            case_id: asked.case_id,
+            chain: Chain::default(),
             dry_run: asked.dry_run,
             request: Some(asked.request),
             state: advance(None, Act::Begin)?,
@@ -197,6 +202,8 @@ pub(super) fn refuse(row: Option<Row>, event: String, now: Timestamp) -> Result<
         None => {
             let row = Row {
                 asset_id: None,
+                case_id: None,
+                chain: Chain::default(),
                 dry_run: false,
                 request: None,
                 state: advance(None, Act::Refuse)?,
@@ -223,6 +230,7 @@ impl Row {
         Entry {
             request_id,
             asset_id: self.asset_id,
+            case_id: self.case_id,
             dry_run: self.dry_run,
             state: self.state.as_str(),
             attempts: self.attempts,

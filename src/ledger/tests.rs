@@ -49,6 +49,8 @@ of_every_ledger![
     a_probe_succeeds,
     a_request_is_shown_as_it_stands,
     an_asset_stands_where_its_strongest_request_says,
+    a_request_is_found_by_its_id_its_asset_and_its_case,
+    every_change_is_kept_and_verified,
 ];
 
 pub(super) async fn open_in(folder: &std::path::Path) -> Ledger {
@@ -69,6 +71,7 @@ pub(super) fn asked(request: &str, asset: &str) -> Asked {
     Asked {
         request_id: id(request),
         asset_id: AssetId::parse(asset).unwrap(),
+        case_id: Some("case".to_owned()),
         dry_run: false,
         request: format!(r#"{{"request_id":"{request}"}}"#),
     }
@@ -93,6 +96,43 @@ async fn a_request_is_shown_as_it_stands(ledger: Ledger) {
     assert_eq!((decided.state, decided.outcome.as_deref(), decided.attempts), ("decided", Some("deleted"), 1));
     assert_eq!((decided.asset_id.as_deref(), decided.event.as_deref()), (Some("a"), Some("event")));
     assert_eq!((decided.first_seen, decided.updated), (to_millisecond(at(0)), to_millisecond(at(2))));
+}
+
+async fn a_request_is_found_by_its_id_its_asset_and_its_case(ledger: Ledger) {
+    begin(&ledger, asked("r2", "a"), at(2)).await;
+    begin(&ledger, asked("r1", "a"), at(1)).await;
+    begin(&ledger, Asked { case_id: None, ..asked("r3", "b") }, at(3)).await;
+    for (key, most, wanted) in
+        [("r2", 9, &["r2"][..]), ("a", 9, &["r1", "r2"]), ("case", 1, &["r1"]), ("b", 9, &["r3"]), ("other", 9, &[])]
+    {
+        let found = ledger.find(key, most).await.unwrap();
+        assert_eq!(found.iter().map(|entry| entry.request_id.as_str()).collect::<Vec<_>>(), wanted, "{key}");
+    }
+}
+
+async fn every_change_is_kept_and_verified(ledger: Ledger) {
+    assert_eq!(ledger.verify(None).await.unwrap(), None);
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    ledger.deleting(&id("r"), at(1)).await.unwrap();
+    ledger.put_off(&id("r"), 1, "provider", at(2)).await.unwrap();
+    begin(&ledger, asked("r", "a"), at(3)).await;
+    ledger.decide(&id("r"), "deleted", "event".into(), at(4)).await.unwrap();
+    ledger.decide(&id("r"), "failed", "late".into(), at(5)).await.unwrap();
+    ledger.refuse(&id("bad"), "refusal".into(), at(6)).await.unwrap();
+    let history = ledger.history(&id("r")).await.unwrap();
+    let kept: Vec<_> = history.iter().map(|one| (one.number, one.state.as_str(), one.why.as_deref())).collect();
+    let wanted = [
+        (1, "begun", None),
+        (2, "deleting", None),
+        (3, "waiting", Some("provider")),
+        (4, "begun", None),
+        (5, "decided", Some("deleted")),
+    ];
+    assert_eq!(kept, wanted);
+    assert_eq!((history[3].attempts, history[4].at), (2, to_millisecond(at(4))));
+    let verified = ledger.verify(None).await.unwrap().unwrap();
+    assert_eq!((verified.requests, verified.entries, verified.problems), (2, 6, vec![]));
+    assert_eq!(ledger.verify(Some(&verified.last)).await.unwrap(), None, "all of them were checked");
 }
 
 async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {

@@ -29,7 +29,7 @@ impl Database {
         Ledger::open(&self.url, Metrics::new().unwrap()).await.unwrap()
     }
 
-    async fn run(&self, sql: &str) {
+    pub(super) async fn run(&self, sql: &str) {
         let (client, connection) = tokio_postgres::connect(self.url.expose_secret(), NoTls).await.unwrap();
         tokio::spawn(connection);
         client.batch_execute(sql).await.unwrap();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Longest asset or request ID, in characters (both are ASCII).
 const MAX_LEN: usize = 128;
 
@@ -35,7 +37,8 @@ impl AssetId {
 }
 
 /// What a requester calls one request: 1–128 visible ASCII characters. One outcome exists per request ID, for ever.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
 pub struct RequestId(String);
 
 impl RequestId {

@@ -114,11 +114,15 @@ impl World {
 
     /// Runs the worker's binary with this world's settings.
     pub fn command(&mut self, command: &str) -> Process {
+        self.command_with(&[command])
+    }
+
+    pub fn command_with(&mut self, args: &[&str]) -> Process {
         self.runs += 1;
         let settings = self.settings.iter().filter(|(_, value)| value != "unset");
         let environment = settings.map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.clone())).collect();
         let program = env!("CARGO_BIN_EXE_asset-eraser");
-        Process::spawn(self.dir.path(), &format!("worker-{}", self.runs), program, &[command], environment)
+        Process::spawn(self.dir.path(), &format!("worker-{}", self.runs), program, args, environment)
     }
 
     pub async fn start_worker(&mut self) {

@@ -4,13 +4,16 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, named_params};
 
+use crate::ledger::Evidence;
+use crate::ledger::history::{Chain, Change};
 use crate::ledger::state::{Decision, Row, State};
 use crate::message::id::{AssetId, RequestId};
 
 pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
     connection
         .prepare_cached(
-            "SELECT asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, first_seen, updated
+            "SELECT asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, first_seen, updated,
+                    case_id, entries, chain
              FROM requests WHERE request_id = ?1",
         )?
         .query_row([id.as_str()], read)
@@ -18,20 +21,87 @@ pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<
 }
 
 /// In the order of [`crate::ledger::AssetState`].
-pub(super) fn find(connection: &Connection, asset: &AssetId) -> rusqlite::Result<Option<(RequestId, Row)>> {
+pub(super) fn strongest(connection: &Connection, asset: &AssetId) -> rusqlite::Result<Option<(RequestId, Row)>> {
     connection
         .prepare_cached(
             "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
-                    first_seen, updated
+                    first_seen, updated, case_id, entries, chain
              FROM requests WHERE asset_id = ?1 AND NOT dry_run
              ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
                            WHEN outcome IS NULL THEN 2 ELSE 3 END, first_seen LIMIT 1",
         )?
-        .query_row([asset.as_str()], |columns| {
-            let id = parsed(columns, "request_id", RequestId::parse)?;
-            Ok((id, read(columns)?))
-        })
+        .query_row([asset.as_str()], named)
         .optional()
+}
+
+fn named(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
+    Ok((parsed(columns, "request_id", RequestId::parse)?, read(columns)?))
+}
+
+pub(super) fn find(connection: &Connection, key: &str, most: u32) -> rusqlite::Result<Vec<(RequestId, Row)>> {
+    connection
+        .prepare_cached(
+            "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+                    first_seen, updated, case_id, entries, chain
+             FROM requests WHERE request_id = ?1 OR asset_id = ?1 OR case_id = ?1
+             ORDER BY first_seen, request_id LIMIT ?2",
+        )?
+        .query_map((key, most), named)?
+        .collect()
+}
+
+/// Up to `most` requests after this one, with what was asked and all their entries.
+pub(super) fn page(connection: &Connection, after: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+                first_seen, updated, case_id, entries, chain, request
+         FROM requests WHERE request_id > ?1 ORDER BY request_id LIMIT ?2",
+    )?;
+    let rows = statement.query_map((after, most), |columns| {
+        let (id, row) = named(columns)?;
+        Ok((id, Row { request: columns.get("request")?, ..row }))
+    })?;
+    rows.map(|row| row.and_then(|(id, row)| Ok((id.clone(), row, history(connection, &id)?)))).collect()
+}
+
+pub(super) fn history(connection: &Connection, id: &RequestId) -> rusqlite::Result<Vec<Change>> {
+    connection
+        .prepare_cached(
+            "SELECT request_id, number, at, state, attempts, why, digest, hash
+             FROM history WHERE request_id = ?1 ORDER BY number",
+        )?
+        .query_map([id.as_str()], |columns| {
+            Ok(Change {
+                request_id: id.clone(),
+                number: columns.get("number")?,
+                at: parsed(columns, "at", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
+                state: columns.get("state")?,
+                attempts: columns.get("attempts")?,
+                why: columns.get("why")?,
+                digest: columns.get("digest")?,
+                hash: columns.get("hash")?,
+            })
+        })?
+        .collect()
+}
+
+/// Only ever added to.
+pub(super) fn record(connection: &Connection, change: &Change) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "INSERT INTO history (request_id, number, at, state, attempts, why, digest, hash)
+             VALUES (:request_id, :number, :at, :state, :attempts, :why, :digest, :hash)",
+        )?
+        .execute(named_params! {
+            ":request_id": change.request_id.as_str(),
+            ":number": change.number,
+            ":at": written(change.at),
+            ":state": change.state,
+            ":attempts": change.attempts,
+            ":why": change.why,
+            ":digest": change.digest,
+            ":hash": change.hash,
+        })
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
@@ -51,6 +121,8 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         decision,
         first_seen: parsed(row, "first_seen", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
         updated: parsed(row, "updated", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
+        case_id: row.get("case_id")?,
+        chain: Chain { entries: row.get("entries")?, head: row.get("chain")? },
     })
 }
 
@@ -81,9 +153,9 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     connection
         .prepare_cached(
             "INSERT INTO requests (request_id, asset_id, dry_run, request, state, attempts, rung, deleting, waited_for,
-                                   outcome, event, first_seen, updated)
+                                   outcome, event, first_seen, updated, case_id, entries, chain)
              VALUES (:request_id, :asset_id, :dry_run, :request, :state, :attempts, :rung, :deleting, :waited_for,
-                     :outcome, :event, :first_seen, :updated)",
+                     :outcome, :event, :first_seen, :updated, :case_id, :entries, :chain)",
         )?
         .execute(named_params! {
             ":request_id": id.as_str(),
@@ -99,6 +171,9 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
             ":event": row.decision.as_ref().map(|decision| &decision.event),
             ":first_seen": written(row.first_seen),
             ":updated": written(row.updated),
+            ":case_id": row.case_id,
+            ":entries": row.chain.entries,
+            ":chain": row.chain.head,
         })
 }
 
@@ -107,7 +182,8 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     connection
         .prepare_cached(
             "UPDATE requests SET state = :state, attempts = :attempts, rung = :rung, deleting = :deleting,
-                                 waited_for = :waited_for, outcome = :outcome, event = :event, updated = :updated
+                                 waited_for = :waited_for, outcome = :outcome, event = :event, updated = :updated,
+                                 entries = :entries, chain = :chain
              WHERE request_id = :request_id",
         )?
         .execute(named_params! {
@@ -120,6 +196,8 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
             ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
             ":event": row.decision.as_ref().map(|decision| &decision.event),
             ":updated": written(row.updated),
+            ":entries": row.chain.entries,
+            ":chain": row.chain.head,
         })
 }
 

@@ -6,6 +6,7 @@ CREATE TABLE requests (
     request_id TEXT    NOT NULL PRIMARY KEY,
     -- NULL only for a request that was refused before its asset could be read.
     asset_id   TEXT,
+    case_id    TEXT,
     dry_run    INTEGER NOT NULL CHECK (dry_run IN (0, 1)),
     -- The request as asked (JSON); NULL when it was refused unread.
     request    TEXT,
@@ -22,6 +23,9 @@ CREATE TABLE requests (
     -- RFC 3339, UTC, always three decimals: sorts as text.
     first_seen TEXT    NOT NULL,
     updated    TEXT    NOT NULL,
+    -- The end of the request's chain in the history: how many entries, and the hash of the last.
+    entries    INTEGER NOT NULL CHECK (entries > 0),
+    chain      TEXT    NOT NULL,
     CHECK ((state = 'decided') = (event IS NOT NULL)),
     CHECK ((state = 'decided') = (outcome IS NOT NULL)),
     CHECK (state = 'decided' OR asset_id IS NOT NULL),
@@ -30,6 +34,20 @@ CREATE TABLE requests (
 ) STRICT;
 
 CREATE INDEX requests_by_asset ON requests (asset_id) WHERE asset_id IS NOT NULL;
+CREATE INDEX requests_by_case ON requests (case_id) WHERE case_id IS NOT NULL;
+
+-- The evidence: every change of a request, each bound by its hash to the one before. Only ever added to.
+CREATE TABLE history (
+    request_id TEXT    NOT NULL,
+    number     INTEGER NOT NULL CHECK (number > 0),
+    at         TEXT    NOT NULL,
+    state      TEXT    NOT NULL,
+    attempts   INTEGER NOT NULL,
+    why        TEXT,
+    digest     TEXT,
+    hash       TEXT    NOT NULL,
+    PRIMARY KEY (request_id, number)
+) STRICT, WITHOUT ROWID;
 
 -- What a probe writes to, so that "the ledger works" is proven by a real commit.
 CREATE TABLE probe (

@@ -1,0 +1,124 @@
+//! `asset-eraser ledger`: what is on record, for whoever has to answer for an erasure.
+
+use std::error::Error;
+use std::io::Write;
+
+use clap::Subcommand;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use crate::config::Settings;
+use crate::ledger::{Change, Entry, Ledger};
+use crate::telemetry::metrics::Metrics;
+
+/// Requests shown at most; whoever has more exports the case.
+const MOST: u32 = 1_000;
+
+/// What to do with the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Show the requests of an asset, of a case, or of one ID, with every change of theirs.
+    Show {
+        /// An asset ID, a request ID or a case ID.
+        key: String,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check every entry against its hash and every request against its entries; exits 1 if one was tampered with.
+    Verify,
+}
+
+/// Runs one of the ledger's commands; several may run while workers work.
+///
+/// # Errors
+/// When the ledger cannot be read, has nothing to show, or was tampered with.
+pub async fn ledger(settings: &Settings, command: &LedgerCommand) -> Result<(), Box<dyn Error>> {
+    if settings.ledger.url.expose_secret() == "memory:" {
+        return Err("ledger.url is memory: and ends with its worker; there is nothing to read".into());
+    }
+    let ledger = Ledger::open(&settings.ledger.url, Metrics::new()?).await?;
+    let mut out = std::io::stdout();
+    let done = match command {
+        LedgerCommand::Show { key, json } => show(&ledger, key, *json, &mut out).await,
+        LedgerCommand::Verify => verify(&ledger, &mut out).await,
+    };
+    ledger.close().await;
+    done
+}
+
+async fn show(ledger: &Ledger, key: &str, as_json: bool, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let found = ledger.find(key, MOST).await?;
+    if found.is_empty() {
+        return Err(format!("nothing is on record under {key:?}: no request, asset or case is called so").into());
+    }
+    let mut requests = Vec::new();
+    let cut = found.len() == MOST as usize;
+    for entry in found {
+        let history = ledger.history(&entry.request_id).await?;
+        if as_json {
+            requests.push(object(&entry, &history)?);
+        } else {
+            person(&entry, &history, out)?;
+        }
+    }
+    if as_json {
+        writeln!(out, "{:#}", json!({"key": key, "complete": !cut, "requests": requests}))?;
+    } else if cut {
+        writeln!(out, "(only the first {MOST} requests are shown)")?;
+    }
+    Ok(())
+}
+
+fn object(entry: &Entry, history: &[Change]) -> Result<Value, serde_json::Error> {
+    let mut object = serde_json::to_value(entry)?;
+    if let Some(event) = &entry.event {
+        // As recorded; one that is no JSON is still shown, as text.
+        object["event"] = serde_json::from_str(event).unwrap_or_else(|_| Value::String(event.clone()));
+    }
+    object["history"] = serde_json::to_value(history)?;
+    Ok(object)
+}
+
+fn person(entry: &Entry, history: &[Change], out: &mut impl Write) -> std::io::Result<()> {
+    let part = |name: &str, text: Option<&str>| text.map(|text| format!("  {name} {text}")).unwrap_or_default();
+    let (asset, case) = (part("asset", entry.asset_id.as_deref()), part("case", entry.case_id.as_deref()));
+    let dry = if entry.dry_run { "  (dry run)" } else { "" };
+    let stands = entry.outcome.as_deref().unwrap_or(entry.state);
+    writeln!(out, "request {}{asset}{case}{dry}: {}", entry.request_id, plain(stands))?;
+    for change in history {
+        let why = change.why.as_deref().map(plain).unwrap_or_default();
+        writeln!(out, "  {:.3}  {:<9} attempt {:<3} {why}", change.at, plain(&change.state), change.attempts)?;
+    }
+    if let Some(detail) = entry.event.as_deref().and_then(detail) {
+        writeln!(out, "  {}", plain(&detail))?;
+    }
+    Ok(())
+}
+
+/// The event's sentence for a person.
+fn detail(event: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(event).ok()?;
+    event["data"]["detail"].as_str().map(str::to_owned)
+}
+
+/// What comes from outside must not move the cursor of a terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+async fn verify(ledger: &Ledger, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let (mut requests, mut entries, mut wrong) = (0, 0, 0);
+    let mut last = None;
+    while let Some(page) = ledger.verify(last.as_ref()).await? {
+        requests += page.requests;
+        entries += page.entries;
+        wrong += page.problems.len();
+        for (request, what) in &page.problems {
+            writeln!(out, "WRONG  request {request}: {what}")?;
+        }
+        last = Some(page.last);
+    }
+    writeln!(out, "{requests} requests with {entries} entries were checked; {wrong} are not as they were written")?;
+    if wrong == 0 { Ok(()) } else { Err(format!("the evidence of {wrong} requests was tampered with").into()) }
+}

@@ -1,0 +1,137 @@
+//! The evidence: every change of a request, each bound by its hash to the one before.
+//!
+//! Each request has a chain of its own, whose head stands in the request's row and is written with it. So a chain costs
+//! one more row in the same transaction, any number of workers write theirs at once, and whoever changes, adds or
+//! removes an entry, an answer or what was asked has to forge the rest of that chain and its head. Against somebody who
+//! can do all of that, and against whole requests that were removed, only a copy kept elsewhere helps.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::state::{Row, State};
+use crate::message::id::RequestId;
+
+/// One change of a request, as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Whose.
+    pub request_id: RequestId,
+    /// 1 for the first.
+    pub number: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What it became: `begun`, `deleting`, `waiting` or `decided`.
+    pub state: String,
+    /// In which attempt.
+    pub attempts: u32,
+    /// What it waits for, or the outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// SHA-256 of what was asked (the first entry) or of the event (the last), in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// SHA-256 of this entry and the hash before it.
+    pub hash: String,
+}
+
+/// The end of a request's chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub entries: u32,
+    /// Empty before the first.
+    pub head: String,
+}
+
+/// Adds the change that made the row what it is now; the row and the entry have to be written together.
+pub(super) fn append(id: &RequestId, row: &mut Row) -> Change {
+    let digest = match (&row.decision, &row.request) {
+        (Some(decision), _) => Some(sha256(&decision.event)),
+        // There only when the row is new.
+        (None, request) => request.as_deref().map(sha256),
+    };
+    let mut change = Change {
+        request_id: id.clone(),
+        number: row.chain.entries + 1,
+        at: row.updated,
+        state: row.state.as_str().to_owned(),
+        attempts: row.attempts,
+        why: why(row),
+        digest,
+        hash: String::new(),
+    };
+    change.hash = link(&row.chain.head, row.asset_id.as_deref(), &change);
+    row.chain = Chain { entries: change.number, head: change.hash.clone() };
+    change
+}
+
+/// What is wrong with a request's evidence, if anything. The row has to hold what was asked.
+pub(super) fn problem(row: &Row, changes: &[Change]) -> Option<String> {
+    let mut head = "";
+    for (number, change) in (1..).zip(changes) {
+        if change.number != number {
+            return Some(format!("entry {number} is missing"));
+        }
+        if change.hash != link(head, row.asset_id.as_deref(), change) {
+            return Some(format!("entry {number} was changed, or the entry before it or the asset ID was"));
+        }
+        head = &change.hash;
+    }
+    let (Some(first), Some(last)) = (changes.first(), changes.last()) else {
+        return Some("all of its entries are missing".to_owned());
+    };
+    if row.chain.head != head || row.chain.entries != last.number {
+        return Some("entries after the last one are missing, or the row was changed".to_owned());
+    }
+    let now = (row.updated, row.state.as_str(), row.attempts, why(row));
+    if now != (last.at, last.state.as_str(), last.attempts, last.why.clone()) {
+        return Some("the row does not say what its last entry says".to_owned());
+    }
+    let event = row.decision.as_ref().map(|decision| sha256(&decision.event));
+    if row.decision.is_some() && last.digest != event {
+        return Some("its event was changed".to_owned());
+    }
+    if row.request.is_some() && first.digest != row.request.as_deref().map(sha256) {
+        return Some("what was asked was changed".to_owned());
+    }
+    None
+}
+
+fn why(row: &Row) -> Option<String> {
+    match row.state {
+        State::Waiting => row.waited_for.clone(),
+        State::Decided => row.decision.as_ref().map(|decision| decision.outcome.clone()),
+        State::Begun | State::Deleting => None,
+    }
+}
+
+/// Over a JSON array, in which no two different entries look alike.
+fn link(before: &str, asset_id: Option<&str>, change: &Change) -> String {
+    let Change { request_id, number, at, state, attempts, why, digest, hash: _ } = change;
+    let entry = serde_json::json!([
+        before,
+        request_id.as_str(),
+        asset_id,
+        number,
+        at.as_millisecond(),
+        state,
+        attempts,
+        why,
+        digest
+    ]);
+    sha256(&entry.to_string())
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_the_one_everybody_computes() {
+        assert_eq!(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

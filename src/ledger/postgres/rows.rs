@@ -1,0 +1,205 @@
+//! Rows: read and written.
+
+use std::collections::HashMap;
+
+use deadpool_postgres::{Object, Transaction};
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row as Columns};
+use uuid::Uuid;
+
+use crate::database::{Fault, column};
+use crate::ledger::Evidence;
+use crate::ledger::history::{Chain, Change};
+use crate::ledger::state::{Decision, Row, State};
+use crate::message::id::{AssetId, RequestId};
+
+/// Name space of the lock numbers (RFC 9562, version 5). Workers of all releases must agree on it.
+const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
+
+/// What makes a [`Row`], but for what was asked.
+const COLUMNS: &str = "asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+        (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
+        (extract(epoch FROM updated) * 1000)::bigint AS updated, case_id, entries, chain";
+
+const INSERT: &str = "INSERT INTO asset_eraser.requests (request_id, state, attempts, rung, deleting, waited_for,
+        outcome, event, updated, entries, chain, asset_id, dry_run, request, first_seen, case_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, timestamptz 'epoch' + $9 * interval '1 millisecond', $10, $11,
+        $12, $13, $14, timestamptz 'epoch' + $15 * interval '1 millisecond', $16)";
+
+/// Writes what may change; what was asked and when it was first seen never do.
+const UPDATE: &str = "UPDATE asset_eraser.requests SET state = $2, attempts = $3, rung = $4, deleting = $5,
+        waited_for = $6, outcome = $7, event = $8, updated = timestamptz 'epoch' + $9 * interval '1 millisecond',
+        entries = $10, chain = $11
+    WHERE request_id = $1";
+
+/// Only ever added to.
+const RECORD: &str = "INSERT INTO asset_eraser.history (request_id, number, at, state, attempts, why, digest, hash)
+    VALUES ($1, $2, timestamptz 'epoch' + $3 * interval '1 millisecond', $4, $5, $6, $7, $8)";
+
+fn load_sql() -> String {
+    format!("SELECT {COLUMNS} FROM asset_eraser.requests WHERE request_id = $1")
+}
+
+pub(super) async fn lock_and_load(transaction: &Transaction<'_>, id: &RequestId) -> Result<Option<Row>, Fault> {
+    let lock = transaction.prepare_cached("SELECT pg_advisory_xact_lock($1)").await?;
+    let load = transaction.prepare_cached(&load_sql()).await?;
+    let number = i64::from_be_bytes(Uuid::new_v5(&LOCKS, id.as_str().as_bytes()).as_u64_pair().0.to_be_bytes());
+    // Sent together, executed in this order: the read sees what the last holder of the lock has committed.
+    let (parameter, key): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&number], [&id.as_str()]);
+    let (_, columns) = tokio::try_join!(transaction.execute(&lock, &parameter), transaction.query_opt(&load, &key))?;
+    columns.as_ref().map(read).transpose()
+}
+
+/// Writes the row and its newest entry. The statements are on their way before the first is answered.
+pub(super) async fn store(
+    transaction: &Transaction<'_>,
+    id: &RequestId,
+    row: &Row,
+    change: &Change,
+    is_new: bool,
+) -> Result<(), Error> {
+    let (attempts, rung, entries) = (i64::from(row.attempts), i64::from(row.rung), i64::from(row.chain.entries));
+    let outcome = row.decision.as_ref().map(|decision| &decision.outcome);
+    let event = row.decision.as_ref().map(|decision| &decision.event);
+    // As floats, which hold every millisecond exactly until the year 287396: an interval is multiplied by one.
+    let (first_seen, updated) = (milliseconds(row.first_seen), milliseconds(row.updated));
+    let (id, state) = (id.as_str(), row.state.as_str());
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![
+        &id,
+        &state,
+        &attempts,
+        &rung,
+        &row.deleting,
+        &row.waited_for,
+        &outcome,
+        &event,
+        &updated,
+        &entries,
+        &row.chain.head,
+    ];
+    if is_new {
+        let asked: [&(dyn ToSql + Sync); 5] = [&row.asset_id, &row.dry_run, &row.request, &first_seen, &row.case_id];
+        values.extend(asked);
+    }
+    let (number, at, tried) = (i64::from(change.number), milliseconds(change.at), i64::from(change.attempts));
+    let entry: [&(dyn ToSql + Sync); 8] =
+        [&id, &number, &at, &change.state, &tried, &change.why, &change.digest, &change.hash];
+    let statement = transaction.prepare_cached(if is_new { INSERT } else { UPDATE }).await?;
+    let record = transaction.prepare_cached(RECORD).await?;
+    tokio::try_join!(transaction.execute(&statement, &values), transaction.execute(&record, &entry))?;
+    Ok(())
+}
+
+/// The row that says most about the asset, in the order of [`crate::ledger::AssetState`].
+pub(super) async fn strongest(client: &Object, asset: &AssetId) -> Result<Option<(RequestId, Row)>, Fault> {
+    let sql = format!(
+        "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r WHERE asset_id = $1 AND NOT dry_run
+         ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
+                       WHEN outcome IS NULL THEN 2 ELSE 3 END, r.first_seen LIMIT 1"
+    );
+    let found = client.query_opt(&client.prepare_cached(&sql).await?, &[&asset.as_str()]).await?;
+    found.as_ref().map(named).transpose()
+}
+
+pub(super) async fn find(client: &Object, key: &str, most: u32) -> Result<Vec<(RequestId, Row)>, Fault> {
+    let sql = format!(
+        "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r
+         WHERE request_id = $1 OR asset_id = $1 OR case_id = $1 ORDER BY r.first_seen, request_id LIMIT $2"
+    );
+    let found = client.query(&client.prepare_cached(&sql).await?, &[&key, &i64::from(most)]).await?;
+    found.iter().map(named).collect()
+}
+
+/// Up to `most` requests after this one, with what was asked and all their entries.
+pub(super) async fn page(client: &Object, after: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
+    let sql = format!(
+        "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests
+         WHERE request_id > $1 ORDER BY request_id LIMIT $2"
+    );
+    let rows = client.query(&client.prepare_cached(&sql).await?, &[&after, &i64::from(most)]).await?;
+    let rows: Vec<(RequestId, Row)> = rows
+        .iter()
+        .map(|columns| {
+            let (id, row) = named(columns)?;
+            Ok((id, Row { request: column(columns, "request")?, ..row }))
+        })
+        .collect::<Result<_, Fault>>()?;
+    let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
+    let mut changes: HashMap<RequestId, Vec<Change>> = HashMap::new();
+    for change in history(client, &ids).await? {
+        changes.entry(change.request_id.clone()).or_default().push(change);
+    }
+    Ok(rows
+        .into_iter()
+        .map(|(id, row)| {
+            let own = changes.remove(&id).unwrap_or_default();
+            (id, row, own)
+        })
+        .collect())
+}
+
+/// The entries of these requests, those of each in their order.
+pub(super) async fn history(client: &Object, ids: &[&str]) -> Result<Vec<Change>, Fault> {
+    let sql =
+        "SELECT request_id, number, (extract(epoch FROM at) * 1000)::bigint AS at, state, attempts, why, digest, hash
+        FROM asset_eraser.history WHERE request_id = ANY($1) ORDER BY request_id, number";
+    let found = client.query(&client.prepare_cached(sql).await?, &[&ids]).await?;
+    let change = |columns| {
+        Ok(Change {
+            request_id: request_id(columns)?,
+            number: number(columns, "number")?,
+            at: time(columns, "at")?,
+            state: column(columns, "state")?,
+            attempts: number(columns, "attempts")?,
+            why: column(columns, "why")?,
+            digest: column(columns, "digest")?,
+            hash: column(columns, "hash")?,
+        })
+    };
+    found.iter().map(change).collect()
+}
+
+#[allow(clippy::cast_precision_loss)] // below 2^53 for every Timestamp
+fn milliseconds(time: Timestamp) -> f64 {
+    time.as_millisecond() as f64
+}
+
+fn request_id(columns: &Columns) -> Result<RequestId, Fault> {
+    RequestId::parse(column(columns, "request_id")?).map_err(Fault::Row)
+}
+
+fn named(columns: &Columns) -> Result<(RequestId, Row), Fault> {
+    Ok((request_id(columns)?, read(columns)?))
+}
+
+fn number(columns: &Columns, name: &str) -> Result<u32, Fault> {
+    u32::try_from(column::<i64>(columns, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
+}
+
+fn time(columns: &Columns, name: &str) -> Result<Timestamp, Fault> {
+    Timestamp::from_millisecond(column(columns, name)?).map_err(|error| Fault::Row(format!("{name}: {error}")))
+}
+
+fn read(columns: &Columns) -> Result<Row, Fault> {
+    let state: String = column(columns, "state")?;
+    let decision = match (column(columns, "outcome")?, column(columns, "event")?) {
+        (Some(outcome), Some(event)) => Some(Decision { outcome, event }),
+        _ => None,
+    };
+    Ok(Row {
+        asset_id: column(columns, "asset_id")?,
+        dry_run: column(columns, "dry_run")?,
+        request: None,
+        state: State::parse(&state).ok_or_else(|| Fault::Row(format!("no state is called {state:?}")))?,
+        attempts: number(columns, "attempts")?,
+        rung: number(columns, "rung")?,
+        deleting: column(columns, "deleting")?,
+        waited_for: column(columns, "waited_for")?,
+        decision,
+        first_seen: time(columns, "first_seen")?,
+        updated: time(columns, "updated")?,
+        case_id: column(columns, "case_id")?,
+        chain: Chain { entries: number(columns, "entries")?, head: column(columns, "chain")? },
+    })
+}
