@@ -83,3 +83,52 @@ async fn ledger_shows_and_verifies_what_is_on_record() {
     assert!(verify.output().contains("WRONG  request r-a: entry"), "{}", verify.output());
     world.finish(0).await;
 }
+
+#[tokio::test]
+async fn ledger_exports_a_report_of_a_case() {
+    let mut world = world(&[]).await;
+    world.sandbox.add_named("a", "<b>Cat</b> & co", "Image").await;
+    world.sandbox.add_all(["b".to_owned(), "c".to_owned()]).await;
+    world.sandbox.job("video_1", &["b", "c"], "processing").await;
+    let case = "case/7";
+    let by = |request: &str, asset: &str| json!({"request_id": request, "asset_id": asset, "case_id": case, "requested_by": "privacy desk", "reason": "Art. 17"});
+    world.ask(by("r-a", "a")).await;
+    let mut refused = by("r-b", "b");
+    refused["on_in_use"] = json!("reject");
+    world.ask(refused).await;
+    world.ask(by("r-c", "c")).await;
+    world.ask(by("r-d", "gone")).await;
+    for request in ["r-a", "r-b", "r-d"] {
+        world.broker.result(request).await;
+    }
+    world.sandbox.until_called("jobs", "c", 2).await;
+    let mut export = world.command_with(&["ledger", "export", "--case", case]);
+    assert!(export.ended().await.success(), "{}", export.output());
+    let read = |name: &str| std::fs::read_to_string(world.dir.path().join(name)).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&read("erasure-report.json")).unwrap();
+    assert_eq!(report["counts"], json!({"already_absent": 1, "deleted": 1, "open": 1, "rejected": 1}));
+    let lines = report["lines"].as_array().unwrap();
+    let of = |asset: &str| lines.iter().find(|line| line["asset_id"] == asset).unwrap();
+    assert_eq!((&of("a")["requested_by"], &of("a")["reason"]), (&json!("privacy desk"), &json!("Art. 17")));
+    for (asset, how) in [
+        ("a", "deleted by this request; looked for afterwards and not found"),
+        ("b", "not deleted: in use by video_1"),
+        ("gone", "two looks did not find it; this request deleted nothing"),
+    ] {
+        assert_eq!(of(asset)["verified"], how);
+    }
+    assert!(of("c")["verified"].as_str().unwrap().starts_with("not decided"));
+    assert_eq!(of("a")["hash"].as_str().unwrap().len(), 64);
+    let page = read("erasure-report.html");
+    assert!(page.contains("Erasure report: case case/7") || page.contains("case case&#x2F;7"), "{page}");
+    assert!(page.contains("&#60;b&#62;Cat") && !page.contains("<b>Cat"), "what comes from outside is text: {page}");
+    // A report is evidence: it is not overwritten.
+    let mut again = world.command_with(&["ledger", "export", "--case", case]);
+    assert_eq!(again.ended().await.code(), Some(1));
+    assert!(again.output().contains("erasure-report.html: File exists"), "{}", again.output());
+    let mut nobody = world.command_with(&["ledger", "export", "--case", "r-a"]);
+    assert_eq!(nobody.ended().await.code(), Some(1), "a request ID is no case");
+    world.sandbox.job("video_1", &[], "completed").await;
+    world.broker.result("r-c").await;
+    world.finish(0).await;
+}

@@ -1,18 +1,27 @@
 //! `asset-eraser ledger`: what is on record, for whoever has to answer for an erasure.
 
+mod report;
+
 use std::error::Error;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use askama::Template;
 use clap::Subcommand;
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+use self::report::Report;
 use crate::config::Settings;
 use crate::ledger::{Change, Entry, Ledger};
 use crate::telemetry::metrics::Metrics;
 
 /// Requests shown at most; whoever has more exports the case.
 const MOST: u32 = 1_000;
+
+/// Requests in one report at most: some hundred megabytes of memory.
+const MOST_EXPORTED: u32 = 100_000;
 
 /// What to do with the ledger.
 #[derive(Debug, Subcommand)]
@@ -24,6 +33,15 @@ pub enum LedgerCommand {
         /// As one JSON object.
         #[arg(long)]
         json: bool,
+    },
+    /// Write the erasure report of a case: a page for people and a JSON file for machines.
+    Export {
+        /// The case.
+        #[arg(long)]
+        case: String,
+        /// The folder to write `erasure-report.html` and `erasure-report.json` into; files there are not overwritten.
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        out: PathBuf,
     },
     /// Check every entry against its hash and every request against its entries; exits 1 if one was tampered with.
     Verify,
@@ -41,6 +59,7 @@ pub async fn ledger(settings: &Settings, command: &LedgerCommand) -> Result<(), 
     let mut out = std::io::stdout();
     let done = match command {
         LedgerCommand::Show { key, json } => show(&ledger, key, *json, &mut out).await,
+        LedgerCommand::Export { case, out: folder } => export(&ledger, case, folder, &mut out).await,
         LedgerCommand::Verify => verify(&ledger, &mut out).await,
     };
     ledger.close().await;
@@ -72,9 +91,11 @@ async fn show(ledger: &Ledger, key: &str, as_json: bool, out: &mut impl Write) -
 
 fn object(entry: &Entry, history: &[Change]) -> Result<Value, serde_json::Error> {
     let mut object = serde_json::to_value(entry)?;
-    if let Some(event) = &entry.event {
-        // As recorded; one that is no JSON is still shown, as text.
-        object["event"] = serde_json::from_str(event).unwrap_or_else(|_| Value::String(event.clone()));
+    for (name, text) in [("event", &entry.event), ("request", &entry.request)] {
+        if let Some(text) = text {
+            // As recorded; one that is no JSON is still shown, as text.
+            object[name] = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+        }
     }
     object["history"] = serde_json::to_value(history)?;
     Ok(object)
@@ -105,6 +126,32 @@ fn detail(event: &str) -> Option<String> {
 /// What comes from outside must not move the cursor of a terminal.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let found = ledger.find(case, MOST_EXPORTED).await?;
+    if found.len() == MOST_EXPORTED as usize {
+        return Err(format!("the case has {MOST_EXPORTED} requests or more; a report would not be complete").into());
+    }
+    let mut requests = Vec::new();
+    // An asset or a request may be called like the case.
+    for entry in found.into_iter().filter(|entry| entry.case_id.as_deref() == Some(case)) {
+        let history = ledger.history(&entry.request_id).await?;
+        requests.push((entry, history));
+    }
+    if requests.is_empty() {
+        return Err(format!("nothing is on record for case {case:?}").into());
+    }
+    let report = Report::new(case, &requests, Timestamp::now());
+    for (name, text) in
+        [("erasure-report.html", report.render()?), ("erasure-report.json", serde_json::to_string_pretty(&report)?)]
+    {
+        let path = folder.join(name);
+        let written = std::fs::File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
+        writeln!(out, "{}", path.display())?;
+    }
+    Ok(())
 }
 
 async fn verify(ledger: &Ledger, out: &mut impl Write) -> Result<(), Box<dyn Error>> {

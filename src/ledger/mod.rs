@@ -134,6 +134,8 @@ pub struct Entry {
     pub asset_id: Option<String>,
     /// The erasure case it belongs to.
     pub case_id: Option<String>,
+    /// As it was asked (JSON), where it was looked for with [`Ledger::find`].
+    pub request: Option<String>,
     /// Whether nothing may be deleted.
     pub dry_run: bool,
     /// `begun`, `deleting`, `waiting` or `decided`.

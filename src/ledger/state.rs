@@ -76,7 +76,7 @@ pub(super) struct Row {
     /// `None` only for a request refused before its asset could be read.
     pub asset_id: Option<String>,
     pub dry_run: bool,
-    /// As asked. Written with a new row only, and read back only to be checked.
+    /// As asked. Written with a new row only, and read back only to be checked or shown.
     pub request: Option<String>,
     pub state: State,
     pub attempts: u32,
@@ -231,6 +231,7 @@ impl Row {
             request_id,
             asset_id: self.asset_id,
             case_id: self.case_id,
+            request: self.request,
             dry_run: self.dry_run,
             state: self.state.as_str(),
             attempts: self.attempts,

@@ -104,11 +104,11 @@ pub(super) async fn strongest(client: &Object, asset: &AssetId) -> Result<Option
 
 pub(super) async fn find(client: &Object, key: &str, most: u32) -> Result<Vec<(RequestId, Row)>, Fault> {
     let sql = format!(
-        "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r
+        "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests AS r
          WHERE request_id = $1 OR asset_id = $1 OR case_id = $1 ORDER BY r.first_seen, request_id LIMIT $2"
     );
     let found = client.query(&client.prepare_cached(&sql).await?, &[&key, &i64::from(most)]).await?;
-    found.iter().map(named).collect()
+    found.iter().map(whole).collect()
 }
 
 /// Up to `most` requests after this one, with what was asked and all their entries.
@@ -118,13 +118,7 @@ pub(super) async fn page(client: &Object, after: &str, most: u32) -> Result<Vec<
          WHERE request_id > $1 ORDER BY request_id LIMIT $2"
     );
     let rows = client.query(&client.prepare_cached(&sql).await?, &[&after, &i64::from(most)]).await?;
-    let rows: Vec<(RequestId, Row)> = rows
-        .iter()
-        .map(|columns| {
-            let (id, row) = named(columns)?;
-            Ok((id, Row { request: column(columns, "request")?, ..row }))
-        })
-        .collect::<Result<_, Fault>>()?;
+    let rows: Vec<(RequestId, Row)> = rows.iter().map(whole).collect::<Result<_, Fault>>()?;
     let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
     let mut changes: HashMap<RequestId, Vec<Change>> = HashMap::new();
     for change in history(client, &ids).await? {
@@ -171,6 +165,12 @@ fn request_id(columns: &Columns) -> Result<RequestId, Fault> {
 
 fn named(columns: &Columns) -> Result<(RequestId, Row), Fault> {
     Ok((request_id(columns)?, read(columns)?))
+}
+
+/// With what was asked.
+fn whole(columns: &Columns) -> Result<(RequestId, Row), Fault> {
+    let (id, row) = named(columns)?;
+    Ok((id, Row { request: column(columns, "request")?, ..row }))
 }
 
 fn number(columns: &Columns, name: &str) -> Result<u32, Fault> {

@@ -38,15 +38,21 @@ fn named(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
     Ok((parsed(columns, "request_id", RequestId::parse)?, read(columns)?))
 }
 
+/// With what was asked.
+fn whole(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
+    let (id, row) = named(columns)?;
+    Ok((id, Row { request: columns.get("request")?, ..row }))
+}
+
 pub(super) fn find(connection: &Connection, key: &str, most: u32) -> rusqlite::Result<Vec<(RequestId, Row)>> {
     connection
         .prepare_cached(
             "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
-                    first_seen, updated, case_id, entries, chain
+                    first_seen, updated, case_id, entries, chain, request
              FROM requests WHERE request_id = ?1 OR asset_id = ?1 OR case_id = ?1
              ORDER BY first_seen, request_id LIMIT ?2",
         )?
-        .query_map((key, most), named)?
+        .query_map((key, most), whole)?
         .collect()
 }
 
@@ -57,10 +63,7 @@ pub(super) fn page(connection: &Connection, after: &str, most: u32) -> rusqlite:
                 first_seen, updated, case_id, entries, chain, request
          FROM requests WHERE request_id > ?1 ORDER BY request_id LIMIT ?2",
     )?;
-    let rows = statement.query_map((after, most), |columns| {
-        let (id, row) = named(columns)?;
-        Ok((id, Row { request: columns.get("request")?, ..row }))
-    })?;
+    let rows = statement.query_map((after, most), whole)?;
     rows.map(|row| row.and_then(|(id, row)| Ok((id.clone(), row, history(connection, &id)?)))).collect()
 }
 
