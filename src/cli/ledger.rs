@@ -73,8 +73,7 @@ async fn show(ledger: &Ledger, key: &str, as_json: bool, out: &mut impl Write) -
     }
     let mut requests = Vec::new();
     let cut = found.len() == MOST as usize;
-    for entry in found {
-        let history = ledger.history(&entry.request_id).await?;
+    for (entry, history) in found {
         if as_json {
             requests.push(object(&entry, &history)?);
         } else {
@@ -133,12 +132,9 @@ async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write
     if found.len() == MOST_EXPORTED as usize {
         return Err(format!("the case has {MOST_EXPORTED} requests or more; a report would not be complete").into());
     }
-    let mut requests = Vec::new();
     // An asset or a request may be called like the case.
-    for entry in found.into_iter().filter(|entry| entry.case_id.as_deref() == Some(case)) {
-        let history = ledger.history(&entry.request_id).await?;
-        requests.push((entry, history));
-    }
+    let of_case = found.into_iter().filter(|(entry, _)| entry.case_id.as_deref() == Some(case));
+    let requests: Vec<_> = of_case.collect();
     if requests.is_empty() {
         return Err(format!("nothing is on record for case {case:?}").into());
     }

@@ -48,25 +48,24 @@ impl Memory {
         strongest.map(|(id, (row, _))| (id.clone(), row.clone()))
     }
 
-    pub(super) fn find(&self, key: &str, most: u32) -> Vec<(RequestId, Row)> {
+    pub(super) fn find(&self, key: &str, most: u32) -> Vec<Evidence> {
         let rows = self.rows();
         let about = |id: &RequestId, row: &Row| {
             id.as_str() == key || [&row.asset_id, &row.case_id].into_iter().any(|text| text.as_deref() == Some(key))
         };
         let found = rows.iter().filter(|(id, (row, _))| about(id, row));
-        let mut found: Vec<_> = found.map(|(id, (row, _))| (id.clone(), row.clone())).collect();
-        found.sort_by_key(|(_, row)| row.first_seen);
+        let mut found: Vec<_> = found.map(evidence).collect();
+        found.sort_by_key(|(_, row, _)| row.first_seen);
         found.truncate(most as usize);
         found
     }
 
-    pub(super) fn history(&self, id: &RequestId) -> Vec<Change> {
-        self.rows().get(id).map(|(_, changes)| changes.clone()).unwrap_or_default()
-    }
-
     pub(super) fn page(&self, after: &str, most: u32) -> Vec<Evidence> {
         let rows = self.rows();
-        let next = rows.iter().filter(|(id, _)| id.as_str() > after).take(most as usize);
-        next.map(|(id, (row, changes))| (id.clone(), row.clone(), changes.clone())).collect()
+        rows.iter().filter(|(id, _)| id.as_str() > after).take(most as usize).map(evidence).collect()
     }
+}
+
+fn evidence((id, (row, changes)): (&RequestId, &(Row, Vec<Change>))) -> Evidence {
+    (id.clone(), row.clone(), changes.clone())
 }

@@ -293,29 +293,18 @@ impl Ledger {
         })
     }
 
-    /// The requests of this ID, for this asset, or of this case, the oldest first; at most `most`.
+    /// The requests of this ID, for this asset, or of this case, the oldest first, each with every change of it; at
+    /// most `most`. All of it is of one moment.
     ///
     /// # Errors
     /// When the ledger cannot be read, or a row cannot.
-    pub async fn find(&self, key: &str, most: u32) -> Result<Vec<Entry>, LedgerError> {
-        let rows = match self {
+    pub async fn find(&self, key: &str, most: u32) -> Result<Vec<(Entry, Vec<Change>)>, LedgerError> {
+        let found = match self {
             Self::Sqlite(sqlite) => sqlite.find(key.to_owned(), most).await?,
             Self::Postgres(postgres) => postgres.find(key, most).await?,
             Self::Memory(memory) => memory.find(key, most),
         };
-        Ok(rows.into_iter().map(|(id, row)| row.entry(id)).collect())
-    }
-
-    /// Every change of a request, the oldest first.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read, or an entry cannot.
-    pub async fn history(&self, id: &RequestId) -> Result<Vec<Change>, LedgerError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.history(id.clone()).await,
-            Self::Postgres(postgres) => postgres.history(id).await,
-            Self::Memory(memory) => Ok(memory.history(id)),
-        }
+        Ok(found.into_iter().map(|(id, row, changes)| (row.entry(id), changes)).collect())
     }
 
     /// Checks the evidence of the requests whose IDs follow `after`, a thousand at most: the last ID checked, if any,

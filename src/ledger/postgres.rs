@@ -8,10 +8,11 @@ mod schema;
 
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Object;
+use deadpool_postgres::Transaction;
 use tokio::time::timeout;
+use tokio_postgres::IsolationLevel;
 
-use super::history::{self, Change};
+use super::history;
 use super::state::{Call, Row, Step, Verb};
 use super::{Evidence, LedgerError};
 use crate::database::{Database, Fault};
@@ -76,20 +77,24 @@ impl Postgres {
         self.ask(async |client| rows::strongest(client, asset).await).await
     }
 
-    pub(super) async fn find(&self, key: &str, most: u32) -> Result<Vec<(RequestId, Row)>, LedgerError> {
+    pub(super) async fn find(&self, key: &str, most: u32) -> Result<Vec<Evidence>, LedgerError> {
         self.ask(async |client| rows::find(client, key, most).await).await
-    }
-
-    pub(super) async fn history(&self, id: &RequestId) -> Result<Vec<Change>, LedgerError> {
-        self.ask(async |client| rows::history(client, &[id.as_str()]).await).await
     }
 
     pub(super) async fn page(&self, after: &str, most: u32) -> Result<Vec<Evidence>, LedgerError> {
         self.ask(async |client| rows::page(client, after, most).await).await
     }
 
-    async fn ask<T>(&self, read: impl AsyncFnOnce(&Object) -> Result<T, Fault>) -> Result<T, LedgerError> {
-        let asked = async { read(&self.database.get().await?).await };
+    /// Reads. All of it is of one moment, however many statements it takes.
+    async fn ask<T>(&self, read: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, LedgerError> {
+        let asked = async {
+            let mut client = self.database.get().await?;
+            let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+            let transaction = snapshot.start().await?;
+            let found = read(&transaction).await?;
+            transaction.commit().await?;
+            Ok(found)
+        };
         match timeout(ANSWER_LIMIT, asked).await {
             Ok(Err(Fault::Row(what))) => Err(LedgerError::Corrupt(what)),
             Ok(found) => found.map_err(|fault| self.unavailable(&fault)),

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use self::file::Identity;
 use self::rows::{is_about_values, load};
-use super::history::{self, Change};
+use super::history;
 use super::state::{Call, Row, Verb};
 use super::{Evidence, LedgerError};
 use crate::message::id::{AssetId, RequestId};
@@ -88,12 +88,8 @@ impl Sqlite {
         self.ask(move |connection| rows::strongest(connection, &asset)).await
     }
 
-    pub(super) async fn find(&self, key: String, most: u32) -> Result<Vec<(RequestId, Row)>, LedgerError> {
+    pub(super) async fn find(&self, key: String, most: u32) -> Result<Vec<Evidence>, LedgerError> {
         self.ask(move |connection| rows::find(connection, &key, most)).await
-    }
-
-    pub(super) async fn history(&self, id: RequestId) -> Result<Vec<Change>, LedgerError> {
-        self.ask(move |connection| rows::history(connection, &id)).await
     }
 
     pub(super) async fn page(&self, after: String, most: u32) -> Result<Vec<Evidence>, LedgerError> {

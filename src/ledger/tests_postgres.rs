@@ -148,3 +148,30 @@ async fn errors_name_the_place_and_no_password() {
     let error = Ledger::open(&"postgres://me:secret-word@".into(), Metrics::new().unwrap()).await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("secret-word"), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_verified_while_others_write_is_one_moment() {
+    let database = Database::new().await;
+    let (ledger, other) = (database.open().await, database.open().await);
+    for number in 0..50 {
+        begin(&ledger, asked(&format!("r{number}"), "a"), at(0)).await;
+    }
+    let writing = tokio::spawn(async move {
+        for second in 1..20 {
+            join_all((0..50).map(|number| {
+                let (other, id) = (other.clone(), id(&format!("r{number}")));
+                async move { other.put_off(&id, 1, "in_use", at(second)).await.unwrap() }
+            }))
+            .await;
+        }
+    });
+    let mut checks = 0;
+    while !writing.is_finished() {
+        let verified = ledger.verify(None).await.unwrap().unwrap();
+        assert_eq!(verified.problems, [], "nobody tampered with anything");
+        checks += 1;
+    }
+    writing.await.unwrap();
+    assert!(checks > 3, "only {checks} checks came in between");
+    database.remove().await;
+}

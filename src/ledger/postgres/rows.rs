@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row as Columns};
@@ -92,7 +92,7 @@ pub(super) async fn store(
 }
 
 /// The row that says most about the asset, in the order of [`crate::ledger::AssetState`].
-pub(super) async fn strongest(client: &Object, asset: &AssetId) -> Result<Option<(RequestId, Row)>, Fault> {
+pub(super) async fn strongest(client: &Transaction<'_>, asset: &AssetId) -> Result<Option<(RequestId, Row)>, Fault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r WHERE asset_id = $1 AND NOT dry_run
          ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
@@ -102,39 +102,41 @@ pub(super) async fn strongest(client: &Object, asset: &AssetId) -> Result<Option
     found.as_ref().map(named).transpose()
 }
 
-pub(super) async fn find(client: &Object, key: &str, most: u32) -> Result<Vec<(RequestId, Row)>, Fault> {
+pub(super) async fn find(client: &Transaction<'_>, key: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests AS r
          WHERE request_id = $1 OR asset_id = $1 OR case_id = $1 ORDER BY r.first_seen, request_id LIMIT $2"
     );
-    let found = client.query(&client.prepare_cached(&sql).await?, &[&key, &i64::from(most)]).await?;
-    found.iter().map(whole).collect()
+    evidence(client, &sql, key, most).await
 }
 
-/// Up to `most` requests after this one, with what was asked and all their entries.
-pub(super) async fn page(client: &Object, after: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
+/// Up to `most` requests after this one.
+pub(super) async fn page(client: &Transaction<'_>, after: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests
          WHERE request_id > $1 ORDER BY request_id LIMIT $2"
     );
-    let rows = client.query(&client.prepare_cached(&sql).await?, &[&after, &i64::from(most)]).await?;
+    evidence(client, &sql, after, most).await
+}
+
+/// What this selects, with what was asked and all entries.
+async fn evidence(client: &Transaction<'_>, sql: &str, key: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
+    let rows = client.query(&client.prepare_cached(sql).await?, &[&key, &i64::from(most)]).await?;
     let rows: Vec<(RequestId, Row)> = rows.iter().map(whole).collect::<Result<_, Fault>>()?;
     let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
     let mut changes: HashMap<RequestId, Vec<Change>> = HashMap::new();
     for change in history(client, &ids).await? {
         changes.entry(change.request_id.clone()).or_default().push(change);
     }
-    Ok(rows
-        .into_iter()
-        .map(|(id, row)| {
-            let own = changes.remove(&id).unwrap_or_default();
-            (id, row, own)
-        })
-        .collect())
+    let own = |(id, row): (RequestId, Row)| {
+        let changes = changes.remove(&id).unwrap_or_default();
+        (id, row, changes)
+    };
+    Ok(rows.into_iter().map(own).collect())
 }
 
 /// The entries of these requests, those of each in their order.
-pub(super) async fn history(client: &Object, ids: &[&str]) -> Result<Vec<Change>, Fault> {
+async fn history(client: &Transaction<'_>, ids: &[&str]) -> Result<Vec<Change>, Fault> {
     let sql =
         "SELECT request_id, number, (extract(epoch FROM at) * 1000)::bigint AS at, state, attempts, why, digest, hash
         FROM asset_eraser.history WHERE request_id = ANY($1) ORDER BY request_id, number";

@@ -44,30 +44,30 @@ fn whole(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
     Ok((id, Row { request: columns.get("request")?, ..row }))
 }
 
-pub(super) fn find(connection: &Connection, key: &str, most: u32) -> rusqlite::Result<Vec<(RequestId, Row)>> {
-    connection
-        .prepare_cached(
-            "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
-                    first_seen, updated, case_id, entries, chain, request
-             FROM requests WHERE request_id = ?1 OR asset_id = ?1 OR case_id = ?1
-             ORDER BY first_seen, request_id LIMIT ?2",
-        )?
-        .query_map((key, most), whole)?
-        .collect()
+pub(super) fn find(connection: &Connection, key: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
+    let sql = "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+                      first_seen, updated, case_id, entries, chain, request
+               FROM requests WHERE request_id = ?1 OR asset_id = ?1 OR case_id = ?1
+               ORDER BY first_seen, request_id LIMIT ?2";
+    evidence(connection, sql, key, most)
 }
 
-/// Up to `most` requests after this one, with what was asked and all their entries.
+/// Up to `most` requests after this one.
 pub(super) fn page(connection: &Connection, after: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
-                first_seen, updated, case_id, entries, chain, request
-         FROM requests WHERE request_id > ?1 ORDER BY request_id LIMIT ?2",
-    )?;
-    let rows = statement.query_map((after, most), whole)?;
+    let sql = "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+                      first_seen, updated, case_id, entries, chain, request
+               FROM requests WHERE request_id > ?1 ORDER BY request_id LIMIT ?2";
+    evidence(connection, sql, after, most)
+}
+
+/// What this selects, with what was asked and all entries.
+fn evidence(connection: &Connection, sql: &str, key: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map((key, most), whole)?;
     rows.map(|row| row.and_then(|(id, row)| Ok((id.clone(), row, history(connection, &id)?)))).collect()
 }
 
-pub(super) fn history(connection: &Connection, id: &RequestId) -> rusqlite::Result<Vec<Change>> {
+fn history(connection: &Connection, id: &RequestId) -> rusqlite::Result<Vec<Change>> {
     connection
         .prepare_cached(
             "SELECT request_id, number, at, state, attempts, why, digest, hash
