@@ -45,6 +45,8 @@ pub struct Broker {
     pub prefix: String,
     /// Whether `<prefix>.results` is declared, so that no result is lost while nobody else has bound a queue.
     pub results_queue: bool,
+    /// Whether `event.started` is published before the guard is asked.
+    pub started_events: bool,
     /// How often a message may come back from a crashed worker before it is answered and buried.
     pub delivery_limit: u32,
     /// PEM file of the CA that signed the broker's certificate.
@@ -139,6 +141,8 @@ pub struct Retry {
 pub struct Ledger {
     /// `sqlite://FILE`, `postgres://…` or `memory:`; secret as a whole, since it may hold a password.
     pub url: SecretString,
+    /// How long after its decision a request becomes a tombstone; never without.
+    pub compact_after: Option<Duration>,
 }
 
 /// How much at once.
@@ -235,6 +239,7 @@ struct RawBroker {
     url: Option<SecretString>,
     prefix: Option<String>,
     results_queue: Wire<Flag>,
+    started_events: Wire<Flag>,
     delivery_limit: Wire<Number>,
     ca_file: Option<PathBuf>,
     client_cert_file: Option<PathBuf>,
@@ -299,6 +304,7 @@ struct RawRetry {
 #[serde(default, deny_unknown_fields)]
 struct RawLedger {
     url: Option<SecretString>,
+    compact_after: Wire<Millis>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -98,6 +98,16 @@ impl Database {
 }
 
 impl Fault {
+    /// Whether this is about what one row holds or should hold, and no trouble of everybody.
+    pub(crate) fn is_about_values(&self) -> bool {
+        match self {
+            Self::Row(_) => true,
+            Self::Pool(_) => false,
+            // Classes of PostgreSQL's appendix A: data exception, integrity violation, program limit exceeded.
+            Self::Database(error) => error.code().is_some_and(|code| ["22", "23", "54"].contains(&&code.code()[..2])),
+        }
+    }
+
     /// What is wrong, and what to do about it.
     pub(crate) fn told(&self) -> (String, &'static str) {
         match self {

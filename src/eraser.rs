@@ -3,21 +3,23 @@
 //! The only `DELETE` is in `Run::delete`; read upwards from there to see what has to be true before it.
 
 mod calls;
+mod cases;
 mod settle;
 mod turns;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use self::settle::Waiting;
 use self::turns::Turns;
 use crate::config::Settings;
 use crate::guard::{Guard, GuardAnswer};
-use crate::ledger::{Asked, Begun, Ledger, LedgerError, Record, Refused};
+use crate::ledger::{Asked, Begun, Ledger, LedgerError, Record, Refused, UsedUp};
 use crate::message::event::{Facts, LastWord, Subject};
-use crate::message::{Cause, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
+use crate::message::{Cause, Notice, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
 use crate::pace::circuit::Circuit;
 use crate::pace::line::{Line, Stop};
 use crate::pace::pause::Pause;
@@ -55,12 +57,12 @@ struct Inner {
 /// What the worker has to do with the delivery now.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Publish this event, then acknowledge.
-    Answer(Box<ResultEvent>),
-    /// Publish the event if there is one, put a copy into the dead queue, then acknowledge.
+    /// Publish this, then acknowledge.
+    Answer(Answer),
+    /// Publish the answer if there is one, put a copy into the dead queue, then acknowledge.
     Bury {
         /// The answer, when the request could be told apart from others.
-        event: Option<Box<ResultEvent>>,
+        answer: Option<Answer>,
         /// Bounded set, also a metric label.
         why: &'static str,
         /// A sentence for a person.
@@ -73,6 +75,21 @@ pub enum Verdict {
         /// Bounded set, also a metric label.
         reason: &'static str,
     },
+}
+
+/// What is to be published before a delivery may be acknowledged.
+#[derive(Debug)]
+pub struct Answer {
+    /// The result.
+    pub event: Box<ResultEvent>,
+    /// That the request's case is complete, when it is.
+    pub case: Option<Box<Notice>>,
+}
+
+/// Publishes an event that is no answer.
+pub trait Announce: Sync {
+    /// True once every queue that wants to have it has it; false when it may not have arrived.
+    fn announce<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, bool>;
 }
 
 /// What the message around a request says.
@@ -104,6 +121,7 @@ struct Run<'a> {
     eraser: &'a Inner,
     request: &'a Request,
     delivered: &'a Delivered,
+    announce: &'a dyn Announce,
     record: Record,
     asset: Option<Detail>,
     verified: bool,
@@ -146,7 +164,12 @@ impl Eraser {
     ///
     /// # Errors
     /// When the ledger can't be written. Nothing is deleted or answered then; the same request may be passed again.
-    pub async fn erase(&self, request: &Request, delivered: &Delivered) -> Result<Verdict, LedgerError> {
+    pub async fn erase(
+        &self,
+        request: &Request,
+        delivered: &Delivered,
+        announce: &dyn Announce,
+    ) -> Result<Verdict, LedgerError> {
         let eraser = &*self.0;
         let _turn = eraser.turns.take(&request.asset_id).await;
         let asked = Asked {
@@ -160,18 +183,29 @@ impl Eraser {
         // ledger sees this request, or the guard sees the job.
         let record = match eraser.ledger.begin(asked, Timestamp::now()).await? {
             Begun::Open(record) => record,
-            Begun::Decided(event) => return Ok(Verdict::Answer(Box::new(recorded(event)?))),
-            Begun::Conflict { asset_id } => return Ok(Verdict::Answer(Box::new(conflict(request, asset_id)))),
+            Begun::Decided(event) => {
+                return eraser.answer(recorded(event)?, &request.labels).await.map(Verdict::Answer);
+            }
+            Begun::UsedUp { by, first_seen } => {
+                let event = Box::new(conflict(request, &by, first_seen));
+                return Ok(Verdict::Answer(Answer { event, case: None }));
+            }
         };
-        let mut run = Run { eraser, request, delivered, record, asset: None, verified: false, provider: None };
+        let other_size = eraser.other_case_size(&request.labels).await?;
+        let mut run =
+            Run { eraser, request, delivered, announce, record, asset: None, verified: false, provider: None };
         if delivered.delivery_count >= u64::from(eraser.settings.broker.delivery_limit) {
             let detail =
                 format!("the worker did not survive it {} times; it was not tried again", delivered.delivery_count);
-            let event = run.decide(&Outcome::failed(Cause::AttemptsExhausted, &detail)).await?;
-            return Ok(Verdict::Bury { event: Some(Box::new(event)), why: "delivery_limit", detail });
+            let answer = run.decide(&Outcome::failed(Cause::AttemptsExhausted, &detail)).await?;
+            return Ok(Verdict::Bury { answer: Some(answer), why: "delivery_limit", detail });
         }
-        match run.checklist().await {
-            Ok(outcome) => Ok(Verdict::Answer(Box::new(run.decide(&outcome).await?))),
+        let outcome = match run.case_mismatch(other_size) {
+            Some(outcome) => Ok(outcome),
+            None => run.checklist().await,
+        };
+        match outcome {
+            Ok(outcome) => Ok(Verdict::Answer(run.decide(&outcome).await?)),
             Err(NotNow::Wait(waiting)) => run.put_off(waiting).await,
             Err(NotNow::Ledger(error)) => Err(error),
         }
@@ -183,17 +217,22 @@ impl Eraser {
     /// # Errors
     /// When the ledger can't be written.
     pub async fn refuse(&self, bad: &Unreadable) -> Result<Verdict, LedgerError> {
-        let mut event = None;
+        let (eraser, labels) = (&*self.0, &bad.labels);
+        let mut answer = None;
         if let Some(request_id) = &bad.request_id {
-            let subject = Subject { request_id, asset_id: bad.asset_id.as_ref(), labels: &bad.labels };
+            // A case is not kept open by a request of it that was malformed.
+            eraser.other_case_size(labels).await?;
+            let subject = Subject { request_id, asset_id: bad.asset_id.as_ref(), labels };
             let outcome = Outcome::rejected(Cause::InvalidRequest, &bad.problem);
             let (facts, now) = (Facts { attempts: 1, ..Facts::default() }, Timestamp::now());
             let refusal = ResultEvent::new(subject, &outcome, facts, now);
-            if let Refused::Recorded(text) = self.0.ledger.refuse(request_id, refusal.body, now).await? {
-                event = Some(Box::new(recorded(text)?));
-            }
+            let refused = eraser.ledger.refuse(request_id, labels.case_id.as_ref(), refusal.body, now).await?;
+            answer = match refused {
+                Refused::Recorded(text) => Some(eraser.answer(recorded(text)?, labels).await?),
+                Refused::InFlight | Refused::Forgotten => None,
+            };
         }
-        Ok(Verdict::Bury { event, why: "invalid_request", detail: bad.problem.clone() })
+        Ok(Verdict::Bury { answer, why: "invalid_request", detail: bad.problem.clone() })
     }
 
     /// Asks whatever stopped the line whether it is well again, and lets the line go on where it is.
@@ -267,6 +306,7 @@ impl Run<'_> {
 
     /// Is it in use? `None` means that the guard answered "no job in progress" just now.
     async fn guard(&mut self) -> Result<Option<Outcome>, NotNow> {
+        self.announce_start().await?;
         let jobs = match self.ask_guard().await? {
             GuardAnswer::Free => return Ok(None),
             GuardAnswer::InUse { jobs } => named(&jobs),
@@ -382,14 +422,21 @@ fn named(jobs: &[String]) -> String {
     }
 }
 
-fn conflict(request: &Request, first: Option<String>) -> ResultEvent {
-    let first = first.unwrap_or_default();
-    let detail =
-        format!("request_id {} was used before, for asset {first:?} or with another dry_run", request.request_id);
+/// The answer under a request ID that is used up and has no event to repeat.
+fn conflict(request: &Request, by: &UsedUp, first_seen: Timestamp) -> ResultEvent {
+    let id = &request.request_id;
+    let detail = match by {
+        UsedUp::AnotherRequest { asset_id } => {
+            let first = asset_id.as_deref().unwrap_or_default();
+            format!("request_id {id} was used before, for asset {first:?} or with another dry_run")
+        }
+        UsedUp::Forgotten { outcome, decided } => {
+            format!("request_id {id} was answered {outcome:?} on {decided:.0}, and its event is no longer kept")
+        }
+    };
     let outcome = Outcome::rejected(Cause::RequestConflict, detail);
-    let subject =
-        Subject { request_id: &request.request_id, asset_id: Some(&request.asset_id), labels: &request.labels };
-    ResultEvent::conflict(subject, &outcome, Facts::default(), Timestamp::now())
+    let subject = Subject { request_id: id, asset_id: Some(&request.asset_id), labels: &request.labels };
+    ResultEvent::conflict(subject, &outcome, &request.to_json(), first_seen)
 }
 
 fn recorded(event: String) -> Result<ResultEvent, LedgerError> {

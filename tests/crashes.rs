@@ -12,15 +12,22 @@ pub async fn ask_for_many(world: &mut World, count: usize) {
     let busy: Vec<&str> = assets.iter().step_by(10).map(String::as_str).collect();
     world.sandbox.job("video_1", &busy, "processing").await;
     for asset in &assets {
-        world.ask(json!({"request_id": format!("r-{asset}"), "asset_id": asset})).await;
+        let case =
+            json!({"request_id": format!("r-{asset}"), "asset_id": asset, "case_id": "many", "case_size": count});
+        world.ask(case).await;
     }
 }
 
 pub async fn assert_all_deleted(world: &mut World, count: usize) {
     world.broker.requests_answered(count).await;
-    for one in world.broker.seen() {
+    for one in world.broker.seen().iter().filter(|one| one.key != "result.case_completed") {
         assert_eq!(outcome(&one.event), ("deleted", ""), "{}", one.text);
     }
+    // That an event ID has one content is asserted at the end of every test.
+    let completed = world.broker.completed("many", 1).await;
+    assert!(completed.iter().all(|one| one.event["id"] == completed[0].event["id"]), "one distinct event ID");
+    let (case, counts) = (&completed[0].event["data"], &completed[0].event["data"]["outcomes"]);
+    assert_eq!((&counts["deleted"], &counts["failed"]), (&case["case_size"], &json!(0)), "{case}");
     assert_eq!(world.sandbox.assets().await.len(), 50, "only what nobody asked for is left");
 }
 

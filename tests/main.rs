@@ -5,6 +5,7 @@ mod support;
 
 mod answers_once;
 mod broker_loss;
+mod cases;
 mod commands;
 mod confirms_target;
 mod crashes;
@@ -14,8 +15,10 @@ mod in_use;
 mod job_table;
 mod message_contract;
 mod replicas;
+mod retention;
 mod secrets;
 mod shutdown;
+mod started_events;
 mod status;
 mod stops_the_line;
 mod tls;

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::BrokerError;
 use super::settlement::Message;
-use crate::message::ResultEvent;
 use crate::message::event::CONTENT_TYPE;
+use crate::message::{ResultEvent, TraceContext};
 
 /// Longest wait for a confirmation. A broker that is blocked (memory or disk alarm) or a quorum queue without its
 /// majority confirms late, so it is long; RabbitMQ closes the channel of a delivery that is held longer than its
@@ -25,8 +25,10 @@ const PERSISTENT: u8 = 2;
 pub enum Routed {
     /// Every queue it was routed to has it.
     Yes,
-    /// No queue took it.
+    /// No queue is bound for it.
     No,
+    /// A queue that is bound for it did not take it, being full for instance.
+    Refused,
 }
 
 /// A channel in confirm mode.
@@ -78,7 +80,8 @@ impl Publisher {
         match sent.await? {
             Confirmation::Ack(None) => Ok(Routed::Yes),
             // Acknowledged and returned: no queue is bound for it.
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) => Ok(Routed::No),
+            Confirmation::Ack(Some(_)) => Ok(Routed::No),
+            Confirmation::Nack(_) => Ok(Routed::Refused),
             Confirmation::NotRequested => Err(BrokerError::NotTaken("a channel without confirmations".into())),
         }
     }
@@ -87,22 +90,26 @@ impl Publisher {
 /// The AMQP properties of a result.
 #[must_use]
 pub fn result_properties(event: &ResultEvent, request: &Message) -> BasicProperties {
-    let correlation = request.correlation_id.as_deref().unwrap_or(&event.request_id);
+    let properties = event_properties(&event.id, &request.trace);
+    match ShortString::try_new(request.correlation_id.as_deref().unwrap_or(&event.request_id)) {
+        Ok(correlation) => properties.with_correlation_id(correlation),
+        Err(_) => properties,
+    }
+}
+
+/// The AMQP properties of an event: its ID, and the trace it belongs to.
+#[must_use]
+pub fn event_properties(id: &str, trace: &TraceContext) -> BasicProperties {
     let mut headers = FieldTable::default();
-    let trace = [("traceparent", &request.trace.traceparent), ("tracestate", &request.trace.tracestate)];
-    for (name, value) in trace {
+    for (name, value) in [("traceparent", &trace.traceparent), ("tracestate", &trace.tracestate)] {
         if let Some(value) = value {
             headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
         }
     }
     let now = jiff::Timestamp::now().as_second();
-    let properties = BasicProperties::default()
+    BasicProperties::default()
         .with_content_type(CONTENT_TYPE.into())
-        .with_message_id(event.id.as_str().into())
+        .with_message_id(id.into())
         .with_timestamp(u64::try_from(now).unwrap_or_default())
-        .with_headers(headers);
-    match ShortString::try_new(correlation) {
-        Ok(correlation) => properties.with_correlation_id(correlation),
-        Err(_) => properties,
-    }
+        .with_headers(headers)
 }

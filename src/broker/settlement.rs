@@ -143,7 +143,7 @@ impl Delivery {
         let copied = self.publisher.publish(exchange, key, &self.message.body, properties).await;
         match copied {
             Ok(Routed::Yes) => Ok(()),
-            Ok(Routed::No) => {
+            Ok(Routed::No | Routed::Refused) => {
                 self.settled = true;
                 self.publisher.give_up();
                 Err(BrokerError::NotTaken(format!("{exchange} with key {key}")))

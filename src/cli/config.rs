@@ -38,6 +38,7 @@ pub fn print(settings: &Settings) -> String {
         ("url", shown_url(&broker.url).into()),
         ("prefix", broker.prefix.clone().into()),
         ("results_queue", broker.results_queue.into()),
+        ("started_events", broker.started_events.into()),
         ("delivery_limit", i64::from(broker.delivery_limit).into()),
     ]);
     let files = [
@@ -79,12 +80,14 @@ pub fn print(settings: &Settings) -> String {
     };
     let mut http_table = section(vec![("listen", http.listen.to_string().into())]);
     http_table.extend(http.token.as_ref().map(|_| ("token".to_owned(), HIDDEN.into())));
+    let mut ledger_table = section(vec![("url", shown_ledger(&ledger.url).into())]);
+    ledger_table.extend(ledger.compact_after.map(|keep| ("compact_after".to_owned(), time(keep))));
     let all = [
         ("broker", broker_table),
         ("provider", provider),
         ("guard", guard_table),
         ("retry", retry),
-        ("ledger", section(vec![("url", shown_ledger(&ledger.url).into())])),
+        ("ledger", ledger_table),
         ("worker", worker),
         ("http", http_table),
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),

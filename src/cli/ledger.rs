@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use self::report::Report;
 use crate::config::Settings;
 use crate::ledger::{Change, Entry, Ledger};
+use crate::message::CaseId;
 use crate::telemetry::metrics::Metrics;
 
 /// Requests shown at most; whoever has more exports the case.
@@ -110,6 +111,9 @@ fn person(entry: &Entry, history: &[Change], out: &mut impl Write) -> std::io::R
         let why = change.why.as_deref().map(plain).unwrap_or_default();
         writeln!(out, "  {:.3}  {:<9} attempt {:<3} {why}", change.at, plain(&change.state), change.attempts)?;
     }
+    if entry.outcome.is_some() && entry.event.is_none() {
+        writeln!(out, "  (older than ledger.compact_after: only this is kept)")?;
+    }
     if let Some(detail) = entry.event.as_deref().and_then(detail) {
         writeln!(out, "  {}", plain(&detail))?;
     }
@@ -138,7 +142,8 @@ async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write
     if requests.is_empty() {
         return Err(format!("nothing is on record for case {case:?}").into());
     }
-    let report = Report::new(case, &requests, Timestamp::now());
+    let size = ledger.case(&CaseId::parse(case)?).await?.map(|case| case.size);
+    let report = Report::new(case, size, &requests, Timestamp::now());
     for (name, text) in
         [("erasure-report.html", report.render()?), ("erasure-report.json", serde_json::to_string_pretty(&report)?)]
     {
@@ -162,6 +167,15 @@ async fn verify(ledger: &Ledger, out: &mut impl Write) -> Result<(), Box<dyn Err
         }
         last = Some(page.last);
     }
+    let cases = ledger.verify_cases().await?;
+    for (case, what) in &cases {
+        writeln!(out, "WRONG  case {}: {what}", plain(case))?;
+    }
     writeln!(out, "{requests} requests with {entries} entries were checked; {wrong} are not as they were written")?;
-    if wrong == 0 { Ok(()) } else { Err(format!("the evidence of {wrong} requests was tampered with").into()) }
+    match (wrong, cases.len()) {
+        (0, 0) => Ok(()),
+        (wrong, cases) => {
+            Err(format!("the evidence of {wrong} requests and of {cases} cases was tampered with").into())
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::eraser::Eraser;
 use crate::guard::Guard;
 use crate::http;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, retention};
 use crate::pace::line::Line;
 use crate::provider::Client;
 use crate::telemetry::{logging, metrics::Metrics};
@@ -46,6 +46,9 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let tasks = TaskTracker::new();
     tasks.spawn(stop_on_signal(shutdown.clone())?);
     tasks.spawn(worker::probe_when_stopped(eraser.clone(), line.clone(), shutdown.clone()));
+    if let Some(keep) = settings.ledger.compact_after {
+        tasks.spawn(retention::keep_compacting(ledger.clone(), keep, shutdown.clone()));
+    }
     let token = settings.http.token.clone();
     let shown = http::State { metrics: metrics.clone(), line: line.clone(), broker, ledger: ledger.clone(), token };
     let server = tasks.spawn(http::serve(listener, shown, drained.clone()));

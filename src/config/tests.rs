@@ -74,6 +74,11 @@ fn what_is_wrong_is_named_with_its_place() {
             "provider.token_file (ASSET_ERASER__PROVIDER__TOKEN_FILE): set either",
         ),
         (LEAST, &[("LEDGER__URL", "mysql://x")], "ledger.url ("),
+        (
+            LEAST,
+            &[("LEDGER__COMPACT_AFTER", "23h")],
+            "ledger.compact_after (ASSET_ERASER__LEDGER__COMPACT_AFTER): must be",
+        ),
         ("[guard]\nnone = true\n", &[], "provider.token (not set; ASSET_ERASER__PROVIDER__TOKEN): is required"),
     ] {
         let said = problem(file, pairs);

@@ -10,7 +10,7 @@ use url::Url;
 use super::source::Source;
 use super::{
     Broker, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Raw, RawBroker,
-    RawGuard, RawHttpGuard, RawPostgresGuard, RawProvider, RawRetry, Retry, Settings, Worker, brief,
+    RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry, Retry, Settings, Worker, brief,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,17 +31,14 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         .parse()
         .map_err(|_| source.problem("http.listen", "must be an address and a port, such as 127.0.0.1:9464"))?;
     let default_format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
-    let url = raw.ledger.url.clone().unwrap_or_else(|| "sqlite://asset-eraser.db".into());
-    if !is_ledger(url.expose_secret()) {
-        let rule = "must be sqlite://FILE, postgres://USER:PASSWORD@HOST/DATABASE or memory:";
-        return Err(source.problem("ledger.url", rule));
-    }
+    let retry = retry(source, &raw.retry)?;
+    let max_age = retry.max_age;
     Ok(Settings {
         broker: broker(source, &raw.broker)?,
         provider: provider(source, &raw.provider)?,
         guard: guard(source, &raw.guard)?,
-        retry: retry(source, &raw.retry)?,
-        ledger: Ledger { url },
+        retry,
+        ledger: ledger(source, &raw.ledger, max_age)?,
         worker: Worker { concurrency: concurrency as usize, grace },
         http: Http {
             listen,
@@ -52,6 +49,21 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
         },
     })
+}
+
+fn ledger(source: &Source, raw: &RawLedger, max_age: Duration) -> Result<Ledger, ConfigError> {
+    let url = raw.url.clone().unwrap_or_else(|| "sqlite://asset-eraser.db".into());
+    if !is_ledger(url.expose_secret()) {
+        let rule = "must be sqlite://FILE, postgres://USER:PASSWORD@HOST/DATABASE or memory:";
+        return Err(source.problem("ledger.url", rule));
+    }
+    let compact_after = raw.compact_after.0;
+    // So long a copy of a request may be on its way, and is owed the recorded event.
+    if compact_after.is_some_and(|keep| keep < max_age) {
+        let rule = format!("must be at least retry.max_age, which is {}", brief(max_age));
+        return Err(source.problem("ledger.compact_after", rule));
+    }
+    Ok(Ledger { url, compact_after })
 }
 
 fn is_ledger(url: &str) -> bool {
@@ -83,6 +95,7 @@ fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
         url,
         prefix,
         results_queue: raw.results_queue.0.unwrap_or(true),
+        started_events: raw.started_events.0.unwrap_or(false),
         delivery_limit,
         ca_file: raw.ca_file.clone(),
         client_cert_file: raw.client_cert_file.clone(),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::settle::Waiting;
+use super::settle::{self, Waiting};
 use super::{Inner, LOOKS_AFTER_DELETE, NotNow, Run, Sight};
 use crate::guard::GuardAnswer;
+use crate::message::Notice;
 use crate::message::event::LastWord;
 use crate::pace::line::Stop;
 use crate::provider::{Detail, Meaning};
@@ -103,6 +104,19 @@ impl Run<'_> {
                 None => return Err(NotNow::Wait(self.provider_fault(after, &why))),
             }
         }
+    }
+
+    /// Tells whoever listens that this deletion is about to begin, before the guard is first asked. What the request
+    /// waited for last tells that it was asked before: then it is known already.
+    pub(super) async fn announce_start(&self) -> Result<(), NotNow> {
+        let waited_for = self.record.waited_for.as_deref();
+        let known = self.record.deleting || matches!(waited_for, Some(settle::IN_USE | settle::GUARD));
+        if !self.eraser.settings.broker.started_events || self.request.dry_run || known {
+            return Ok(());
+        }
+        let request = self.request;
+        let notice = Notice::started(&request.request_id, &request.asset_id, self.record.first_seen);
+        if self.announce.announce(&notice).await { Ok(()) } else { Err(NotNow::Wait(Waiting::broker())) }
     }
 
     /// One settled answer of the guard. Only `Free` allows a deletion.

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Run, Verdict, recorded};
+use super::{Answer, Inner, Run, Verdict, recorded};
 use crate::ledger::LedgerError;
 use crate::message::event::{Facts, Subject};
+use crate::message::request::Labels;
 use crate::message::{Cause, Outcome, ResultEvent};
 use crate::pace::line::Stop;
 
 /// The reason of a put-off for a job in progress; the ledger remembers it as what the request waited for.
 pub(super) const IN_USE: &str = "in_use";
+/// The reason of a put-off for a guard that did not answer.
+pub(super) const GUARD: &str = "guard";
 
 /// A request has to wait: for what, and whether that uses up one of its steps of the wait ladder.
 #[derive(Debug)]
@@ -37,11 +40,16 @@ impl Waiting {
     }
 
     pub(super) fn guard(why: String) -> Self {
-        Self { reason: "guard", why, kind: Kind::Fault }
+        Self { reason: GUARD, why, kind: Kind::Fault }
     }
 
     pub(super) fn provider(why: String) -> Self {
         Self { reason: "provider", why, kind: Kind::Fault }
+    }
+
+    /// The broker did not take an event: its connection is lost, and everybody's deliveries come back.
+    pub(super) fn broker() -> Self {
+        Self { reason: "broker", why: String::new(), kind: Kind::Everybody }
     }
 
     pub(super) fn stopped(stop: Stop) -> Self {
@@ -49,9 +57,16 @@ impl Waiting {
     }
 }
 
+impl Inner {
+    /// What has to be published for a decision that is on record.
+    pub(super) async fn answer(&self, event: ResultEvent, labels: &Labels) -> Result<Answer, LedgerError> {
+        Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await? })
+    }
+}
+
 impl Run<'_> {
     /// Makes the outcome durable. What is on record wins: a decision is never changed.
-    pub(super) async fn decide(&self, outcome: &Outcome) -> Result<ResultEvent, LedgerError> {
+    pub(super) async fn decide(&self, outcome: &Outcome) -> Result<Answer, LedgerError> {
         let facts = Facts {
             asset: self.asset.as_ref().and_then(|asset| serde_json::to_value(asset).ok()),
             verified: self.verified,
@@ -67,13 +82,13 @@ impl Run<'_> {
         let decided = self.eraser.ledger.decide(&request.request_id, outcome.as_str(), event.body, now).await?;
         let age = now.duration_since(self.record.first_seen);
         self.eraser.metrics.decided_after(Duration::try_from(age).unwrap_or_default());
-        recorded(decided)
+        self.eraser.answer(recorded(decided)?, &request.labels).await
     }
 
     /// Puts the request off, or ends it when it has waited long enough.
     pub(super) async fn put_off(&self, waiting: Waiting) -> Result<Verdict, LedgerError> {
         if let Some(outcome) = self.waited_enough(&waiting) {
-            return Ok(Verdict::Answer(Box::new(self.decide(&outcome).await?)));
+            return Ok(Verdict::Answer(self.decide(&outcome).await?));
         }
         let steps = &self.eraser.settings.retry.wait_steps;
         let step = usize::try_from(self.record.rung).unwrap_or(usize::MAX);

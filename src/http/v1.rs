@@ -70,9 +70,11 @@ fn shown(entry: Entry) -> Value {
     if entry.outcome.is_none() {
         shown["waited_for"] = json!(entry.waited_for);
     }
-    if let (Some(outcome), Some(event)) = (entry.outcome, entry.event) {
+    if let Some(outcome) = entry.outcome {
         shown["outcome"] = json!(outcome);
-        // As recorded; one that is no JSON is still shown, as text.
+    }
+    // Not kept for ever. As recorded; one that is no JSON is still shown, as text.
+    if let Some(event) = entry.event {
         shown["event"] = serde_json::from_str(&event).unwrap_or(Value::String(event));
     }
     shown

@@ -7,9 +7,10 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::state::{Row, State};
+use super::state::{Decision, Kept, Row, State};
 use crate::message::id::RequestId;
 
 /// One change of a request, as it was recorded.
@@ -45,8 +46,8 @@ pub(super) struct Chain {
 
 /// Adds the change that made the row what it is now; the row and the entry have to be written together.
 pub(super) fn append(id: &RequestId, row: &mut Row) -> Change {
-    let digest = match (&row.decision, &row.request) {
-        (Some(decision), _) => Some(sha256(&decision.event)),
+    let digest = match (event(row), &row.request) {
+        (Some(event), _) => Some(sha256(event)),
         // There only when the row is new.
         (None, request) => request.as_deref().map(sha256),
     };
@@ -65,8 +66,39 @@ pub(super) fn append(id: &RequestId, row: &mut Row) -> Change {
     change
 }
 
+/// Makes the row of a decided request a tombstone; its entries have to be removed with it. The chain's last hash is
+/// kept, and bound by a new one to all that stays.
+pub(super) fn seal(id: &RequestId, row: &mut Row) {
+    let head = std::mem::take(&mut row.chain.head);
+    row.chain.head = tombstone_hash(id, row, &head);
+    row.request = None;
+    row.waited_for = None;
+    if let Some(decision) = &mut row.decision {
+        decision.kept = Kept::Sealed(head);
+    }
+}
+
+/// The one entry that stands for all those of a tombstone; `None` for any other row. Its digest is the hash of the last
+/// entry there was, as a report made before that shows it.
+pub(super) fn tombstone(id: &RequestId, row: &Row) -> Option<Change> {
+    let Some(Decision { outcome, kept: Kept::Sealed(head) }) = &row.decision else { return None };
+    Some(Change {
+        request_id: id.clone(),
+        number: row.chain.entries,
+        at: row.updated,
+        state: row.state.as_str().to_owned(),
+        attempts: row.attempts,
+        why: Some(outcome.clone()),
+        digest: Some(head.clone()),
+        hash: row.chain.head.clone(),
+    })
+}
+
 /// What is wrong with a request's evidence, if anything. The row has to hold what was asked.
-pub(super) fn problem(row: &Row, changes: &[Change]) -> Option<String> {
+pub(super) fn problem(id: &RequestId, row: &Row, changes: &[Change]) -> Option<String> {
+    if let Some(Decision { kept: Kept::Sealed(head), .. }) = &row.decision {
+        return tombstone_problem(id, row, head, changes);
+    }
     let mut head = "";
     for (number, change) in (1..).zip(changes) {
         if change.number != number {
@@ -87,14 +119,61 @@ pub(super) fn problem(row: &Row, changes: &[Change]) -> Option<String> {
     if now != (last.at, last.state.as_str(), last.attempts, last.why.clone()) {
         return Some("the row does not say what its last entry says".to_owned());
     }
-    let event = row.decision.as_ref().map(|decision| sha256(&decision.event));
-    if row.decision.is_some() && last.digest != event {
+    if let Some(event) = event(row)
+        && last.digest != Some(sha256(event))
+    {
         return Some("its event was changed".to_owned());
     }
     if row.request.is_some() && first.digest != row.request.as_deref().map(sha256) {
         return Some("what was asked was changed".to_owned());
     }
+    let deleting = changes.iter().any(|change| change.state == State::Deleting.as_str());
+    if (row.first_seen, row.deleting) != (first.at, deleting) || !says_what_was_asked(row) {
+        return Some("the row does not say what was asked and done".to_owned());
+    }
     None
+}
+
+/// What was asked stands in the row twice: whole, which its digest guards, and in columns to look it up by.
+fn says_what_was_asked(row: &Row) -> bool {
+    // Refused unread: nothing was asked that could be told.
+    let Some(request) = &row.request else { return true };
+    let asked: Value = serde_json::from_str(request).unwrap_or_default();
+    asked["case_id"].as_str() == row.case_id.as_deref() && asked["dry_run"].as_bool().unwrap_or(false) == row.dry_run
+}
+
+fn tombstone_problem(id: &RequestId, row: &Row, head: &str, changes: &[Change]) -> Option<String> {
+    if !changes.is_empty() {
+        return Some("it is a tombstone, and has entries".to_owned());
+    }
+    (row.chain.head != tombstone_hash(id, row, head)).then(|| "the tombstone was changed".to_owned())
+}
+
+/// Over everything that a tombstone keeps.
+fn tombstone_hash(id: &RequestId, row: &Row, head: &str) -> String {
+    let Row { asset_id, case_id, dry_run, attempts, deleting, decision, first_seen, updated, chain, .. } = row;
+    let kept = serde_json::json!([
+        "tombstone",
+        head,
+        id.as_str(),
+        asset_id,
+        case_id,
+        dry_run,
+        attempts,
+        deleting,
+        decision.as_ref().map(|decision| &decision.outcome),
+        first_seen.as_millisecond(),
+        updated.as_millisecond(),
+        chain.entries,
+    ]);
+    sha256(&kept.to_string())
+}
+
+fn event(row: &Row) -> Option<&String> {
+    match &row.decision {
+        Some(Decision { kept: Kept::Event(event), .. }) => Some(event),
+        Some(Decision { kept: Kept::Sealed(_), .. }) | None => None,
+    }
 }
 
 fn why(row: &Row) -> Option<String> {

@@ -4,27 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::history::{self, Change};
-use super::state::{Call, Row, Verb, asset_state};
-use super::{Evidence, LedgerError};
-use crate::message::id::{AssetId, RequestId};
+use super::retention::{Compacted, Span};
+use super::state::{Call, Decision, Kept, Row, Verb, asset_state};
+use super::{Case, Evidence, LedgerError};
+use crate::message::id::{AssetId, CaseId, RequestId};
 
 type Rows = BTreeMap<RequestId, (Row, Vec<Change>)>;
 
-/// The rows, shared by every clone.
+/// What is kept, shared by every clone.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
-    rows: Arc<Mutex<Rows>>,
+pub struct Memory(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    rows: Rows,
+    /// The size of those that have one, and the event that ends them.
+    cases: BTreeMap<CaseId, (u32, Option<String>)>,
+    /// Decided requests by case and outcome.
+    decided: BTreeMap<String, BTreeMap<String, u32>>,
 }
 
 impl Memory {
-    fn rows(&self) -> MutexGuard<'_, Rows> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         // Held for a few map operations and never across an await. A panic inside cannot leave a row half written, as
         // rows are replaced whole, so a poisoned lock is as good as any.
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn run<T, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
-        let mut rows = self.rows();
+        let Inner { rows, decided, .. } = &mut *self.inner();
         let Call { id, verb } = call;
         let (row, mut changes) =
             rows.get(&id).cloned().map_or((None, Vec::new()), |(row, changes)| (Some(row), changes));
@@ -32,6 +40,11 @@ impl Memory {
             Ok(step) => {
                 if let Some(mut row) = step.write {
                     changes.push(history::append(&id, &mut row));
+                    // A row is written with a decision once: when it is taken.
+                    if let (Some(case), Some(decision)) = (&row.case_id, &row.decision) {
+                        let counts = decided.entry(case.clone()).or_default();
+                        *counts.entry(decision.outcome.clone()).or_default() += 1;
+                    }
                     rows.insert(id, (row, changes));
                 }
                 Ok(step.reply)
@@ -40,16 +53,20 @@ impl Memory {
         }
     }
 
+    pub(super) fn load(&self, id: &RequestId) -> Option<Row> {
+        self.inner().rows.get(id).map(|(row, _)| row.clone())
+    }
+
     /// The row that says most about the asset.
     pub(super) fn asset(&self, asset: &AssetId) -> Option<(RequestId, Row)> {
-        let rows = self.rows();
+        let rows = &self.inner().rows;
         let own = rows.iter().filter(|(_, (row, _))| row.asset_id.as_deref() == Some(asset.as_str()));
         let strongest = own.min_by_key(|(_, (row, _))| (asset_state(row), row.first_seen));
         strongest.map(|(id, (row, _))| (id.clone(), row.clone()))
     }
 
     pub(super) fn find(&self, key: &str, most: u32) -> Vec<Evidence> {
-        let rows = self.rows();
+        let rows = &self.inner().rows;
         let about = |id: &RequestId, row: &Row| {
             id.as_str() == key || [&row.asset_id, &row.case_id].into_iter().any(|text| text.as_deref() == Some(key))
         };
@@ -60,8 +77,42 @@ impl Memory {
         found
     }
 
+    pub(super) fn case_size(&self, case: &CaseId, size: u32) -> u32 {
+        self.inner().cases.entry(case.clone()).or_insert((size, None)).0
+    }
+
+    pub(super) fn case(&self, case: &CaseId) -> Option<Case> {
+        let inner = self.inner();
+        let (size, event) = inner.cases.get(case).cloned()?;
+        let decided = inner.decided.get(case.as_str()).cloned().unwrap_or_default();
+        Some(Case { size, decided, event })
+    }
+
+    pub(super) fn complete_case(&self, case: &CaseId, event: String) -> Option<String> {
+        self.inner().cases.get_mut(case).map(|(_, recorded)| recorded.get_or_insert(event).clone())
+    }
+
+    pub(super) fn compact(&self, span: &Span) -> Compacted {
+        let rows = &mut self.inner().rows;
+        let place = |id: &RequestId, row: &Row| (row.updated, id.clone());
+        let old = rows.iter().filter(|(id, (row, _))| {
+            let whole = matches!(row.decision, Some(Decision { kept: Kept::Event(_), .. }));
+            whole && row.updated < span.before && span.after.as_ref().is_none_or(|after| place(id, row) > *after)
+        });
+        let mut old: Vec<_> = old.map(|(id, (row, _))| place(id, row)).collect();
+        old.sort();
+        old.truncate(span.most as usize);
+        for (_, id) in &old {
+            if let Some((row, changes)) = rows.get_mut(id) {
+                history::seal(id, row);
+                changes.clear();
+            }
+        }
+        Compacted { requests: old.len(), kept: Vec::new(), last: old.pop() }
+    }
+
     pub(super) fn page(&self, after: &str, most: u32) -> Vec<Evidence> {
-        let rows = self.rows();
+        let rows = &self.inner().rows;
         rows.iter().filter(|(id, _)| id.as_str() > after).take(most as usize).map(evidence).collect()
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod history;
 mod memory;
 mod postgres;
+pub mod retention;
 mod sqlite;
 mod state;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests_sqlite;
 #[cfg(test)]
 mod tests_tampering;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -30,9 +32,10 @@ pub use self::error::LedgerError;
 pub use self::history::Change;
 pub use self::memory::Memory;
 pub use self::postgres::Postgres;
+use self::retention::{Compacted, Span};
 pub use self::sqlite::Sqlite;
-use self::state::{Call, Step, Verb};
-use crate::message::id::{AssetId, RequestId};
+use self::state::{Call, Verb};
+use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
 /// Where requests are recorded. Clones share one ledger.
@@ -54,7 +57,7 @@ pub struct Asked {
     /// What to delete.
     pub asset_id: AssetId,
     /// The erasure case it belongs to.
-    pub case_id: Option<String>,
+    pub case_id: Option<CaseId>,
     /// Whether nothing may be deleted.
     pub dry_run: bool,
     /// The whole request as asked, JSON; kept for people, never read back.
@@ -68,10 +71,29 @@ pub enum Begun {
     Open(Record),
     /// Decided before: the recorded event (JSON), to be published again.
     Decided(String),
-    /// The same request ID was used for another asset, or for the same one with another `dry_run`.
-    Conflict {
+    /// The request ID was used up before, and there is no event that answers this request.
+    UsedUp {
+        /// By what.
+        by: UsedUp,
+        /// When it was first used.
+        first_seen: Timestamp,
+    },
+}
+
+/// What has used up a request ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsedUp {
+    /// A request for another asset, or for the same one with another `dry_run`.
+    AnotherRequest {
         /// The asset it was first used for.
         asset_id: Option<String>,
+    },
+    /// The same request, decided so long ago that its event is no longer kept.
+    Forgotten {
+        /// The outcome.
+        outcome: String,
+        /// When it was decided.
+        decided: Timestamp,
     },
 }
 
@@ -97,6 +119,19 @@ pub enum Refused {
     Recorded(String),
     /// A request with this ID is open; its own answer will come, and nothing was recorded.
     InFlight,
+    /// A request with this ID was decided so long ago that its event is no longer kept; nothing was recorded.
+    Forgotten,
+}
+
+/// How far an erasure case is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// How many requests it has.
+    pub size: u32,
+    /// How many of them are decided, by outcome.
+    pub decided: BTreeMap<String, u32>,
+    /// The event (JSON) that says it is complete, once there is one.
+    pub event: Option<String>,
 }
 
 /// Where an asset stands, for those who are about to use it.
@@ -146,7 +181,7 @@ pub struct Entry {
     pub waited_for: Option<String>,
     /// Once decided: the outcome.
     pub outcome: Option<String>,
-    /// Once decided: the event (JSON).
+    /// Once decided: the event (JSON), unless it is so old that it is no longer kept.
     pub event: Option<String>,
     /// When it first began.
     pub first_seen: Timestamp,
@@ -262,9 +297,68 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be written, or the request's row cannot be read.
-    pub async fn refuse(&self, id: &RequestId, event: String, now: Timestamp) -> Result<Refused, LedgerError> {
-        let now = to_millisecond(now);
-        self.run(id.clone(), move |row| state::refuse(row, event, now)).await
+    pub async fn refuse(
+        &self,
+        id: &RequestId,
+        case: Option<&CaseId>,
+        event: String,
+        now: Timestamp,
+    ) -> Result<Refused, LedgerError> {
+        let (case, now) = (case.cloned(), to_millisecond(now));
+        self.run(id.clone(), move |row| state::refuse(row, case, event, now)).await
+    }
+
+    /// Records how many requests a case has, unless that is on record, and returns what is.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn case_size(&self, case: &CaseId, size: u32) -> Result<u32, LedgerError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.case_size(case, size).await,
+            Self::Postgres(postgres) => postgres.case_size(case, size).await,
+            Self::Memory(memory) => Ok(memory.case_size(case, size)),
+        }
+    }
+
+    /// How far a case is, all that was committed before this call included; `None` while nobody has said how many
+    /// requests it has.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn case(&self, case: &CaseId) -> Result<Option<Case>, LedgerError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.case(case).await,
+            Self::Postgres(postgres) => postgres.case(case).await,
+            Self::Memory(memory) => Ok(memory.case(case)),
+        }
+    }
+
+    /// Records the event (JSON) that ends a case, unless there is one, and returns the one on record: the one to
+    /// publish.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or does not know how many requests the case has.
+    pub async fn complete_case(&self, case: &CaseId, event: String) -> Result<String, LedgerError> {
+        let recorded = match self {
+            Self::Sqlite(sqlite) => sqlite.complete_case(case, event).await?,
+            Self::Postgres(postgres) => postgres.complete_case(case, event).await?,
+            Self::Memory(memory) => memory.complete_case(case, event),
+        };
+        recorded.ok_or_else(|| LedgerError::corrupt(format!("the size of case {case} is not on record")))
+    }
+
+    /// Makes tombstones of decided requests: what was asked, the event and the entries of each are dropped; that it was
+    /// decided, when, how, and of which asset stays. One step of [`retention`].
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or a row cannot be read.
+    pub async fn compact(&self, span: Span) -> Result<Compacted, LedgerError> {
+        let span = Span { before: to_millisecond(span.before), ..span };
+        match self {
+            Self::Sqlite(sqlite) => sqlite.compact(span).await,
+            Self::Postgres(postgres) => postgres.compact(&span).await,
+            Self::Memory(memory) => Ok(memory.compact(&span)),
+        }
     }
 
     /// What is known of a request, all that was committed before this call included.
@@ -272,7 +366,11 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read, or the request's row cannot.
     pub async fn request(&self, id: &RequestId) -> Result<Option<Entry>, LedgerError> {
-        let row = self.run(id.clone(), |row| Ok(Step::read(row))).await?;
+        let row = match self {
+            Self::Sqlite(sqlite) => sqlite.load(id).await?,
+            Self::Postgres(postgres) => postgres.load(id).await?,
+            Self::Memory(memory) => memory.load(id),
+        };
         Ok(row.map(|row| row.entry(id.clone())))
     }
 
@@ -304,7 +402,12 @@ impl Ledger {
             Self::Postgres(postgres) => postgres.find(key, most).await?,
             Self::Memory(memory) => memory.find(key, most),
         };
-        Ok(found.into_iter().map(|(id, row, changes)| (row.entry(id), changes)).collect())
+        let shown = |(id, row, mut changes): Evidence| {
+            // Of a tombstone one entry is left, and it stands in the row.
+            changes.extend(history::tombstone(&id, &row));
+            (row.entry(id), changes)
+        };
+        Ok(found.into_iter().map(shown).collect())
     }
 
     /// Checks the evidence of the requests whose IDs follow `after`, a thousand at most: the last ID checked, if any,
@@ -323,9 +426,27 @@ impl Ledger {
         let mut verified = Verified { last: last.clone(), requests: page.len(), entries: 0, problems: Vec::new() };
         for (id, row, changes) in page {
             verified.entries += changes.len();
-            verified.problems.extend(history::problem(&row, &changes).map(|what| (id, what)));
+            verified.problems.extend(history::problem(&id, &row, &changes).map(|what| (id, what)));
         }
         Ok(Some(verified))
+    }
+
+    /// The cases of which another number of requests was decided than stands there, and in what: requests were removed
+    /// whole, or added by hand.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn verify_cases(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        let miscounted = match self {
+            Self::Sqlite(sqlite) => sqlite.miscounted().await?,
+            Self::Postgres(postgres) => postgres.miscounted().await?,
+            Self::Memory(_) => Vec::new(),
+        };
+        let told = |(case, outcome, more): (String, String, i64)| {
+            let what = if more < 0 { "missing" } else { "too many" };
+            (case, format!("{} requests with outcome {outcome:?} are {what}", more.unsigned_abs()))
+        };
+        Ok(miscounted.into_iter().map(told).collect())
     }
 
     /// Proves that the ledger can be written, by writing.

@@ -3,20 +3,23 @@
 //! Each verb is one transaction that holds an advisory lock on its request ID from before the row is read until the
 //! commit. So two workers that got the same request act one after the other, also when there is no row to lock yet.
 
+mod cases;
 mod rows;
 mod schema;
+mod tombstones;
 
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Object, Transaction};
 use tokio::time::timeout;
 use tokio_postgres::IsolationLevel;
 
 use super::history;
+use super::retention::{Compacted, Span};
 use super::state::{Call, Row, Step, Verb};
-use super::{Evidence, LedgerError};
+use super::{Case, Evidence, LedgerError};
 use crate::database::{Database, Fault};
-use crate::message::id::{AssetId, RequestId};
+use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
 /// Longest wait of a caller for its answer: a database that died without a word gets here.
@@ -44,8 +47,8 @@ impl Postgres {
         let Call { id, verb } = call;
         match timeout(ANSWER_LIMIT, self.transact(&id, verb)).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(Fault::Row(what))) => {
-                Err(LedgerError::Unreadable { place: self.database.place(), request_id: id, what })
+            Ok(Err(fault)) if fault.is_about_values() => {
+                Err(LedgerError::Unreadable { place: self.database.place(), request_id: id, what: fault.told().0 })
             }
             Ok(Err(fault)) => Err(self.unavailable(&fault)),
             Err(_) => Err(self.silent()),
@@ -72,6 +75,10 @@ impl Postgres {
         Ok(Ok(reply))
     }
 
+    pub(super) async fn load(&self, id: &RequestId) -> Result<Option<Row>, LedgerError> {
+        self.ask(async |client| rows::load(client, id).await).await
+    }
+
     /// The row that says most about the asset.
     pub(super) async fn asset(&self, asset: &AssetId) -> Result<Option<(RequestId, Row)>, LedgerError> {
         self.ask(async |client| rows::strongest(client, asset).await).await
@@ -85,33 +92,60 @@ impl Postgres {
         self.ask(async |client| rows::page(client, after, most).await).await
     }
 
+    pub(super) async fn case(&self, case: &CaseId) -> Result<Option<Case>, LedgerError> {
+        self.ask(async |client| cases::load(client, case.as_str()).await).await
+    }
+
+    pub(super) async fn miscounted(&self) -> Result<Vec<(String, String, i64)>, LedgerError> {
+        self.ask(async |client| cases::miscounted(client).await).await
+    }
+
+    pub(super) async fn case_size(&self, case: &CaseId, size: u32) -> Result<u32, LedgerError> {
+        self.limited(async |client| cases::size(client, case.as_str(), size).await).await
+    }
+
+    pub(super) async fn complete_case(&self, case: &CaseId, event: String) -> Result<Option<String>, LedgerError> {
+        self.limited(async |client| cases::complete(client, case.as_str(), &event).await).await
+    }
+
+    pub(super) async fn compact(&self, span: &Span) -> Result<Compacted, LedgerError> {
+        let step = async |client: &mut Object| {
+            let start = Instant::now();
+            let transaction = client.transaction().await?;
+            let done = tombstones::compact(&transaction, span).await?;
+            transaction.commit().await?;
+            if done.requests > 0 {
+                self.metrics.ledger_commit(done.requests, start.elapsed());
+            }
+            Ok(done)
+        };
+        self.limited(step).await
+    }
+
     /// Reads. All of it is of one moment, however many statements it takes.
     async fn ask<T>(&self, read: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, LedgerError> {
-        let asked = async {
-            let mut client = self.database.get().await?;
+        let in_a_snapshot = async |client: &mut Object| {
             let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
             let transaction = snapshot.start().await?;
             let found = read(&transaction).await?;
             transaction.commit().await?;
             Ok(found)
         };
-        match timeout(ANSWER_LIMIT, asked).await {
-            Ok(Err(Fault::Row(what))) => Err(LedgerError::Corrupt(what)),
-            Ok(found) => found.map_err(|fault| self.unavailable(&fault)),
+        self.limited(in_a_snapshot).await
+    }
+
+    async fn limited<T>(&self, work: impl AsyncFnOnce(&mut Object) -> Result<T, Fault>) -> Result<T, LedgerError> {
+        let done = async { work(&mut self.database.get().await?).await };
+        match timeout(ANSWER_LIMIT, done).await {
+            Ok(Err(fault)) if fault.is_about_values() => Err(LedgerError::Corrupt(fault.told().0)),
+            Ok(done) => done.map_err(|fault| self.unavailable(&fault)),
             Err(_) => Err(self.silent()),
         }
     }
 
     pub(super) async fn probe(&self) -> Result<(), LedgerError> {
-        let write = async {
-            let client = self.database.get().await?;
-            client.execute("UPDATE asset_eraser.probe SET probes = probes + 1", &[]).await?;
-            Ok(())
-        };
-        match timeout(ANSWER_LIMIT, write).await {
-            Ok(done) => done.map_err(|fault: Fault| self.unavailable(&fault)),
-            Err(_) => Err(self.silent()),
-        }
+        let write = "UPDATE asset_eraser.probe SET probes = probes + 1";
+        self.limited(async |client| Ok(client.execute(write, &[]).await.map(|_| ())?)).await
     }
 
     pub(super) fn close(self) {

@@ -1,11 +1,14 @@
 //! The ledger in an `SQLite` file.
 //!
-//! One thread owns the connection and does all the work, so no async task ever blocks on the disk. It commits whatever
+//! One thread owns the connection that writes and does all the work, so no async task ever blocks on the disk. It commits whatever
 //! has queued up in one transaction, so many requests share one `fsync`, and answers nobody before that commit.
 //! The thread ends when the last handle is dropped.
 
+mod cases;
 mod file;
+mod reader;
 mod rows;
+mod tombstones;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,11 +21,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::file::Identity;
+use self::reader::Reader;
 use self::rows::{is_about_values, load};
 use super::history;
+use super::retention::{Compacted, Span};
 use super::state::{Call, Row, Verb};
-use super::{Evidence, LedgerError};
-use crate::message::id::{AssetId, RequestId};
+use super::{Case, Evidence, LedgerError};
+use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
 /// Most changes in one transaction: keeps a commit short, and so the wait of those queued behind it.
@@ -38,6 +43,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Sqlite {
     file: Arc<Path>,
+    /// Declared before `jobs`, so that it is closed before the writer closes the file for good.
+    reader: Reader,
     /// The thread ends when the last clone of this is dropped.
     jobs: mpsc::Sender<Box<dyn Job>>,
     /// Its other end lives as long as the thread keeps the file open.
@@ -53,9 +60,10 @@ impl Sqlite {
         let (alive, ended) = watch::channel(());
         let (opened, ready) = oneshot::channel();
         let commits = Arc::new(AtomicU64::new(0));
-        let handle = Self { file: Arc::clone(&file), jobs, ended, commits: Arc::clone(&commits) };
+        let (name, thread) = (file.display().to_string(), thread::Builder::new().name("ledger".to_owned()));
+        let (path, counted) = (Arc::clone(&file), Arc::clone(&commits));
         let work = move || {
-            match Writer::open(file, metrics, commits) {
+            match Writer::open(path, metrics, counted) {
                 Ok(writer) => {
                     // Nobody waits for it any more when the opening future was dropped; then the queue is closed too.
                     let _ = opened.send(Ok(()));
@@ -67,13 +75,14 @@ impl Sqlite {
             }
             drop(alive);
         };
-        thread::Builder::new().name("ledger".to_owned()).spawn(work).map_err(|error| LedgerError::Open {
-            place: handle.file.display().to_string(),
+        thread.spawn(work).map_err(|error| LedgerError::Open {
+            place: name,
             what: format!("no thread for it: {error}"),
             advice: "raise the limit on threads",
         })?;
-        handle.answer(ready).await?;
-        Ok(handle)
+        answer(&file, ready).await?;
+        let reader = Reader::open(Arc::clone(&file))?;
+        Ok(Self { file, reader, jobs, ended, commits })
     }
 
     pub(super) async fn run<T: Send + 'static, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
@@ -82,27 +91,56 @@ impl Sqlite {
         self.submit(Box::new(Request { file, call: Some(call), reply: None, to }), answer).await
     }
 
+    pub(super) async fn load(&self, id: &RequestId) -> Result<Option<Row>, LedgerError> {
+        let id = id.clone();
+        self.reader.ask(move |connection| load(connection, &id)).await
+    }
+
     /// The row that says most about the asset.
     pub(super) async fn asset(&self, asset: &AssetId) -> Result<Option<(RequestId, Row)>, LedgerError> {
         let asset = asset.clone();
-        self.ask(move |connection| rows::strongest(connection, &asset)).await
+        self.reader.ask(move |connection| rows::strongest(connection, &asset)).await
     }
 
     pub(super) async fn find(&self, key: String, most: u32) -> Result<Vec<Evidence>, LedgerError> {
-        self.ask(move |connection| rows::find(connection, &key, most)).await
+        self.reader.ask(move |connection| rows::find(connection, &key, most)).await
     }
 
     pub(super) async fn page(&self, after: String, most: u32) -> Result<Vec<Evidence>, LedgerError> {
-        self.ask(move |connection| rows::page(connection, &after, most)).await
+        self.reader.ask(move |connection| rows::page(connection, &after, most)).await
     }
 
-    /// Reads. The writer is asked, so that only what is committed is told.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn case(&self, case: &CaseId) -> Result<Option<Case>, LedgerError> {
+        let case = case.clone();
+        self.reader.ask(move |connection| cases::load(connection, case.as_str())).await
+    }
+
+    pub(super) async fn miscounted(&self) -> Result<Vec<(String, String, i64)>, LedgerError> {
+        self.reader.ask(cases::miscounted).await
+    }
+
+    pub(super) async fn case_size(&self, case: &CaseId, size: u32) -> Result<u32, LedgerError> {
+        let case = case.clone();
+        self.write(move |connection| cases::size(connection, case.as_str(), size)).await
+    }
+
+    pub(super) async fn complete_case(&self, case: &CaseId, event: String) -> Result<Option<String>, LedgerError> {
+        let case = case.clone();
+        self.write(move |connection| cases::complete(connection, case.as_str(), &event)).await
+    }
+
+    pub(super) async fn compact(&self, span: Span) -> Result<Compacted, LedgerError> {
+        self.write(move |connection| tombstones::compact(connection, &span).map(|done| (done.clone(), done.requests)))
+            .await
+    }
+
+    /// Writes; `work` also says how many rows it wrote.
+    async fn write<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<(T, usize)> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let (to, answer) = oneshot::channel();
-        self.submit(Box::new(Look { read: Some(read), found: None, to }), answer).await
+        self.submit(Box::new(Work { todo: Some(work), reply: None, to }), answer).await
     }
 
     pub(super) async fn probe(&self) -> Result<(), LedgerError> {
@@ -111,8 +149,8 @@ impl Sqlite {
     }
 
     pub(super) async fn close(self) {
-        let Self { file, jobs, mut ended, commits } = self;
-        drop(jobs);
+        let Self { file, reader, jobs, mut ended, commits } = self;
+        drop((reader, jobs));
         // Nothing is ever sent: this ends with the error that the thread has dropped its end.
         if timeout(CLOSE_LIMIT, ended.changed()).await.is_err() {
             tracing::warn!(file = %file.display(), "the ledger is still open in another task; all answered changes are safe");
@@ -126,27 +164,10 @@ impl Sqlite {
         answer: oneshot::Receiver<Result<T, LedgerError>>,
     ) -> Result<T, LedgerError> {
         match timeout(ANSWER_LIMIT, self.jobs.send(job)).await {
-            Ok(Ok(())) => self.answer(answer).await,
-            Ok(Err(_)) => Err(self.ended_early()),
-            Err(_) => Err(self.silent()),
+            Ok(Ok(())) => self::answer(&self.file, answer).await,
+            Ok(Err(_)) => Err(ended_early(&self.file)),
+            Err(_) => Err(file::silent(&self.file)),
         }
-    }
-
-    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Result<T, LedgerError> {
-        match timeout(ANSWER_LIMIT, answer).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(_)) => Err(self.ended_early()),
-            Err(_) => Err(self.silent()),
-        }
-    }
-
-    fn ended_early(&self) -> LedgerError {
-        file::unavailable(&self.file, "its writer has ended".to_owned(), "restart this program")
-    }
-
-    fn silent(&self) -> LedgerError {
-        let what = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
-        file::unavailable(&self.file, what, "check that the disk responds")
     }
 
     /// Transactions committed so far.
@@ -160,6 +181,18 @@ impl Sqlite {
     pub(super) fn ended(&self) -> watch::Receiver<()> {
         self.ended.clone()
     }
+}
+
+async fn answer<T>(file: &Path, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Result<T, LedgerError> {
+    match timeout(ANSWER_LIMIT, answer).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(_)) => Err(ended_early(file)),
+        Err(_) => Err(file::silent(file)),
+    }
+}
+
+fn ended_early(file: &Path) -> LedgerError {
+    file::unavailable(file, "its writer has ended".to_owned(), "restart this program")
 }
 
 /// Something to do within a transaction, and somebody to tell when that is durable.
@@ -211,11 +244,7 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
-        // A file taken away stays writable to those who hold it open, and everything in it is lost when they end.
-        if !file::identity(&self.file).is_ok_and(|identity| identity == self.identity) {
-            let what = "it was moved, deleted or replaced while in use".to_owned();
-            return Err(file::unavailable(&self.file, what, "put it back, then restart this program"));
-        }
+        file::still_there(&self.file, self.identity)?;
         let changes = self
             .transact(batch)
             .map_err(|error| file::unavailable(&self.file, error.to_string(), file::advice(&error)))?;
@@ -274,6 +303,10 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
                     let write = if is_new { rows::insert } else { rows::update };
                     let changes = write(transaction, &id, &row)?;
                     rows::record(transaction, &change)?;
+                    // A row is written with a decision once: when it is taken.
+                    if let (Some(case), Some(decision)) = (&row.case_id, &row.decision) {
+                        cases::count(transaction, case, &decision.outcome)?;
+                    }
                     (changes, Ok(step.reply))
                 }
             },
@@ -284,45 +317,52 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
     }
 
     fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
-        let reply = match committed {
-            Ok(()) => self.reply,
-            Err(error) => Some(Err(error)),
-        };
-        if let Some(reply) = reply {
-            // A caller that went away has no use for the answer.
-            let _ = self.to.send(reply);
-        }
+        answer_with(self.to, self.reply, committed);
     }
 }
 
-/// A question.
-struct Look<T, F> {
-    read: Option<F>,
-    found: Option<Result<T, LedgerError>>,
+/// Something to write, and what to answer then.
+struct Work<T, F> {
+    todo: Option<F>,
+    reply: Option<Result<T, LedgerError>>,
     to: oneshot::Sender<Result<T, LedgerError>>,
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<T> + Send> Job for Look<T, F> {
+impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<(T, usize)> + Send> Job for Work<T, F> {
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
-        let Some(read) = self.read.take() else { return Ok(0) };
-        self.found = Some(match read(transaction) {
-            Ok(found) => Ok(found),
-            // One row spoilt by hand must not stop the others.
-            Err(error) if is_about_values(&error) => Err(LedgerError::Corrupt(error.to_string())),
-            Err(error) => return Err(error),
-        });
-        Ok(0)
+        let Some(work) = self.todo.take() else { return Ok(0) };
+        match work(transaction) {
+            Ok((reply, changes)) => {
+                self.reply = Some(Ok(reply));
+                Ok(changes)
+            }
+            // One row spoilt by hand must not stop the others. It was read before anything was written.
+            Err(error) if is_about_values(&error) => {
+                self.reply = Some(Err(LedgerError::Corrupt(error.to_string())));
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
-        let found = match committed {
-            Ok(()) => self.found,
-            Err(error) => Some(Err(error)),
-        };
-        if let Some(found) = found {
-            // A caller that went away has no use for the answer.
-            let _ = self.to.send(found);
-        }
+        answer_with(self.to, self.reply, committed);
+    }
+}
+
+/// Tells the caller its reply, or why it was not committed.
+fn answer_with<T>(
+    to: oneshot::Sender<Result<T, LedgerError>>,
+    reply: Option<Result<T, LedgerError>>,
+    committed: Result<(), LedgerError>,
+) {
+    let reply = match committed {
+        Ok(()) => reply,
+        Err(error) => Some(Err(error)),
+    };
+    if let Some(reply) = reply {
+        // A caller that went away has no use for the answer.
+        let _ = to.send(reply);
     }
 }
 

@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 
 use super::history::Chain;
-use super::{Asked, AssetState, Begun, Entry, Record, Refused};
-use crate::message::id::RequestId;
+use super::{Asked, AssetState, Begun, Entry, Record, Refused, UsedUp};
+use crate::message::id::{CaseId, RequestId};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(super) struct Row {
     /// `None` only for a request refused before its asset could be read.
     pub asset_id: Option<String>,
     pub dry_run: bool,
-    /// As asked. Written with a new row only, and read back only to be checked or shown.
+    /// As asked. Written with a new row only, read back only to be checked or shown, and gone from a tombstone.
     pub request: Option<String>,
     pub state: State,
     pub attempts: u32,
@@ -96,7 +96,16 @@ pub(super) struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub outcome: String,
-    pub event: String,
+    pub kept: Kept,
+}
+
+/// What is kept of a decision's details.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// All of them; this is the event.
+    Event(String),
+    /// None: the row is a tombstone. This was the last hash of its chain.
+    Sealed(String),
 }
 
 /// What a verb does: the row to write, if any, and the reply once that is durable.
@@ -127,7 +136,7 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
     let Some(mut row) = row else {
         let row = Row {
             asset_id: Some(asked.asset_id.as_str().to_owned()),
-            case_id: asked.case_id,
+            case_id: asked.case_id.map(|case| case.to_string()),
             chain: Chain::default(),
             dry_run: asked.dry_run,
             request: Some(asked.request),
@@ -142,15 +151,20 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
         };
         return Ok(Step { reply: Begun::Open(row.record()), write: Some(row) });
     };
-    if let (None, Some(decision)) = (&row.asset_id, &row.decision) {
-        // Refused while it could not be read: there is nothing to compare with, and its answer stands.
-        return Ok(Step::read(Begun::Decided(decision.event.clone())));
+    // Refused while it could not be read: there is nothing to compare with, and its answer stands.
+    let unread = row.asset_id.is_none();
+    if !unread && (row.asset_id.as_deref() != Some(asked.asset_id.as_str()) || row.dry_run != asked.dry_run) {
+        let by = UsedUp::AnotherRequest { asset_id: row.asset_id };
+        return Ok(Step::read(Begun::UsedUp { by, first_seen: row.first_seen }));
     }
-    if row.asset_id.as_deref() != Some(asked.asset_id.as_str()) || row.dry_run != asked.dry_run {
-        return Ok(Step::read(Begun::Conflict { asset_id: row.asset_id }));
-    }
-    if let Some(decision) = row.decision {
-        return Ok(Step::read(Begun::Decided(decision.event)));
+    if let Some(Decision { outcome, kept }) = row.decision {
+        return Ok(Step::read(match kept {
+            Kept::Event(event) => Begun::Decided(event),
+            Kept::Sealed(_) => {
+                let by = UsedUp::Forgotten { outcome, decided: row.updated };
+                Begun::UsedUp { by, first_seen: row.first_seen }
+            }
+        }));
     }
     row.state = advance(Some(row.state), Act::Begin)?;
     row.attempts = row.attempts.saturating_add(1);
@@ -186,23 +200,29 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> Result<Step<String>, Illegal> {
     let mut row = row.ok_or(NEVER_BEGUN)?;
-    if let Some(decision) = row.decision {
-        return Ok(Step::read(decision.event));
+    if let Some(Decision { kept: Kept::Event(event), .. }) = row.decision {
+        return Ok(Step::read(event));
     }
     row.state = advance(Some(row.state), Act::Decide)?;
-    row.decision = Some(Decision { outcome, event: event.clone() });
+    row.decision = Some(Decision { outcome, kept: Kept::Event(event.clone()) });
     row.updated = now;
     Ok(Step::write(row, event))
 }
 
-pub(super) fn refuse(row: Option<Row>, event: String, now: Timestamp) -> Result<Step<Refused>, Illegal> {
-    match row {
-        Some(Row { decision: Some(decision), .. }) => Ok(Step::read(Refused::Recorded(decision.event))),
-        Some(_) => Ok(Step::read(Refused::InFlight)),
+pub(super) fn refuse(
+    row: Option<Row>,
+    case: Option<CaseId>,
+    event: String,
+    now: Timestamp,
+) -> Result<Step<Refused>, Illegal> {
+    match row.map(|row| row.decision) {
+        Some(Some(Decision { kept: Kept::Event(event), .. })) => Ok(Step::read(Refused::Recorded(event))),
+        Some(Some(Decision { kept: Kept::Sealed(_), .. })) => Ok(Step::read(Refused::Forgotten)),
+        Some(None) => Ok(Step::read(Refused::InFlight)),
         None => {
             let row = Row {
                 asset_id: None,
-                case_id: None,
+                case_id: case.map(|case| case.to_string()),
                 chain: Chain::default(),
                 dry_run: false,
                 request: None,
@@ -211,7 +231,7 @@ pub(super) fn refuse(row: Option<Row>, event: String, now: Timestamp) -> Result<
                 rung: 0,
                 deleting: false,
                 waited_for: None,
-                decision: Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), event: event.clone() }),
+                decision: Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: Kept::Event(event.clone()) }),
                 first_seen: now,
                 updated: now,
             };
@@ -225,8 +245,11 @@ const REFUSED_OUTCOME: &str = "rejected";
 
 impl Row {
     pub(super) fn entry(self, request_id: RequestId) -> Entry {
-        let (outcome, event) =
-            self.decision.map_or((None, None), |decision| (Some(decision.outcome), Some(decision.event)));
+        let (outcome, event) = match self.decision {
+            None => (None, None),
+            Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event)),
+            Some(Decision { outcome, kept: Kept::Sealed(_) }) => (Some(outcome), None),
+        };
         Entry {
             request_id,
             asset_id: self.asset_id,
@@ -255,7 +278,7 @@ impl Row {
 }
 
 impl<T> Step<T> {
-    pub(super) const fn read(reply: T) -> Self {
+    const fn read(reply: T) -> Self {
         Self { write: None, reply }
     }
 

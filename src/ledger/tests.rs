@@ -51,6 +51,12 @@ of_every_ledger![
     an_asset_stands_where_its_strongest_request_says,
     a_request_is_found_by_its_id_its_asset_and_its_case,
     every_change_is_kept_and_verified,
+    the_first_size_of_a_case_stands,
+    a_case_counts_its_decided_requests_once_each,
+    a_case_is_completed_once,
+    old_decisions_become_tombstones_in_the_order_they_were_taken,
+    a_tombstone_remembers_what_became_of_its_asset,
+    a_tombstone_is_verified,
 ];
 
 pub(super) async fn open_in(folder: &std::path::Path) -> Ledger {
@@ -67,13 +73,17 @@ pub(super) fn id(text: &str) -> RequestId {
     RequestId::parse(text).unwrap()
 }
 
+pub(super) fn case(text: &str) -> CaseId {
+    CaseId::parse(text).unwrap()
+}
+
 pub(super) fn asked(request: &str, asset: &str) -> Asked {
     Asked {
         request_id: id(request),
         asset_id: AssetId::parse(asset).unwrap(),
-        case_id: Some("case".to_owned()),
+        case_id: Some(case("case")),
         dry_run: false,
-        request: format!(r#"{{"request_id":"{request}"}}"#),
+        request: format!(r#"{{"request_id":"{request}","case_id":"case"}}"#),
     }
 }
 
@@ -118,7 +128,7 @@ async fn every_change_is_kept_and_verified(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(3)).await;
     ledger.decide(&id("r"), "deleted", "event".into(), at(4)).await.unwrap();
     ledger.decide(&id("r"), "failed", "late".into(), at(5)).await.unwrap();
-    ledger.refuse(&id("bad"), "refusal".into(), at(6)).await.unwrap();
+    ledger.refuse(&id("bad"), None, "refusal".into(), at(6)).await.unwrap();
     let history = ledger.find("r", 1).await.unwrap().remove(0).1;
     let kept: Vec<_> = history.iter().map(|one| (one.number, one.state.as_str(), one.why.as_deref())).collect();
     let wanted = [
@@ -161,6 +171,116 @@ async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {
     assert_eq!(stands().await, (AssetState::Deleted, by("early")));
 }
 
+async fn the_first_size_of_a_case_stands(ledger: Ledger) {
+    assert_eq!(ledger.case(&case("c")).await.unwrap(), None);
+    assert_eq!(ledger.case_size(&case("c"), 3).await.unwrap(), 3);
+    assert_eq!(ledger.case_size(&case("c"), 4).await.unwrap(), 3);
+    assert_eq!(ledger.case_size(&case("d"), 4).await.unwrap(), 4);
+}
+
+async fn a_case_counts_its_decided_requests_once_each(ledger: Ledger) {
+    ledger.case_size(&case("case"), 4).await.unwrap();
+    for (number, outcome) in (0..).zip(["deleted", "deleted", "failed", ""]) {
+        let request = id(&format!("r{number}"));
+        begin(&ledger, asked(request.as_str(), "a"), at(number)).await;
+        for _ in 0..2 {
+            if !outcome.is_empty() {
+                ledger.decide(&request, outcome, "event".into(), at(number)).await.unwrap();
+            }
+        }
+    }
+    begin(&ledger, Asked { case_id: None, ..asked("of-no-case", "a") }, at(5)).await;
+    ledger.decide(&id("of-no-case"), "deleted", "event".into(), at(5)).await.unwrap();
+    ledger.refuse(&id("malformed"), Some(&case("case")), "refusal".into(), at(6)).await.unwrap();
+    ledger.refuse(&id("r3"), Some(&case("case")), "a malformed copy".into(), at(6)).await.unwrap();
+    let decided = [("deleted", 2), ("failed", 1), ("rejected", 1)].map(|(name, count)| (name.to_owned(), count));
+    let counted = Case { size: 4, decided: decided.into(), event: None };
+    assert_eq!(ledger.case(&case("case")).await.unwrap(), Some(counted));
+    assert_eq!(ledger.verify_cases().await.unwrap(), []);
+}
+
+async fn a_case_is_completed_once(ledger: Ledger) {
+    let unknown = ledger.complete_case(&case("c"), "event".into()).await.unwrap_err();
+    assert!(!unknown.is_unavailable() && unknown.to_string().contains("case c"), "{unknown}");
+    ledger.case_size(&case("c"), 1).await.unwrap();
+    for event in ["first", "second"] {
+        assert_eq!(ledger.complete_case(&case("c"), event.into()).await.unwrap(), "first");
+    }
+    assert_eq!(ledger.case(&case("c")).await.unwrap().unwrap().event.as_deref(), Some("first"));
+}
+
+/// Five requests, the later decided the smaller its number; number 0 is open.
+async fn decided_backwards(ledger: &Ledger) {
+    for number in (0..5).rev() {
+        let request = id(&format!("r{number}"));
+        begin(ledger, asked(request.as_str(), &format!("a{number}")), at(0)).await;
+        ledger.deleting(&request, at(1)).await.unwrap();
+        if number > 0 {
+            let outcome = if number == 2 { "failed" } else { "deleted" };
+            ledger.decide(&request, outcome, format!("event {number}"), at(100 - number)).await.unwrap();
+        }
+    }
+}
+
+/// One step: so many at most, after what the last step has done.
+async fn compact(ledger: &Ledger, before: i64, most: u32, last: &mut Compacted) -> usize {
+    let span = Span { after: last.last.take(), before: at(before), most };
+    *last = ledger.compact(span).await.unwrap();
+    assert_eq!(last.kept, []);
+    last.requests
+}
+
+async fn old_decisions_become_tombstones_in_the_order_they_were_taken(ledger: Ledger) {
+    decided_backwards(&ledger).await;
+    let mut last = Compacted::default();
+    assert_eq!(compact(&ledger, 96, 9, &mut last).await, 0, "none is so old");
+    assert_eq!(compact(&ledger, 99, 2, &mut last).await, 2);
+    let kept = async |number: i64| {
+        let entry = ledger.request(&id(&format!("r{number}"))).await.unwrap().unwrap();
+        entry.event.is_some()
+    };
+    assert!(!kept(4).await && !kept(3).await && kept(2).await && kept(1).await);
+    assert_eq!(compact(&ledger, 99, 2, &mut last).await, 1, "the last one is too young, the open one is open");
+    assert_eq!(compact(&ledger, 99, 2, &mut last).await, 0);
+    assert_eq!(last.last, None, "there is no more");
+    assert!(!kept(2).await && kept(1).await);
+    assert_eq!(compact(&ledger, 99, 9, &mut last).await, 0, "from the first again: none twice");
+}
+
+async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
+    decided_backwards(&ledger).await;
+    compact(&ledger, 1000, 9, &mut Compacted::default()).await;
+    let used = |outcome: &str, seconds| Begun::UsedUp {
+        by: UsedUp::Forgotten { outcome: outcome.to_owned(), decided: to_millisecond(at(seconds)) },
+        first_seen: to_millisecond(at(0)),
+    };
+    assert_eq!(ledger.begin(asked("r1", "a1"), at(200)).await.unwrap(), used("deleted", 99));
+    assert_eq!(ledger.begin(asked("r2", "a2"), at(200)).await.unwrap(), used("failed", 98));
+    let another = ledger.begin(asked("r1", "a2"), at(200)).await.unwrap();
+    assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest { .. }, .. }), "{another:?}");
+    assert_eq!(ledger.refuse(&id("r1"), None, "bad copy".into(), at(200)).await.unwrap(), Refused::Forgotten);
+    ledger.decide(&id("r1"), "failed", "late".into(), at(200)).await.unwrap_err();
+    assert_eq!(begin(&ledger, asked("r0", "a0"), at(200)).await.attempts, 2, "an open request is as it was");
+    let stands = async |asset| ledger.asset(&AssetId::parse(asset).unwrap()).await.unwrap();
+    let (state, entry) = stands("a1").await;
+    assert_eq!((state, entry.unwrap().updated), (AssetState::Deleted, to_millisecond(at(99))));
+    assert_eq!(stands("a2").await.0, AssetState::Deleting, "a DELETE may have been sent");
+}
+
+async fn a_tombstone_is_verified(ledger: Ledger) {
+    decided_backwards(&ledger).await;
+    let (_, before) = ledger.find("r1", 1).await.unwrap().remove(0);
+    compact(&ledger, 1000, 9, &mut Compacted::default()).await;
+    let (entry, after) = ledger.find("r1", 1).await.unwrap().remove(0);
+    assert_eq!((entry.request, entry.event, entry.outcome.as_deref()), (None, None, Some("deleted")));
+    let [left] = after.as_slice() else { panic!("{after:?}") };
+    assert_eq!(left.digest.as_ref(), Some(&before.last().unwrap().hash), "the hash that a report shows");
+    assert_eq!((left.number, left.why.as_deref()), (3, Some("deleted")));
+    let verified = ledger.verify(None).await.unwrap().unwrap();
+    assert_eq!((verified.requests, verified.problems), (5, vec![]));
+    assert_eq!(ledger.verify_cases().await.unwrap(), []);
+}
+
 async fn the_first_decision_wins(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     let first = ledger.decide(&id("r"), "deleted", "first".into(), at(1)).await.unwrap();
@@ -174,8 +294,13 @@ async fn a_decided_request_begins_with_its_answer(ledger: Ledger) {
     assert_eq!(ledger.begin(asked("r", "a"), at(2)).await.unwrap(), Begun::Decided("event".into()));
 }
 
+fn used_by_another_request(first_seen: Timestamp) -> Begun {
+    let by = UsedUp::AnotherRequest { asset_id: Some("a".into()) };
+    Begun::UsedUp { by, first_seen: to_millisecond(first_seen) }
+}
+
 async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
-    let conflict = Begun::Conflict { asset_id: Some("a".into()) };
+    let conflict = used_by_another_request(at(0));
     begin(&ledger, asked("r", "a"), at(0)).await;
     assert_eq!(ledger.begin(asked("r", "b"), at(1)).await.unwrap(), conflict);
     ledger.decide(&id("r"), "deleted", "event".into(), at(2)).await.unwrap();
@@ -184,7 +309,7 @@ async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
 
 async fn another_dry_run_under_the_same_id_is_a_conflict(ledger: Ledger) {
     begin(&ledger, Asked { dry_run: true, ..asked("r", "a") }, at(0)).await;
-    let conflict = Begun::Conflict { asset_id: Some("a".into()) };
+    let conflict = used_by_another_request(at(0));
     assert_eq!(ledger.begin(asked("r", "a"), at(1)).await.unwrap(), conflict);
 }
 
@@ -195,7 +320,7 @@ async fn a_conflict_changes_nothing(ledger: Ledger) {
 }
 
 async fn a_refusal_of_an_unknown_request_is_its_answer(ledger: Ledger) {
-    let refused = ledger.refuse(&id("r"), "refused".into(), at(0)).await.unwrap();
+    let refused = ledger.refuse(&id("r"), None, "refused".into(), at(0)).await.unwrap();
     assert_eq!(refused, Refused::Recorded("refused".into()));
     // Sent again, now readable: one answer a request, and this one has it.
     assert_eq!(ledger.begin(asked("r", "a"), at(1)).await.unwrap(), Begun::Decided("refused".into()));
@@ -206,7 +331,7 @@ async fn a_refusal_of_an_unknown_request_is_its_answer(ledger: Ledger) {
 async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     for now in 1..3 {
-        assert_eq!(ledger.refuse(&id("r"), "refused".into(), at(now)).await.unwrap(), Refused::InFlight);
+        assert_eq!(ledger.refuse(&id("r"), None, "refused".into(), at(now)).await.unwrap(), Refused::InFlight);
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
     assert_eq!(ledger.decide(&id("r"), "deleted", "event".into(), at(4)).await.unwrap(), "event");
@@ -215,10 +340,10 @@ async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
 async fn a_refusal_of_a_decided_request_repeats_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.decide(&id("r"), "deleted", "event".into(), at(1)).await.unwrap();
-    let refused = ledger.refuse(&id("r"), "refused".into(), at(2)).await.unwrap();
+    let refused = ledger.refuse(&id("r"), None, "refused".into(), at(2)).await.unwrap();
     assert_eq!(refused, Refused::Recorded("event".into()));
-    ledger.refuse(&id("s"), "one".into(), at(3)).await.unwrap();
-    assert_eq!(ledger.refuse(&id("s"), "two".into(), at(4)).await.unwrap(), Refused::Recorded("one".into()));
+    ledger.refuse(&id("s"), None, "one".into(), at(3)).await.unwrap();
+    assert_eq!(ledger.refuse(&id("s"), None, "two".into(), at(4)).await.unwrap(), Refused::Recorded("one".into()));
 }
 
 async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {

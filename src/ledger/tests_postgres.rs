@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use tokio_postgres::NoTls;
 
-use super::tests::{asked, at, begin, id};
+use super::tests::{asked, at, begin, case, id};
 use super::*;
 
 /// A database of the test's own, on the server of `DATABASE_URL`.
@@ -71,6 +71,75 @@ async fn many_workers_may_start_at_once() {
 }
 
 #[tokio::test]
+async fn a_database_of_the_first_release_is_brought_up_to_date_by_one_of_many() {
+    let database = Database::new().await;
+    let begin = "CREATE SCHEMA asset_eraser; CREATE TABLE asset_eraser.schema_version (version bigint NOT NULL);
+                 INSERT INTO asset_eraser.schema_version VALUES (1);";
+    database.run(&format!("{begin}{}", include_str!("postgres/schema.sql"))).await;
+    let decided =
+        "INSERT INTO asset_eraser.requests (request_id, asset_id, case_id, dry_run, state, attempts, rung, deleting,
+                                                outcome, event, first_seen, updated, entries, chain)
+         SELECT 'r' || n, 'a', 'case', false, 'decided', 1, 0, true, 'deleted', 'event', now(), now(), 3, 'hash'
+         FROM generate_series(1, 20) AS n";
+    database.run(decided).await;
+    let ledgers = join_all((0..8).map(|_| database.open())).await;
+    for ledger in &ledgers {
+        assert_eq!(ledger.begin(asked("r1", "a"), at(0)).await.unwrap(), Begun::Decided("event".into()));
+        ledger.case_size(&case("case"), 1).await.unwrap();
+        assert_eq!(ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"], 20);
+    }
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
+    let database = Database::new().await;
+    let ledgers = join_all((0..4).map(|_| database.open())).await;
+    join_all((0..100).map(|number| {
+        let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
+        async move {
+            begin(&ledger, asked(&request, "a"), at(0)).await;
+            ledger.decide(&id(&request), "deleted", "event".into(), at(1)).await.unwrap();
+        }
+    }))
+    .await;
+    let each = ledgers.iter().map(|ledger| async {
+        let (mut requests, mut span) = (0, Span { after: None, before: at(2), most: 7 });
+        loop {
+            let done = ledger.compact(span.clone()).await.unwrap();
+            requests += done.requests;
+            if done.last.is_none() {
+                return requests;
+            }
+            span.after = done.last;
+        }
+    });
+    let compacted = join_all(each).await;
+    assert_eq!(compacted.iter().sum::<usize>(), 100, "{compacted:?}: none twice, none left");
+    assert_eq!(ledgers[0].verify(None).await.unwrap().unwrap().problems, []);
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn of_many_workers_that_decide_a_case_all_are_counted() {
+    let database = Database::new().await;
+    let ledgers = join_all((0..4).map(|_| database.open())).await;
+    ledgers[0].case_size(&case("case"), 200).await.unwrap();
+    let seen = join_all((0..200).map(|number| {
+        let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
+        async move {
+            begin(&ledger, asked(&request, "a"), at(0)).await;
+            ledger.decide(&id(&request), "deleted", "event".into(), at(1)).await.unwrap();
+            ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"]
+        }
+    }))
+    .await;
+    assert!(seen.contains(&200), "whoever decides last sees all of them: {seen:?}");
+    assert_eq!(ledgers[1].verify_cases().await.unwrap(), []);
+    database.remove().await;
+}
+
+#[tokio::test]
 async fn of_many_workers_one_decides() {
     let database = Database::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
@@ -100,7 +169,7 @@ async fn a_database_of_a_later_release_is_left_alone() {
     database.open().await.close().await;
     database.run("UPDATE asset_eraser.schema_version SET version = 99").await;
     let error = Ledger::open(&database.url, Metrics::new().unwrap()).await.unwrap_err();
-    assert!(matches!(error, LedgerError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, LedgerError::Newer { found: 99, known: 2, .. }), "{error}");
     database.remove().await;
 }
 
@@ -121,6 +190,10 @@ async fn an_unreadable_row_stops_its_own_request_only() {
     database.run("UPDATE asset_eraser.requests SET attempts = 5000000000").await;
     let error = ledger.begin(asked("spoilt", "a"), at(1)).await.unwrap_err();
     assert!(matches!(error, LedgerError::Unreadable { .. }) && !error.is_unavailable(), "{error}");
+    // Nor one that the database does not take.
+    let hostile = Asked { request: "\0".to_owned(), ..asked("hostile", "a") };
+    let error = ledger.begin(hostile, at(1)).await.unwrap_err();
+    assert!(error.to_string().contains("hostile") && !error.is_unavailable(), "{error}");
     begin(&ledger, asked("good", "a"), at(2)).await;
     database.remove().await;
 }

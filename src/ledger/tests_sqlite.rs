@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use super::tests::{asked, at, begin, id, open_in};
+use super::tests::{asked, at, begin, case, id, open_in};
 use super::*;
 
 fn connect(folder: &Path) -> Connection {
@@ -27,7 +27,7 @@ async fn everything_is_there_after_a_restart() {
     ledger.put_off(&id("open"), 2, "provider", at(2)).await.unwrap();
     begin(&ledger, asked("decided", "b"), at(3)).await;
     ledger.decide(&id("decided"), "deleted", "event".into(), at(4)).await.unwrap();
-    ledger.refuse(&id("refused"), "refusal".into(), at(5)).await.unwrap();
+    ledger.refuse(&id("refused"), None, "refusal".into(), at(5)).await.unwrap();
     ledger.close().await;
 
     let ledger = open_in(folder.path()).await;
@@ -49,9 +49,43 @@ async fn an_answer_is_in_the_file_when_it_is_given() {
             row.try_into()
         })
         .unwrap();
-    let request = r#"{"request_id":"r"}"#;
+    let request = r#"{"request_id":"r","case_id":"case"}"#;
     let (first, updated) = ("2023-11-14T22:13:20.123Z", "2023-11-14T22:13:21.123Z");
     assert_eq!(row, ("a".into(), request.into(), "deleting".into(), true, first.into(), updated.into()));
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_release_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = connect(folder.path());
+    file.execute_batch(include_str!("sqlite/schema.sql")).unwrap();
+    file.execute_batch(
+        "INSERT INTO requests (request_id, asset_id, case_id, dry_run, state, attempts, rung, deleting, outcome, event,
+                               first_seen, updated, entries, chain)
+         VALUES ('r', 'a', 'case', 0, 'decided', 1, 0, 1, 'deleted', 'event', '2026-01-01T00:00:00.000Z',
+                 '2026-01-01T00:00:00.000Z', 3, 'hash');
+         PRAGMA application_id = 0x61656c64; PRAGMA user_version = 1",
+    )
+    .unwrap();
+    for _ in 0..2 {
+        let ledger = open_in(folder.path()).await;
+        assert_eq!(ledger.begin(asked("r", "a"), at(0)).await.unwrap(), Begun::Decided("event".into()));
+        ledger.case_size(&case("case"), 1).await.unwrap();
+        assert_eq!(ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"], 1);
+        ledger.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reader_waits_for_no_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    let other = connect(folder.path());
+    other.execute_batch("BEGIN IMMEDIATE; UPDATE requests SET attempts = 9").unwrap();
+    assert_eq!(ledger.request(&id("r")).await.unwrap().unwrap().attempts, 1, "only what is committed is told");
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(ledger.request(&id("r")).await.unwrap().unwrap().attempts, 9);
 }
 
 #[tokio::test]
@@ -60,7 +94,7 @@ async fn a_file_of_a_later_release_is_left_alone() {
     open_in(folder.path()).await.close().await;
     connect(folder.path()).pragma_update(None, "user_version", 7).unwrap();
     let error = fails_to_open(folder.path()).await;
-    assert!(matches!(error, LedgerError::Newer { found: 7, known: 1, .. }), "{error}");
+    assert!(matches!(error, LedgerError::Newer { found: 7, known: 2, .. }), "{error}");
     assert!(error.to_string().contains("ledger.db has schema version 7"), "{error}");
 }
 

@@ -16,7 +16,7 @@ pub const SOURCE: &str = "/asset-eraser";
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
 /// Name space of the event IDs (RFC 9562, version 5). Changing it would give every request a second event ID.
-const NAMESPACE: Uuid = Uuid::from_u128(0x6a1e_7c52_08d4_4b9b_9f36_51c0_dd2a_77e1);
+pub(super) const NAMESPACE: Uuid = Uuid::from_u128(0x6a1e_7c52_08d4_4b9b_9f36_51c0_dd2a_77e1);
 
 /// A result event as it is recorded and published, byte for byte the same every time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,13 +82,13 @@ impl ResultEvent {
         Self::with_id(id, subject, outcome, facts, decided_at)
     }
 
-    /// The refusal of a second, different request under a used `request_id`. It isn't that request ID's outcome, so
-    /// it has an ID of its own, derived from both IDs (a space can't stand in either).
+    /// The refusal of a request under a `request_id` that is used up. It isn't that request ID's outcome, so it has an
+    /// ID of its own, derived from the request ID (in which no space can stand) and what was `asked`, as JSON. `used` is
+    /// when the request ID was first seen: like everything else in it, the same when the same message comes again.
     #[must_use]
-    pub fn conflict(subject: Subject<'_>, outcome: &Outcome, facts: Facts, decided_at: Timestamp) -> Self {
-        let asset = subject.asset_id.map_or("", AssetId::as_str);
-        let id = Uuid::new_v5(&NAMESPACE, format!("{} conflict {asset}", subject.request_id).as_bytes());
-        Self::with_id(id, subject, outcome, facts, decided_at)
+    pub fn conflict(subject: Subject<'_>, outcome: &Outcome, asked: &str, used: Timestamp) -> Self {
+        let id = Uuid::new_v5(&NAMESPACE, format!("{} conflict {asked}", subject.request_id).as_bytes());
+        Self::with_id(id, subject, outcome, Facts::default(), used)
     }
 
     fn with_id(id: Uuid, subject: Subject<'_>, outcome: &Outcome, facts: Facts, decided_at: Timestamp) -> Self {
@@ -106,6 +106,7 @@ impl ResultEvent {
         put("requested_by", subject.labels.requested_by.as_ref().map(|text| json!(text)));
         put("reason", subject.labels.reason.as_ref().map(|text| json!(text)));
         put("case_id", subject.labels.case_id.as_ref().map(|text| json!(text)));
+        put("case_size", subject.labels.case_size.map(|size| json!(size)));
         put("cause", outcome.refusal().map(|refusal| json!(refusal.cause)));
         put("detail", outcome.refusal().map(|refusal| json!(refusal.detail)));
         put("asset", facts.asset);
@@ -152,11 +153,12 @@ impl ResultEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::id::CaseId;
     use crate::message::outcome::Cause;
 
     fn event(request: &str, at: &str, outcome: &Outcome) -> ResultEvent {
         let (request_id, asset_id) = (RequestId::parse(request).unwrap(), AssetId::parse("asset-1").unwrap());
-        let labels = Labels { case_id: Some("case-7".into()), ..Labels::default() };
+        let labels = Labels { case_id: Some(CaseId::parse("case-7").unwrap()), ..Labels::default() };
         let subject = Subject { request_id: &request_id, asset_id: Some(&asset_id), labels: &labels };
         ResultEvent::new(subject, outcome, Facts { attempts: 2, ..Facts::default() }, at.parse().unwrap())
     }

@@ -7,6 +7,9 @@ use serde::Serialize;
 /// Longest asset or request ID, in characters (both are ASCII).
 const MAX_LEN: usize = 128;
 
+/// Longest case ID, in characters: a ledger keeps an index of them, and no index takes a text of any length.
+const MAX_CASE_LEN: usize = 256;
+
 /// The exact ID of one asset: 1–128 of `A-Z a-z 0-9 . _ -`, never `.` or `..`.
 ///
 /// Guards promise 3: no other endpoint can be reached through an ID, whatever a publisher writes.
@@ -61,15 +64,50 @@ impl RequestId {
     }
 }
 
+/// What an erasure case is called: 1–256 characters, none of them a control character (a database takes no NUL).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct CaseId(String);
+
+impl CaseId {
+    /// Parses a case ID.
+    ///
+    /// # Errors
+    /// A sentence that says which rule the text breaks.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        length_up_to(text, MAX_CASE_LEN)?;
+        if text.chars().any(char::is_control) {
+            return Err("may hold no control characters".into());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The ID as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 fn length(text: &str) -> Result<(), String> {
+    length_up_to(text, MAX_LEN)
+}
+
+fn length_up_to(text: &str, most: usize) -> Result<(), String> {
     match text.chars().count() {
         0 => Err("must not be empty".into()),
-        n if n > MAX_LEN => Err(format!("is {n} characters long; at most {MAX_LEN} are allowed")),
+        n if n > most => Err(format!("is {n} characters long; at most {most} are allowed")),
         _ => Ok(()),
     }
 }
 
 impl fmt::Display for AssetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for CaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -94,6 +132,14 @@ mod tests {
         for good in ["asset-20260330142158-q75m8", "...", "A.b_c-1", &"a".repeat(128)] {
             assert_eq!(AssetId::parse(good).unwrap().as_str(), good);
         }
+    }
+
+    #[test]
+    fn a_case_id_is_a_line_of_text() {
+        for bad in ["", "a\0b", "a\nb", "\u{85}", &"ä".repeat(257)] {
+            assert!(CaseId::parse(bad).is_err(), "{bad:?} was accepted");
+        }
+        assert!(CaseId::parse(&"ä".repeat(256)).is_ok() && CaseId::parse("Art. 17, Müller").is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod id;
+pub mod notice;
 pub mod outcome;
 pub mod request;
 pub mod trace;
@@ -9,7 +10,8 @@ pub mod trace;
 mod fields;
 
 pub use event::ResultEvent;
-pub use id::{AssetId, RequestId};
+pub use id::{AssetId, CaseId, RequestId};
+pub use notice::Notice;
 pub use outcome::{Cause, Outcome, Refusal};
 pub use request::{Envelope, Expect, OnInUse, Request, Unreadable};
 pub use trace::TraceContext;

@@ -66,6 +66,9 @@ impl Cause {
 }
 
 impl Outcome {
+    /// Every name there is.
+    pub const NAMES: [&str; 5] = ["deleted", "already_absent", "would_delete", "rejected", "failed"];
+
     /// Answers `rejected`.
     pub fn rejected(cause: Cause, detail: impl Into<String>) -> Self {
         Self::Rejected(Refusal { cause, detail: detail.into() })

@@ -5,13 +5,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::fields::Fields;
-use super::id::{AssetId, RequestId};
+use super::id::{AssetId, CaseId, RequestId};
 
 /// Largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
-const FIELDS: [&str; 9] =
-    ["request_id", "asset_id", "requested_by", "reason", "case_id", "on_in_use", "deadline", "expect", "dry_run"];
+/// Most requests of one case.
+pub const MAX_CASE_SIZE: u32 = 1_000_000;
+
+const FIELDS: [&str; 10] = [
+    "request_id",
+    "asset_id",
+    "requested_by",
+    "reason",
+    "case_id",
+    "case_size",
+    "on_in_use",
+    "deadline",
+    "expect",
+    "dry_run",
+];
 
 /// A message as it came from the broker, as far as decoding needs it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +56,7 @@ pub struct Request {
     pub dry_run: bool,
 }
 
-/// Text that the worker only passes through to the result.
+/// Whose request it is: passed through to the result, and no matter for the decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Labels {
     /// Who asked.
@@ -54,7 +67,10 @@ pub struct Labels {
     pub reason: Option<String>,
     /// The erasure case this request belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub case_id: Option<String>,
+    pub case_id: Option<CaseId>,
+    /// How many requests the case has. Never without a `case_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case_size: Option<u32>,
 }
 
 /// What to do while a job in progress uses the asset.
@@ -121,6 +137,7 @@ impl Request {
         serde_json::json!({
             "request_id": self.request_id.as_str(), "asset_id": self.asset_id.as_str(),
             "requested_by": self.labels.requested_by, "reason": self.labels.reason, "case_id": self.labels.case_id,
+            "case_size": self.labels.case_size,
             "on_in_use": self.on_in_use, "deadline": self.deadline, "expect": self.expect, "dry_run": self.dry_run,
         })
         .to_string()
@@ -151,10 +168,12 @@ fn cloud_event_data<'a>(event: &Fields<'a>) -> Result<Fields<'a>, String> {
 fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Request, Box<Unreadable>> {
     let request_id = request_id(fields, fallback_ids);
     let asset_id = asset_id(fields);
+    let (case_id, case_size) = (case_id(fields), case_size(fields));
     let labels = Labels {
         requested_by: fields.text("requested_by"),
         reason: fields.text("reason"),
-        case_id: fields.text("case_id"),
+        case_id: case_id.clone().ok().flatten(),
+        case_size: case_size.clone().ok().flatten(),
     };
     let problem = |problem: String| {
         let (request_id, asset_id) = (request_id.clone().ok(), asset_id.clone().ok());
@@ -172,9 +191,11 @@ fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Re
         return Err(problem(format!("{name}: is not a field of a request{hint}")));
     }
     let rest = || -> Result<_, String> {
-        for name in ["requested_by", "reason", "case_id"] {
+        for name in ["requested_by", "reason"] {
             optional::<String>(fields, name, "must be a string")?;
         }
+        case_id?;
+        case_size?;
         Ok((on_in_use(fields)?, deadline(fields)?, expect(fields)?, dry_run(fields)?))
     };
     match (&request_id, &asset_id, rest()) {
@@ -217,6 +238,23 @@ fn string(value: &RawValue, name: &str) -> Result<String, String> {
 fn optional<T: for<'de> Deserialize<'de>>(fields: &Fields<'_>, name: &str, rule: &str) -> Result<Option<T>, String> {
     let Some(value) = fields.get(name) else { return Ok(None) };
     serde_json::from_str(value.get()).map_err(|_| format!("{name}: {rule}"))
+}
+
+fn case_id(fields: &Fields<'_>) -> Result<Option<CaseId>, String> {
+    let text = optional::<String>(fields, "case_id", "must be a string")?;
+    text.map(|text| CaseId::parse(&text)).transpose().map_err(|problem| format!("case_id: {problem}"))
+}
+
+fn case_size(fields: &Fields<'_>) -> Result<Option<u32>, String> {
+    let rule = format!("must be a whole number, 1 to {MAX_CASE_SIZE}");
+    let Some(size) = optional::<u32>(fields, "case_size", &rule)? else { return Ok(None) };
+    if !(1..=MAX_CASE_SIZE).contains(&size) {
+        return Err(format!("case_size: {rule}"));
+    }
+    if !matches!(case_id(fields), Ok(Some(_))) {
+        return Err("case_size: needs a case_id beside it".into());
+    }
+    Ok(Some(size))
 }
 
 /// No `null` here or for `dry_run`: these decide whether something is deleted, so they say it or are left out.
@@ -290,6 +328,13 @@ mod tests {
             (r#"{"request_id":"r","asset_id":"a","deadline":"tomorrow"}"#, "deadline: must be"),
             (r#"{"request_id":"r","asset_id":"a","deadline":"2026-11-24"}"#, "deadline: must be"),
             (r#"{"request_id":"r","asset_id":"a","reason":5}"#, "reason: must be a string"),
+            (r#"{"request_id":"r","asset_id":"a","case_id":7}"#, "case_id: must be a string"),
+            (r#"{"request_id":"r","asset_id":"a","case_id":"a\u0000b"}"#, "case_id: may hold no control"),
+            (r#"{"request_id":"r","asset_id":"a","case_size":7}"#, "case_size: needs a case_id"),
+            (r#"{"request_id":"r","asset_id":"a","case_id":"c","case_size":0}"#, "case_size: must be a whole"),
+            (r#"{"request_id":"r","asset_id":"a","case_id":"c","case_size":1000001}"#, "case_size: must be a whole"),
+            (r#"{"request_id":"r","asset_id":"a","case_id":"c","case_size":"7"}"#, "case_size: must be a whole"),
+            (r#"{"request_id":"r","asset_id":"a","case_id":"c","case_size":1.5}"#, "case_size: must be a whole"),
             (r#"{"request_id":"r","asset_id":"a","expect":["Image"]}"#, "expect: must be a JSON object"),
             (r#"{"request_id":"r","asset_id":"a","expect":{}}"#, "expect: must hold"),
             (r#"{"request_id":"r","asset_id":"a","expect":{"type":"Image"}}"#, "expect.type: is not a field"),
@@ -301,9 +346,10 @@ mod tests {
 
     #[test]
     fn a_readable_request_id_survives_another_bad_field() {
-        let bad = decode(r#"{"request_id":"r","asset_id":"a/b","case_id":"c"}"#).unwrap_err();
+        let bad = decode(r#"{"request_id":"r","asset_id":"a/b","case_id":"c","case_size":3}"#).unwrap_err();
         assert_eq!(bad.request_id.unwrap().as_str(), "r");
-        assert_eq!((bad.asset_id, bad.labels.case_id.as_deref()), (None, Some("c")));
+        let case_id = bad.labels.case_id.as_ref().map(CaseId::as_str);
+        assert_eq!((bad.asset_id, case_id, bad.labels.case_size), (None, Some("c"), Some(3)));
         assert_eq!(decode(r#"{"request_id":"r","request_id":"s","asset_id":"b"}"#).unwrap_err().request_id, None);
     }
 

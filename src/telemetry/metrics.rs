@@ -14,6 +14,7 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
+use crate::message::notice::Kind;
 use crate::pace::line::Stop;
 
 const NAMESPACE: &str = "asset_eraser";
@@ -63,6 +64,7 @@ struct Inner {
     registry: Registry,
     requests_received: IntCounter,
     results: IntCounterVec,
+    notices: IntCounterVec,
     put_off: IntCounterVec,
     /// The reasons seen so far: `put_off` takes any text, so the number of series is limited here.
     put_off_reasons: Mutex<BTreeSet<String>>,
@@ -102,6 +104,11 @@ impl Metrics {
                 "results_total",
                 "Requests decided, by outcome and cause.",
                 &["outcome", "cause"],
+            )?,
+            notices: declare.counters(
+                "events_total",
+                "Events published that are no results, by what they tell.",
+                &["event"],
             )?,
             put_off: declare.counters("put_off_total", "Requests put into a wait queue, by reason.", &["reason"])?,
             put_off_reasons: Mutex::default(),
@@ -176,6 +183,11 @@ impl Metrics {
         let outcome = known(outcome, RESULTS.iter().map(|(outcome, _)| *outcome));
         let cause = known(cause, RESULTS.iter().flat_map(|(_, causes)| causes.iter().copied()));
         self.0.results.with_label_values(&[outcome, cause]).inc();
+    }
+
+    /// An event that is no result was published.
+    pub fn notice(&self, kind: Kind) {
+        self.0.notices.with_label_values(&[kind.as_str()]).inc();
     }
 
     /// A request went into a wait queue. At most 16 different snake-case reasons are kept apart, the rest are `other`.
@@ -277,6 +289,9 @@ impl Inner {
             for cause in *causes {
                 self.results.with_label_values(&[*outcome, *cause]);
             }
+        }
+        for kind in [Kind::Started, Kind::CaseCompleted] {
+            self.notices.with_label_values(&[kind.as_str()]);
         }
         for stop in Stop::ALL {
             self.line_stopped.with_label_values(&[stop.as_str()]);

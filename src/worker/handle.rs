@@ -4,18 +4,20 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use lapin::BasicProperties;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::broker::BrokerError;
 use crate::broker::connection::Session;
-use crate::broker::publisher::{Routed, result_properties};
+use crate::broker::publisher::{Routed, event_properties, result_properties};
 use crate::broker::settlement::{Delivery, Message, Return};
 use crate::broker::topology::Names;
 use crate::config::Settings;
-use crate::eraser::{Delivered, Eraser, Verdict};
+use crate::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
 use crate::ledger::LedgerError;
-use crate::message::{Envelope, Request, ResultEvent};
+use crate::message::{Envelope, Notice, Request, ResultEvent, TraceContext};
 use crate::pace::line::{Line, Stop};
 use crate::retry::Budget;
 use crate::telemetry::metrics::Metrics;
@@ -77,7 +79,7 @@ impl Handler {
             () = self.hand_back.cancelled() => return delivery.returned(Return::Fresh).await,
             // A panic in one request must not leave its delivery held by a worker that forgot it. The broker counts
             // the return, so that the delivery limit ends a request that panics every time.
-            verdict = AssertUnwindSafe(self.decide(&delivery.message)).catch_unwind() => verdict,
+            verdict = AssertUnwindSafe(self.decide(&delivery.message, session)).catch_unwind() => verdict,
         };
         match verdict {
             Err(_panic) => {
@@ -94,31 +96,31 @@ impl Handler {
                 self.put_off(delivery, self.shortest, "ledger").await
             }
             Ok(Ok(Verdict::PutOff { delay, reason })) => self.put_off(delivery, delay, reason).await,
-            Ok(Ok(Verdict::Answer(event))) => {
-                if self.publish(&event, &delivery.message, session).await? {
-                    delivery.answered().await?;
-                    log_settled(&event, began);
-                    return Ok(());
+            Ok(Ok(Verdict::Answer(answer))) => {
+                if !self.publish(&answer, &delivery.message, session).await? {
+                    return self.put_off(delivery, self.shortest, "unroutable").await;
                 }
-                self.put_off(delivery, self.shortest, "unroutable").await
+                delivery.answered().await?;
+                log_settled(&answer.event, began);
+                Ok(())
             }
-            Ok(Ok(Verdict::Bury { event, why, detail })) => {
-                if let Some(event) = &event
-                    && !self.publish(event, &delivery.message, session).await?
+            Ok(Ok(Verdict::Bury { answer, why, detail })) => {
+                if let Some(answer) = &answer
+                    && !self.publish(answer, &delivery.message, session).await?
                 {
                     return self.put_off(delivery, self.shortest, "unroutable").await;
                 }
                 delivery.buried(why, &detail).await?;
                 tracing::warn!(why, detail, "buried");
-                if let Some(event) = &event {
-                    log_settled(event, began);
+                if let Some(answer) = &answer {
+                    log_settled(&answer.event, began);
                 }
                 Ok(())
             }
         }
     }
 
-    async fn decide(&self, message: &Message) -> Result<Verdict, LedgerError> {
+    async fn decide(&self, message: &Message, session: &Session) -> Result<Verdict, LedgerError> {
         let envelope = Envelope {
             body: &message.body,
             content_type: message.content_type.as_deref(),
@@ -136,7 +138,8 @@ impl Handler {
                 span.record("request_id", request.request_id.as_str());
                 span.record("asset_id", request.asset_id.as_str());
                 let delivered = Delivered { trace: message.trace.clone(), delivery_count: message.delivery_count };
-                self.eraser.erase(&request, &delivered).await
+                let announcer = Announcer { handler: self, session, trace: &message.trace };
+                self.eraser.erase(&request, &delivered, &announcer).await
             }
         }
     }
@@ -147,29 +150,45 @@ impl Handler {
         Ok(())
     }
 
-    /// Publishes the result until the broker confirms that a queue has it. `false` when no queue is bound for it within
-    /// the budget: the delivery must not be held for as long as that lasts.
-    async fn publish(&self, event: &ResultEvent, message: &Message, session: &Session) -> Result<bool, BrokerError> {
-        let key = format!("result.{}", event.outcome);
-        let properties = result_properties(event, message);
-        let mut budget = self.budget.start();
+    /// Publishes the result, and the end of its case, until the broker confirms that a queue has them. `false` when no
+    /// queue is bound for one within the budget: the delivery must not be held for as long as that lasts.
+    async fn publish(&self, answer: &Answer, message: &Message, session: &Session) -> Result<bool, BrokerError> {
+        let event = &answer.event;
+        let (key, properties) = (format!("result.{}", event.outcome), result_properties(event, message));
+        if !self.publish_routed(&key, &event.body, properties, session).await? {
+            return Ok(false);
+        }
+        self.metrics.result(&event.outcome, &event.cause);
+        self.reply(event, message, session).await?;
+        let Some(case) = &answer.case else { return Ok(true) };
+        let properties = event_properties(&case.id, &message.trace);
+        if !self.publish_routed(case.kind.routing_key(), &case.body, properties, session).await? {
+            return Ok(false);
+        }
+        self.metrics.notice(case.kind);
+        tracing::info!(event = case.id, "the request's case is complete");
+        Ok(true)
+    }
+
+    async fn publish_routed(
+        &self,
+        key: &str,
+        body: &str,
+        properties: BasicProperties,
+        session: &Session,
+    ) -> Result<bool, BrokerError> {
+        let (exchange, mut budget) = (self.names.exchange(), self.budget.start());
         loop {
-            let routed = session
-                .publisher()
-                .publish(self.names.exchange(), &key, event.body.as_bytes(), properties.clone())
-                .await?;
+            let routed = session.publisher().publish(exchange, key, body.as_bytes(), properties.clone()).await?;
             if let Routed::Yes = routed {
-                break;
+                return Ok(true);
             }
             let Some(delay) = budget.next(None) else {
-                tracing::error!(exchange = self.names.exchange(), key, "no queue is bound for results");
+                tracing::error!(exchange, key, ?routed, "no queue takes results");
                 return Ok(false);
             };
             tokio::time::sleep(delay).await;
         }
-        self.metrics.result(&event.outcome, &event.cause);
-        self.reply(event, message, session).await?;
-        Ok(true)
     }
 
     /// The copy for `reply_to`. A requester that has gone away must not hold up the queue: its copy is given up, the
@@ -182,11 +201,45 @@ impl Handler {
             return Ok(());
         }
         let properties = result_properties(event, message);
-        if let Routed::No = session.publisher().publish("", queue, event.body.as_bytes(), properties).await? {
+        let routed = session.publisher().publish("", queue, event.body.as_bytes(), properties).await?;
+        if let Routed::No | Routed::Refused = routed {
             self.metrics.reply_unroutable();
-            tracing::warn!(queue, "the reply_to queue does not exist; the result went to the exchange only");
+            tracing::warn!(queue, "the reply_to queue does not exist or is full; the result went to the exchange only");
         }
         Ok(())
+    }
+}
+
+/// Publishes what the eraser has to tell on the way.
+struct Announcer<'a> {
+    handler: &'a Handler,
+    session: &'a Session,
+    trace: &'a TraceContext,
+}
+
+impl Announce for Announcer<'_> {
+    fn announce<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, bool> {
+        async move {
+            let (exchange, key) = (self.handler.names.exchange(), notice.kind.routing_key());
+            let properties = event_properties(&notice.id, self.trace);
+            let publisher = self.session.publisher();
+            match publisher.publish(exchange, key, notice.body.as_bytes(), properties).await {
+                // When no queue is bound for it, nobody wants to know.
+                Ok(Routed::Yes | Routed::No) => {
+                    self.handler.metrics.notice(notice.kind);
+                    true
+                }
+                Ok(Routed::Refused) => {
+                    tracing::warn!(exchange, key, "a queue that is bound for this event does not take it");
+                    false
+                }
+                Err(error) => {
+                    tracing::warn!(%error, key, "an event was not published");
+                    false
+                }
+            }
+        }
+        .boxed()
     }
 }
 

@@ -127,6 +127,19 @@ impl Broker {
         self.results(request, 1).await.remove(0).event
     }
 
+    /// Every event so far that says a case is complete; waits for the first `count`.
+    pub async fn completed(&mut self, case: &str, count: usize) -> Vec<Seen> {
+        self.collect().await;
+        let seen = self.seen.clone();
+        until(&format!("{count} times the end of case {case}"), || async {
+            let all = seen.lock().unwrap();
+            let own = |one: &&Seen| one.key == "result.case_completed" && one.event["data"]["case_id"] == case;
+            let own: Vec<Seen> = all.iter().filter(own).cloned().collect();
+            (own.len() >= count).then_some(own)
+        })
+        .await
+    }
+
     /// Waits until so many different requests have a result.
     pub async fn requests_answered(&mut self, count: usize) {
         self.collect().await;
@@ -208,7 +221,8 @@ impl Broker {
 fn by_request(seen: &[Seen]) -> BTreeMap<String, Vec<String>> {
     let mut requests: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for one in seen.iter().filter(|one| one.event["data"]["cause"] != "request_conflict") {
-        let request = one.event["data"]["request_id"].as_str().unwrap().to_owned();
+        // The end of a case is no request's.
+        let Some(request) = one.event["data"]["request_id"].as_str().map(str::to_owned) else { continue };
         let id = one.event["id"].as_str().unwrap().to_owned();
         let ids = requests.entry(request).or_default();
         if !ids.contains(&id) {

@@ -14,6 +14,10 @@ use crate::ledger::{Change, Entry};
 #[template(path = "ledger/report.html")]
 pub(super) struct Report {
     case_id: String,
+    /// How many requests the case was said to have.
+    case_size: Option<u32>,
+    /// How many of them never came.
+    missing: usize,
     made_at: String,
     version: &'static str,
     /// Requests by outcome; `open` are those without one yet.
@@ -40,14 +44,20 @@ struct Line {
 }
 
 impl Report {
-    pub(super) fn new(case_id: &str, requests: &[(Entry, Vec<Change>)], now: Timestamp) -> Self {
+    pub(super) fn new(
+        case_id: &str,
+        case_size: Option<u32>,
+        requests: &[(Entry, Vec<Change>)],
+        now: Timestamp,
+    ) -> Self {
         let lines: Vec<Line> = requests.iter().map(|(entry, history)| Line::new(entry, history)).collect();
         let mut counts = BTreeMap::new();
         for line in &lines {
             *counts.entry(line.outcome.clone()).or_default() += 1;
         }
         let (case_id, made_at, version) = (case_id.to_owned(), second(now), env!("CARGO_PKG_VERSION"));
-        Self { case_id, made_at, version, counts, lines }
+        let missing = case_size.map_or(0, |size| (size as usize).saturating_sub(lines.len()));
+        Self { case_id, case_size, missing, made_at, version, counts, lines }
     }
 }
 
@@ -89,6 +99,9 @@ impl Line {
 fn verified(entry: &Entry, data: &Value, history: &[Change]) -> String {
     let detail = data["detail"].as_str().unwrap_or_default();
     let sent = history.iter().any(|change| change.state == "deleting");
+    if entry.event.is_none() && entry.outcome.is_some() {
+        return "decided long ago; how it was verified is no longer kept".to_owned();
+    }
     match (entry.outcome.as_deref(), data["verified"].as_bool()) {
         (Some("deleted"), Some(true)) => "deleted by this request; looked for afterwards and not found".to_owned(),
         (Some("deleted"), _) => "the provider confirmed the deletion; not looked for afterwards".to_owned(),

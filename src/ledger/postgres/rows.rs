@@ -8,17 +8,19 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row as Columns};
 use uuid::Uuid;
 
+use super::cases;
 use crate::database::{Fault, column};
 use crate::ledger::Evidence;
 use crate::ledger::history::{Chain, Change};
-use crate::ledger::state::{Decision, Row, State};
+use crate::ledger::retention::Span;
+use crate::ledger::state::{Decision, Kept, Row, State};
 use crate::message::id::{AssetId, RequestId};
 
 /// Name space of the lock numbers (RFC 9562, version 5). Workers of all releases must agree on it.
 const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
 
 /// What makes a [`Row`], but for what was asked.
-const COLUMNS: &str = "asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
+const COLUMNS: &str = "asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
         (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
         (extract(epoch FROM updated) * 1000)::bigint AS updated, case_id, entries, chain";
 
@@ -41,14 +43,21 @@ fn load_sql() -> String {
     format!("SELECT {COLUMNS} FROM asset_eraser.requests WHERE request_id = $1")
 }
 
+pub(super) async fn load(client: &Transaction<'_>, id: &RequestId) -> Result<Option<Row>, Fault> {
+    let load = client.prepare_cached(&load_sql()).await?;
+    client.query_opt(&load, &[&id.as_str()]).await?.as_ref().map(read).transpose()
+}
+
 pub(super) async fn lock_and_load(transaction: &Transaction<'_>, id: &RequestId) -> Result<Option<Row>, Fault> {
     let lock = transaction.prepare_cached("SELECT pg_advisory_xact_lock($1)").await?;
     let load = transaction.prepare_cached(&load_sql()).await?;
     let number = i64::from_be_bytes(Uuid::new_v5(&LOCKS, id.as_str().as_bytes()).as_u64_pair().0.to_be_bytes());
     // Sent together, executed in this order: the read sees what the last holder of the lock has committed.
     let (parameter, key): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&number], [&id.as_str()]);
-    let (_, columns) = tokio::try_join!(transaction.execute(&lock, &parameter), transaction.query_opt(&load, &key))?;
-    columns.as_ref().map(read).transpose()
+    let (locked, columns) = tokio::join!(transaction.execute(&lock, &parameter), transaction.query_opt(&load, &key));
+    // In this order: the error of the first statement is the cause of the second's.
+    locked?;
+    columns?.as_ref().map(read).transpose()
 }
 
 /// Writes the row and its newest entry. The statements are on their way before the first is answered.
@@ -60,13 +69,17 @@ pub(super) async fn store(
     is_new: bool,
 ) -> Result<(), Error> {
     let (attempts, rung, entries) = (i64::from(row.attempts), i64::from(row.rung), i64::from(row.chain.entries));
-    let outcome = row.decision.as_ref().map(|decision| &decision.outcome);
-    let event = row.decision.as_ref().map(|decision| &decision.event);
+    // A row is written with a decision once: when it is taken.
+    let (outcome, event) = match &row.decision {
+        Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event)),
+        // No verb writes a tombstone.
+        Some(Decision { kept: Kept::Sealed(_), .. }) | None => (None, None),
+    };
     // As floats, which hold every millisecond exactly until the year 287396: an interval is multiplied by one.
     let (first_seen, updated) = (milliseconds(row.first_seen), milliseconds(row.updated));
-    let (id, state) = (id.as_str(), row.state.as_str());
+    let (name, state) = (id.as_str(), row.state.as_str());
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![
-        &id,
+        &name,
         &state,
         &attempts,
         &rung,
@@ -84,10 +97,16 @@ pub(super) async fn store(
     }
     let (number, at, tried) = (i64::from(change.number), milliseconds(change.at), i64::from(change.attempts));
     let entry: [&(dyn ToSql + Sync); 8] =
-        [&id, &number, &at, &change.state, &tried, &change.why, &change.digest, &change.hash];
+        [&name, &number, &at, &change.state, &tried, &change.why, &change.digest, &change.hash];
     let statement = transaction.prepare_cached(if is_new { INSERT } else { UPDATE }).await?;
     let record = transaction.prepare_cached(RECORD).await?;
-    tokio::try_join!(transaction.execute(&statement, &values), transaction.execute(&record, &entry))?;
+    let (stored, recorded) =
+        tokio::join!(transaction.execute(&statement, &values), transaction.execute(&record, &entry));
+    stored?;
+    recorded?;
+    if let (Some(case), Some(outcome)) = (&row.case_id, outcome) {
+        cases::count(transaction, id, case, outcome).await?;
+    }
     Ok(())
 }
 
@@ -107,7 +126,7 @@ pub(super) async fn find(client: &Transaction<'_>, key: &str, most: u32) -> Resu
         "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests AS r
          WHERE request_id = $1 OR asset_id = $1 OR case_id = $1 ORDER BY r.first_seen, request_id LIMIT $2"
     );
-    evidence(client, &sql, key, most).await
+    evidence(client, &sql, &[&key, &i64::from(most)]).await
 }
 
 /// Up to `most` requests after this one.
@@ -116,12 +135,48 @@ pub(super) async fn page(client: &Transaction<'_>, after: &str, most: u32) -> Re
         "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests
          WHERE request_id > $1 ORDER BY request_id LIMIT $2"
     );
-    evidence(client, &sql, after, most).await
+    evidence(client, &sql, &[&after, &i64::from(most)]).await
+}
+
+/// Locks what it finds, and leaves out what another replica has locked: that one compacts it.
+pub(super) async fn to_compact(transaction: &Transaction<'_>, span: &Span) -> Result<Vec<Evidence>, Fault> {
+    let sql = format!(
+        "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests AS r
+         WHERE state = 'decided' AND sealed IS NULL
+             AND (r.updated, request_id) > (timestamptz 'epoch' + $1 * interval '1 millisecond', $2)
+             AND r.updated < timestamptz 'epoch' + $3 * interval '1 millisecond'
+         ORDER BY r.updated, request_id LIMIT $4 FOR UPDATE SKIP LOCKED"
+    );
+    // Before every time that a request can have been decided at.
+    let first = (Timestamp::UNIX_EPOCH, "");
+    let (at, id) = span.after.as_ref().map_or(first, |(at, id)| (*at, id.as_str()));
+    let (at, before, most) = (milliseconds(at), milliseconds(span.before), i64::from(span.most));
+    evidence(transaction, &sql, &[&at, &id, &before, &most]).await
+}
+
+/// Writes tombstones: the ID, the seal and the new hash of each.
+pub(super) async fn seal(
+    transaction: &Transaction<'_>,
+    ids: &[String],
+    seals: &[String],
+    heads: &[String],
+) -> Result<(), Fault> {
+    let sql = "UPDATE asset_eraser.requests AS r
+               SET request = NULL, waited_for = NULL, event = '', sealed = t.sealed, chain = t.chain
+               FROM unnest($1::text[], $2::text[], $3::text[]) AS t (id, sealed, chain) WHERE r.request_id = t.id";
+    transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids, &seals, &heads]).await?;
+    let sql = "DELETE FROM asset_eraser.history WHERE request_id = ANY($1)";
+    transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids]).await?;
+    Ok(())
 }
 
 /// What this selects, with what was asked and all entries.
-async fn evidence(client: &Transaction<'_>, sql: &str, key: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
-    let rows = client.query(&client.prepare_cached(sql).await?, &[&key, &i64::from(most)]).await?;
+async fn evidence(
+    client: &Transaction<'_>,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Evidence>, Fault> {
+    let rows = client.query(&client.prepare_cached(sql).await?, parameters).await?;
     let rows: Vec<(RequestId, Row)> = rows.iter().map(whole).collect::<Result<_, Fault>>()?;
     let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
     let mut changes: HashMap<RequestId, Vec<Change>> = HashMap::new();
@@ -185,8 +240,9 @@ fn time(columns: &Columns, name: &str) -> Result<Timestamp, Fault> {
 
 fn read(columns: &Columns) -> Result<Row, Fault> {
     let state: String = column(columns, "state")?;
-    let decision = match (column(columns, "outcome")?, column(columns, "event")?) {
-        (Some(outcome), Some(event)) => Some(Decision { outcome, event }),
+    let decision = match (column(columns, "outcome")?, column(columns, "event")?, column(columns, "sealed")?) {
+        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: Kept::Sealed(sealed) }),
+        (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: Kept::Event(event) }),
         _ => None,
     };
     Ok(Row {

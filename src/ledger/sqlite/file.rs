@@ -8,13 +8,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::ledger::LedgerError;
 
-/// The schema this release reads and writes (`PRAGMA user_version`).
-const VERSION: i64 = 1;
-const SCHEMA: &str = include_str!("schema.sql");
+/// What leads from each version to the next; how many there are is the version that this release reads and writes
+/// (`PRAGMA user_version`).
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 /// Marks a file as this program's (`PRAGMA application_id`): "aeld" in ASCII.
 const APPLICATION_ID: i64 = 0x6165_6c64;
 /// How long to wait for another process that holds the lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a probe writes, bytes: a request of 64 KiB and its event.
 const PROBE_SIZE: i64 = 128 * 1024;
 /// What the write-ahead log is cut back to after a checkpoint, bytes.
@@ -42,7 +42,7 @@ pub(super) fn open(file: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-/// Makes the schema in a new file, and writes once: `SQLite` opens a file that it may only read without complaint.
+/// Makes the schema in a new file, brings that of an older one up to date, and writes once: `SQLite` opens a file that it may only read without complaint.
 fn make_ready(
     connection: &mut Connection,
     file: &Path,
@@ -52,10 +52,11 @@ fn make_ready(
     // Again, now under the lock: another process may have been here meanwhile.
     let content = content(&transaction).map_err(&cannot)?;
     content.check(file)?;
-    if content.is_empty() {
-        transaction.execute_batch(SCHEMA).map_err(&cannot)?;
+    let found = usize::try_from(content.version).unwrap_or(usize::MAX);
+    for (migration, version) in MIGRATIONS.iter().zip(1_i64..).skip(found) {
+        transaction.execute_batch(migration).map_err(&cannot)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(&cannot)?;
-        transaction.pragma_update(None, "user_version", VERSION).map_err(&cannot)?;
+        transaction.pragma_update(None, "user_version", version).map_err(&cannot)?;
     }
     probe(&transaction).map_err(&cannot)?;
     transaction.commit().map_err(&cannot)
@@ -88,19 +89,17 @@ impl Content {
     }
 
     fn check(&self, file: &Path) -> Result<(), LedgerError> {
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
         if self.is_empty() {
             Ok(())
         } else if self.application_id != APPLICATION_ID {
             Err(LedgerError::Foreign { place: file.display().to_string() })
-        } else if self.version > VERSION {
-            Err(LedgerError::Newer { place: file.display().to_string(), found: self.version, known: VERSION })
-        } else if self.version < VERSION {
-            // No release wrote such a file. The first migration goes here.
-            Err(cannot_open(
-                file,
-                format!("it has schema version {}, which never existed", self.version),
-                "restore it from a backup",
-            ))
+        } else if self.version > known {
+            Err(LedgerError::Newer { place: file.display().to_string(), found: self.version, known })
+        } else if self.version < 1 {
+            // No release wrote such a file.
+            let what = format!("it has schema version {}, which never existed", self.version);
+            Err(cannot_open(file, what, "restore it from a backup"))
         } else {
             Ok(())
         }
@@ -127,11 +126,25 @@ pub(super) fn identity(file: &Path) -> Result<Identity, LedgerError> {
         .map_err(|error: io::Error| unavailable(file, error.to_string(), "check that the file is there"))
 }
 
+/// A file taken away stays readable and writable to those who hold it open, and what is in it is lost when they end.
+pub(super) fn still_there(file: &Path, identity: Identity) -> Result<(), LedgerError> {
+    if self::identity(file).is_ok_and(|now| now == identity) {
+        return Ok(());
+    }
+    let what = "it was moved, deleted or replaced while in use".to_owned();
+    Err(unavailable(file, what, "put it back, then restart this program"))
+}
+
+pub(super) fn silent(file: &Path) -> LedgerError {
+    let what = format!("no answer within {} s", super::ANSWER_LIMIT.as_secs());
+    unavailable(file, what, "check that the disk responds")
+}
+
 pub(super) fn unavailable(file: &Path, what: String, advice: &'static str) -> LedgerError {
     LedgerError::Unavailable { place: file.display().to_string(), what, advice }
 }
 
-fn cannot_open(file: &Path, what: String, advice: &'static str) -> LedgerError {
+pub(super) fn cannot_open(file: &Path, what: String, advice: &'static str) -> LedgerError {
     LedgerError::Open { place: file.display().to_string(), what, advice }
 }
 

@@ -2,36 +2,34 @@
 
 use jiff::Timestamp;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, Params, named_params};
 
 use crate::ledger::Evidence;
 use crate::ledger::history::{Chain, Change};
-use crate::ledger::state::{Decision, Row, State};
+use crate::ledger::retention::Span;
+use crate::ledger::state::{Decision, Kept, Row, State};
 use crate::message::id::{AssetId, RequestId};
+
+/// What makes a [`Row`], but for what was asked.
+const COLUMNS: &str =
+    "request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
+                       first_seen, updated, case_id, entries, chain";
 
 pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
     connection
-        .prepare_cached(
-            "SELECT asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, first_seen, updated,
-                    case_id, entries, chain
-             FROM requests WHERE request_id = ?1",
-        )?
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM requests WHERE request_id = ?1"))?
         .query_row([id.as_str()], read)
         .optional()
 }
 
 /// In the order of [`crate::ledger::AssetState`].
 pub(super) fn strongest(connection: &Connection, asset: &AssetId) -> rusqlite::Result<Option<(RequestId, Row)>> {
-    connection
-        .prepare_cached(
-            "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
-                    first_seen, updated, case_id, entries, chain
-             FROM requests WHERE asset_id = ?1 AND NOT dry_run
-             ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
-                           WHEN outcome IS NULL THEN 2 ELSE 3 END, first_seen LIMIT 1",
-        )?
-        .query_row([asset.as_str()], named)
-        .optional()
+    let sql = format!(
+        "SELECT {COLUMNS} FROM requests WHERE asset_id = ?1 AND NOT dry_run
+         ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
+                       WHEN outcome IS NULL THEN 2 ELSE 3 END, first_seen LIMIT 1"
+    );
+    connection.prepare_cached(&sql)?.query_row([asset.as_str()], named).optional()
 }
 
 fn named(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
@@ -45,25 +43,47 @@ fn whole(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
 }
 
 pub(super) fn find(connection: &Connection, key: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
-    let sql = "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
-                      first_seen, updated, case_id, entries, chain, request
-               FROM requests WHERE request_id = ?1 OR asset_id = ?1 OR case_id = ?1
-               ORDER BY first_seen, request_id LIMIT ?2";
-    evidence(connection, sql, key, most)
+    let sql = format!(
+        "SELECT {COLUMNS}, request FROM requests WHERE request_id = ?1 OR asset_id = ?1 OR case_id = ?1
+         ORDER BY first_seen, request_id LIMIT ?2"
+    );
+    evidence(connection, &sql, (key, most))
 }
 
 /// Up to `most` requests after this one.
 pub(super) fn page(connection: &Connection, after: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
-    let sql = "SELECT request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event,
-                      first_seen, updated, case_id, entries, chain, request
-               FROM requests WHERE request_id > ?1 ORDER BY request_id LIMIT ?2";
-    evidence(connection, sql, after, most)
+    let sql = format!("SELECT {COLUMNS}, request FROM requests WHERE request_id > ?1 ORDER BY request_id LIMIT ?2");
+    evidence(connection, &sql, (after, most))
+}
+
+pub(super) fn to_compact(connection: &Connection, span: &Span) -> rusqlite::Result<Vec<Evidence>> {
+    // Named, or SQLite may walk the whole table instead.
+    let sql = format!(
+        "SELECT {COLUMNS}, request FROM requests INDEXED BY requests_to_compact
+         WHERE state = 'decided' AND sealed IS NULL AND (updated, request_id) > (?1, ?2) AND updated < ?3
+         ORDER BY updated, request_id LIMIT ?4"
+    );
+    // Nothing sorts before two empty texts.
+    let (at, id) = span.after.as_ref().map_or_else(Default::default, |(at, id)| (written(*at), id.to_string()));
+    evidence(connection, &sql, (at, id, written(span.before), span.most))
+}
+
+/// Writes a tombstone.
+pub(super) fn seal(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
+    connection.prepare_cached("DELETE FROM history WHERE request_id = ?1")?.execute([id.as_str()])?;
+    let (_, event, sealed) = decision(row);
+    connection
+        .prepare_cached(
+            "UPDATE requests SET request = NULL, waited_for = NULL, event = ?2, sealed = ?3, chain = ?4
+             WHERE request_id = ?1",
+        )?
+        .execute((id.as_str(), event, sealed, &row.chain.head))
 }
 
 /// What this selects, with what was asked and all entries.
-fn evidence(connection: &Connection, sql: &str, key: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
+fn evidence(connection: &Connection, sql: &str, parameters: impl Params) -> rusqlite::Result<Vec<Evidence>> {
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map((key, most), whole)?;
+    let rows = statement.query_map(parameters, whole)?;
     rows.map(|row| row.and_then(|(id, row)| Ok((id.clone(), row, history(connection, &id)?)))).collect()
 }
 
@@ -108,8 +128,9 @@ pub(super) fn record(connection: &Connection, change: &Change) -> rusqlite::Resu
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let decision = match (row.get("outcome")?, row.get("event")?) {
-        (Some(outcome), Some(event)) => Some(Decision { outcome, event }),
+    let decision = match (row.get("outcome")?, row.get("event")?, row.get("sealed")?) {
+        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: Kept::Sealed(sealed) }),
+        (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: Kept::Event(event) }),
         _ => None,
     };
     Ok(Row {
@@ -152,7 +173,17 @@ pub(super) fn is_about_values(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Outcome, event and seal as the file keeps them: of a tombstone the event is empty, as its schema asks.
+fn decision(row: &Row) -> (Option<&str>, Option<&str>, Option<&str>) {
+    match &row.decision {
+        None => (None, None, None),
+        Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event), None),
+        Some(Decision { outcome, kept: Kept::Sealed(sealed) }) => (Some(outcome), Some(""), Some(sealed)),
+    }
+}
+
 pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
+    let (outcome, event, _) = decision(row);
     connection
         .prepare_cached(
             "INSERT INTO requests (request_id, asset_id, dry_run, request, state, attempts, rung, deleting, waited_for,
@@ -170,8 +201,8 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
             ":rung": row.rung,
             ":deleting": row.deleting,
             ":waited_for": row.waited_for,
-            ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
-            ":event": row.decision.as_ref().map(|decision| &decision.event),
+            ":outcome": outcome,
+            ":event": event,
             ":first_seen": written(row.first_seen),
             ":updated": written(row.updated),
             ":case_id": row.case_id,
@@ -182,6 +213,7 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
 
 /// Writes what may change; what was asked and when it was first seen never do.
 pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
+    let (outcome, event, _) = decision(row);
     connection
         .prepare_cached(
             "UPDATE requests SET state = :state, attempts = :attempts, rung = :rung, deleting = :deleting,
@@ -196,8 +228,8 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
             ":rung": row.rung,
             ":deleting": row.deleting,
             ":waited_for": row.waited_for,
-            ":outcome": row.decision.as_ref().map(|decision| &decision.outcome),
-            ":event": row.decision.as_ref().map(|decision| &decision.event),
+            ":outcome": outcome,
+            ":event": event,
             ":updated": written(row.updated),
             ":entries": row.chain.entries,
             ":chain": row.chain.head,

@@ -1,0 +1,31 @@
+//! Decided requests become tombstones.
+
+use deadpool_postgres::Transaction;
+
+use super::rows;
+use crate::database::Fault;
+use crate::ledger::history;
+use crate::ledger::retention::{Compacted, Span};
+use crate::ledger::state::{Decision, Kept};
+
+/// One step. Evidence that is not as it was written is kept, for whoever looks into it.
+pub(super) async fn compact(transaction: &Transaction<'_>, span: &Span) -> Result<Compacted, Fault> {
+    let mut done = Compacted::default();
+    let (mut ids, mut seals, mut heads) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, mut row, changes) in rows::to_compact(transaction, span).await? {
+        done.last = Some((row.updated, id.clone()));
+        if let Some(what) = history::problem(&id, &row, &changes) {
+            done.kept.push((id, what));
+            continue;
+        }
+        history::seal(&id, &mut row);
+        if let Some(Decision { kept: Kept::Sealed(seal), .. }) = row.decision {
+            ids.push(id.to_string());
+            seals.push(seal);
+            heads.push(row.chain.head);
+        }
+    }
+    done.requests = ids.len();
+    rows::seal(transaction, &ids, &seals, &heads).await?;
+    Ok(done)
+}

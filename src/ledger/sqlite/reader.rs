@@ -1,0 +1,65 @@
+//! Questions to the file, beside the writer: in WAL mode a reader waits for nobody, and nobody waits for it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::time::timeout;
+
+use super::file::{self, Identity};
+use super::rows::is_about_values;
+use super::{ANSWER_LIMIT, LedgerError};
+
+/// A connection that can only read; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    file: Arc<Path>,
+    identity: Identity,
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Reader {
+    /// For a file that the writer has made ready.
+    pub(super) fn open(file: Arc<Path>) -> Result<Self, LedgerError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(&file, flags)
+            .and_then(|connection| connection.busy_timeout(file::BUSY_TIMEOUT).map(|()| connection));
+        let connection = opened.map_err(|error| file::cannot_open(&file, error.to_string(), file::advice(&error)))?;
+        let identity = file::identity(&file)?;
+        Ok(Self { file, identity, connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Asks. All of the answer is of one moment, and of one after every commit that was answered before.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let reader = self.clone();
+        let answer = tokio::task::spawn_blocking(move || reader.ask_now(read));
+        match timeout(ANSWER_LIMIT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(ended)) => Err(file::unavailable(&self.file, ended.to_string(), "restart this program")),
+            Err(_) => Err(file::silent(&self.file)),
+        }
+    }
+
+    fn ask_now<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        // What a file says that was taken away is what was true then.
+        file::still_there(&self.file, self.identity)?;
+        // A panic in a reader leaves a transaction that the next one rolls back.
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = connection.unchecked_transaction().and_then(|snapshot| {
+            let answer = read(&snapshot)?;
+            snapshot.commit()?;
+            Ok(answer)
+        });
+        answer.map_err(|error| {
+            // One row spoilt by hand is no trouble of everybody.
+            if is_about_values(&error) {
+                LedgerError::Corrupt(error.to_string())
+            } else {
+                file::unavailable(&self.file, error.to_string(), file::advice(&error))
+            }
+        })
+    }
+}

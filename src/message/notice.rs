@@ -1,0 +1,116 @@
+//! Events that are no request's result: a deletion is about to begin, a case is complete.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::event::{NAMESPACE, SOURCE};
+use super::id::{AssetId, CaseId, RequestId};
+use super::outcome::Outcome;
+
+/// A structured CloudEvent 1.0, the same ID and byte for byte the same every time it is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What it tells.
+    pub kind: Kind,
+    /// The CloudEvents `id`, also the AMQP `message_id`.
+    pub id: String,
+    /// The JSON text.
+    pub body: String,
+}
+
+/// What a notice tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A request is on record, and the guard is asked next.
+    Started,
+    /// The last request of a case was decided.
+    CaseCompleted,
+}
+
+impl Kind {
+    /// The name in the event's type and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::CaseCompleted => "case_completed",
+        }
+    }
+
+    /// The routing key. The end of a case is a result, to be kept where results are.
+    #[must_use]
+    pub const fn routing_key(self) -> &'static str {
+        match self {
+            Self::Started => "event.started",
+            Self::CaseCompleted => "result.case_completed",
+        }
+    }
+}
+
+impl Notice {
+    /// A deletion is about to begin. Says only what is the same whenever the request is handed out again.
+    #[must_use]
+    pub fn started(request_id: &RequestId, asset_id: &AssetId, first_seen: Timestamp) -> Self {
+        let data = json!({
+            "request_id": request_id.as_str(), "asset_id": asset_id.as_str(), "received_at": first_seen,
+        });
+        Self::new(Kind::Started, &format!("{request_id} started"), asset_id.as_str(), first_seen, &data)
+    }
+
+    /// The last request of a case was decided. `decided` counts the case's requests by outcome.
+    #[must_use]
+    pub fn case_completed(case: &CaseId, size: u32, decided: &BTreeMap<String, u32>, now: Timestamp) -> Self {
+        let outcomes: BTreeMap<&str, u32> =
+            Outcome::NAMES.iter().map(|name| (*name, decided.get(*name).copied().unwrap_or_default())).collect();
+        let data = json!({
+            "case_id": case.as_str(), "case_size": size, "outcomes": outcomes, "completed_at": now,
+        });
+        // No request ID is "case": what follows one is another word.
+        Self::new(Kind::CaseCompleted, &format!("case completed {case}"), case.as_str(), now, &data)
+    }
+
+    fn new(kind: Kind, name: &str, subject: &str, time: Timestamp, data: &Value) -> Self {
+        let id = Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string();
+        let event = json!({
+            "specversion": "1.0", "id": id, "source": SOURCE, "type": format!("asset.deletion.{}.v1", kind.as_str()),
+            "subject": subject, "time": time, "datacontenttype": "application/json", "data": data,
+        });
+        Self { kind, id, body: event.to_string() }
+    }
+
+    /// The end of a case, read back from the ledger.
+    ///
+    /// # Errors
+    /// When the text is no event of ours.
+    pub fn recorded_case(body: String) -> Result<Self, String> {
+        let event: Value = serde_json::from_str(&body).map_err(|error| format!("recorded event of a case: {error}"))?;
+        let id = event["id"].as_str().ok_or("recorded event of a case: id is missing")?.to_owned();
+        Ok(Self { kind: Kind::CaseCompleted, id, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_started_event_says_the_same_each_time() {
+        let (request, asset) = (RequestId::parse("r-1").unwrap(), AssetId::parse("asset-1").unwrap());
+        let at = "2026-11-24T10:00:00Z".parse().unwrap();
+        let started = Notice::started(&request, &asset, at);
+        assert_eq!(started, Notice::started(&request, &asset, at));
+        insta::assert_snapshot!(started.body);
+    }
+
+    #[test]
+    fn the_end_of_a_case_counts_every_outcome_and_reads_back_as_it_was() {
+        let case = CaseId::parse("case-7").unwrap();
+        let decided = BTreeMap::from([("deleted".to_owned(), 9), ("failed".to_owned(), 1)]);
+        let completed = Notice::case_completed(&case, 10, &decided, "2026-11-24T10:00:00Z".parse().unwrap());
+        assert_eq!(Notice::recorded_case(completed.body.clone()).unwrap(), completed);
+        insta::assert_snapshot!(completed.body);
+    }
+}
