@@ -1,7 +1,9 @@
 //! `check` and `config`, as an operator calls them.
 
+use fantoccini::Locator;
 use serde_json::json;
 
+use crate::support::browser::browse;
 use crate::support::world;
 
 #[tokio::test]
@@ -92,7 +94,9 @@ async fn ledger_exports_a_report_of_a_case() {
     world.sandbox.job("video_1", &["b", "c"], "processing").await;
     let case = "case/7";
     let by = |request: &str, asset: &str| json!({"request_id": request, "asset_id": asset, "case_id": case, "requested_by": "privacy desk", "reason": "Art. 17"});
-    world.ask(by("r-a", "a")).await;
+    let mut sized = by("r-a", "a");
+    sized["case_size"] = json!(5);
+    world.ask(sized).await;
     let mut refused = by("r-b", "b");
     refused["on_in_use"] = json!("reject");
     world.ask(refused).await;
@@ -119,9 +123,28 @@ async fn ledger_exports_a_report_of_a_case() {
     }
     assert!(of("c")["verified"].as_str().unwrap().starts_with("not decided"));
     assert_eq!(of("a")["hash"].as_str().unwrap().len(), 64);
-    let page = read("erasure-report.html");
-    assert!(page.contains("Erasure report: case case/7") || page.contains("case case&#x2F;7"), "{page}");
-    assert!(page.contains("&#60;b&#62;Cat") && !page.contains("<b>Cat"), "what comes from outside is text: {page}");
+    let page = format!("file://{}/erasure-report.html", world.dir.path().display());
+    let hash = of("a")["hash"].as_str().unwrap();
+    browse(world.dir.path(), &page, async |browser| {
+        let text = async |css| browser.find(Locator::Css(css)).await.unwrap().text().await.unwrap();
+        assert_eq!(text("h1").await, "Erasure report: case case/7");
+        let counts = "Outcome Requests\nalready_absent 1\ndeleted 1\nopen 1\nrejected 1";
+        assert_eq!(text("table.counts").await, counts);
+        let said = text("body").await;
+        for part in [
+            // What comes from outside is text, also when it looks like HTML.
+            "<b>Cat</b> & co, Image",
+            "by privacy desk\nArt. 17",
+            "deleted by this request; looked for afterwards and not found",
+            "not deleted: in use by video_1",
+            "not decided",
+            "The case was said to have 5 requests; 1 of them have not arrived",
+            hash,
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    })
+    .await;
     // A report is evidence: it is not overwritten.
     let mut again = world.command_with(&["ledger", "export", "--case", case]);
     assert_eq!(again.ended().await.code(), Some(1));

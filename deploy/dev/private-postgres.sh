@@ -27,7 +27,7 @@ find_bin() {
         printf '%s\n' "$POSTGRES_BIN"
         return
     fi
-    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || "$here/install-server.sh" postgres >&2
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || "$here/install.sh" postgres >&2
     compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1 | xargs dirname
 }
 

@@ -103,7 +103,7 @@ find_server() {
         printf '%s\n' "$RABBITMQ_SERVER"
         return
     fi
-    [[ -x $packaged ]] || "$here/install-server.sh" rabbitmq >&2
+    [[ -x $packaged ]] || "$here/install.sh" rabbitmq >&2
     [[ -x $packaged ]] || die "no $packaged; set RABBITMQ_SERVER"
     printf '%s\n' "$packaged"
 }

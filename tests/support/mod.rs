@@ -1,6 +1,7 @@
 //! What every test needs: a sandbox, a worker and a broker of its own names, all real processes.
 
 pub mod broker;
+pub mod browser;
 pub mod private;
 pub mod process;
 pub mod sandbox;

@@ -1,22 +1,28 @@
 #!/usr/bin/env bash
-# install-server.sh rabbitmq|postgres: installs Debian's or Ubuntu's server for private-rabbitmq.sh or
-# private-postgres.sh, without starting it as a service of the machine.
+# install.sh rabbitmq|postgres|browser: installs what is missing of Debian's servers for private-rabbitmq.sh and
+# private-postgres.sh, without starting them as services of the machine, or of its headless browser for the tests.
 set -euo pipefail
 
 readonly POLICY=/usr/sbin/policy-rc.d MARK='asset-eraser: start no service while a server is installed'
 
 case ${1:-} in
     rabbitmq)
-        name=RabbitMQ package=rabbitmq-server variable=AMQP_URL
+        name='RabbitMQ server' packages=(rabbitmq-server) variable=AMQP_URL
         url=amqp://user:password@host:5672/%2f run='docker run -d -p 5672:5672 rabbitmq:4'
         other='RABBITMQ_SERVER=/path/to/rabbitmq-server'
         there() { [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]]; }
         ;;
     postgres)
-        name=PostgreSQL package=postgresql variable=DATABASE_URL
+        name='PostgreSQL server' packages=(postgresql) variable=DATABASE_URL
         url=postgres://user:password@host/database run='docker run -d -p 5432:5432 -e POSTGRES_PASSWORD=… postgres'
         other='POSTGRES_BIN=/folder/with/initdb'
         there() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+        ;;
+    browser)
+        name='browser with a WebDriver' packages=(chromium chromium-driver) variable=WEBDRIVER_URL
+        url=http://127.0.0.1:9515 run='docker run -d -p 9515:4444 selenium/standalone-chromium'
+        other='PATH=/folder/with/chromedriver:$PATH'
+        there() { command -v chromedriver >/dev/null; }
         ;;
     *)
         sed -n '2,3s/^# *//p' "$0" >&2
@@ -24,19 +30,20 @@ case ${1:-} in
         ;;
 esac
 
+if there; then exit 0; fi
 if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
     cat >&2 <<HELP
-No $name server was found. Do one of these:
+No $name was found. Do one of these:
   - use one that runs:       export $variable=$url
-  - install it (as root):    apt-get install --no-install-recommends $package
-  - point at another server: export $other
+  - install it (as root):    apt-get install --no-install-recommends ${packages[*]}
+  - point at another one:    export $other
   - with Docker:             $run, and $variable as above
 HELP
     exit 1
 fi
 
 # Tests start several servers at once; one of them installs, the others wait and find it done.
-exec 9>/tmp/asset-eraser-install-server.lock
+exec 9>/tmp/asset-eraser-install.lock
 flock 9
 if there; then exit 0; fi
 
@@ -48,7 +55,7 @@ if [[ ! -e $POLICY ]]; then
     chmod 755 "$POLICY"
 fi
 
-echo "$name is missing; installing it (apt-get install $package)" >&2
+echo "$name: missing; installing it (apt-get install ${packages[*]})" >&2
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$package"
+apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 "${packages[@]}"
