@@ -11,10 +11,10 @@ WITH_SERVERS := deploy/dev/with-servers.sh
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help demo test fmt clippy doc check image need-cargo
+.PHONY: help demo test bench-retention fmt clippy doc check image need-cargo
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: need-cargo ## see the worker delete, wait, refuse and recover, against a stand-in for the provider
 	$(CARGO) build --release --locked --bin asset-eraser --examples
@@ -22,6 +22,9 @@ demo: need-cargo ## see the worker delete, wait, refuse and recover, against a s
 
 test: need-cargo ## run all tests against a real RabbitMQ and a real PostgreSQL
 	$(WITH_SERVERS) --postgres $(CARGO) test --locked
+
+bench-retention: need-cargo ## measure what retention costs on a ledger of a million requests (some minutes)
+	$(WITH_SERVERS) --postgres $(CARGO) bench --locked --bench retention
 
 fmt: need-cargo ## format the code
 	$(CARGO) fmt

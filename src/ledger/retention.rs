@@ -9,7 +9,7 @@ use super::{Ledger, LedgerError};
 use crate::message::id::RequestId;
 
 /// Requests in one step, which is one transaction: some milliseconds.
-const STEP: u32 = 100;
+const STEP: u32 = 50;
 /// Between two steps, as a multiple of what the last one took: so much of the ledger's time stays for requests.
 const REST: u32 = 4;
 /// Between two rounds. What has become old meanwhile can wait so long.
