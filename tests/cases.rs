@@ -1,8 +1,44 @@
 //! Requests of one case end in one more event, once all of them are decided.
 
+use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
-use crate::support::{outcome, world};
+use crate::support::{World, deletes, outcome, until, world};
+
+/// Binds the results queue, as somebody else's would be.
+async fn bind(world: &World, key: &str) {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let (channel, queue) = (world.broker.channel(), world.broker.queue("results"));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.as_str().into(), durable, arguments).await.unwrap();
+    let (exchange, options) = (world.broker.prefix.as_str().into(), QueueBindOptions::default());
+    channel.queue_bind(queue.into(), exchange, key.into(), options, FieldTable::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_case_survives_a_crash_after_its_last_decision() {
+    let mut world = world(&[("BROKER__RESULTS_QUEUE", "false")]).await;
+    world.sandbox.add("a").await;
+    // Nobody takes the end of the case.
+    bind(&world, "result.deleted").await;
+    world.ask(json!({"request_id": "r-a", "asset_id": "a", "case_id": "c", "case_size": 1})).await;
+    world.broker.result("r-a").await;
+    let metrics = format!("{}/metrics", world.worker().address().await);
+    until("the end of the case was not taken", || async {
+        let said = crate::support::sandbox::http_get(&metrics).await.1;
+        said.contains(r#"put_off_total{reason="unroutable"}"#).then_some(())
+    })
+    .await;
+    world.kill_worker().await;
+    bind(&world, "result.#").await;
+    world.start_worker().await;
+    let completed = world.broker.completed("c", 1).await.remove(0);
+    assert_eq!(completed.event["data"]["outcomes"]["deleted"], 1);
+    assert_eq!(deletes(&world.sandbox.calls().await), 1);
+    world.finish(0).await;
+}
 
 #[tokio::test]
 async fn a_case_ends_in_one_event_that_counts_every_outcome() {

@@ -8,22 +8,33 @@ use crate::support::{deletes, outcome, until, world};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_replicas_survive_kills_among_them() {
+    replicas_survive_kills(3, 2000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_survive_kills_among_them() {
+    replicas_survive_kills(2, 1000).await;
+}
+
+async fn replicas_survive_kills(replicas: usize, requests: usize) {
     let postgres = PrivatePostgres::start();
     let mut world = world(&[("LEDGER__URL", &postgres.url)]).await;
-    world.add_replicas(2).await;
+    world.add_replicas(replicas - 1).await;
     // Slow enough that every kill hits requests in the middle.
     world.sandbox.latency(80).await;
-    ask_for_many(&mut world, 2000).await;
-    for kill in 0..9 {
+    ask_for_many(&mut world, requests).await;
+    for kill in 0..3 * replicas {
         let goal = world.broker.answered() + 50;
         world.broker.requests_answered(goal).await;
-        assert!(world.broker.answered() < 2000, "kill {kill} comes too late");
-        world.kill_and_restart_replica(kill % 3).await;
-        if kill == 4 {
+        assert!(world.broker.answered() < requests, "kill {kill} comes too late");
+        world.kill_and_restart_replica(kill % replicas).await;
+        if kill == replicas {
             world.sandbox.job("video_1", &[], "completed").await;
         }
     }
-    assert_all_deleted(&mut world, 2000).await;
+    assert_all_deleted(&mut world, requests).await;
+    let mut verify = world.command_with(&["ledger", "verify"]);
+    assert!(verify.ended().await.success(), "{}", verify.output());
     world.finish(0).await;
 }
 
