@@ -1,11 +1,11 @@
-//! `amqps://` with a private CA, and with client certificates.
+//! `amqps://` with a private CA, and with client certificates; TLS to PostgreSQL.
 
 use std::net::TcpListener;
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use crate::support::private::PrivateBroker;
+use crate::support::private::{PrivateBroker, PrivatePostgres};
 use crate::support::{World, outcome, world_at};
 
 /// Makes a CA in `dir`, and a server's and a client's certificate from it.
@@ -72,4 +72,29 @@ async fn a_private_ca_and_a_client_certificate_make_a_connection() {
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains("FAIL  broker") && said.contains(why), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_reached_over_tls_if_its_certificate_is_known() {
+    let postgres = PrivatePostgres::start_with(|dir| {
+        make_certificates(dir);
+        let key = dir.join("server.key");
+        // PostgreSQL wants its key to be nobody else's.
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let dir = dir.display();
+        format!("ssl = on\nssl_cert_file = '{dir}/server.pem'\nssl_key_file = '{dir}/server.key'\n")
+    });
+    let url = format!("{}?sslmode=require", postgres.url);
+    let amqp = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run the tests with `make test`");
+    let mut world = World::without_worker(&amqp, &[("LEDGER__URL", &url)]).await;
+    let mut check = world.command("check");
+    assert_eq!(check.ended().await.code(), Some(1), "nobody knows its CA");
+    assert!(check.output().contains("FAIL  ledger"), "{}", check.output());
+    let ca = std::fs::read(postgres.path().join("ca.pem")).unwrap();
+    let file = world.dir.path().join("ca.pem");
+    std::fs::write(&file, ca).unwrap();
+    world.environment.push(("SSL_CERT_FILE".to_owned(), file.to_str().unwrap().to_owned()));
+    world.start_worker().await;
+    assert_eq!(outcome(&world.delete("a").await), ("deleted", ""));
+    world.finish(0).await;
 }

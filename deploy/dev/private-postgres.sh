@@ -6,7 +6,8 @@
 #   private-postgres.sh stop  DIR   graceful; afterwards nothing of it runs
 #   private-postgres.sh kill  DIR   SIGKILL, as in a power cut; afterwards nothing of it runs
 #
-# A second `start` with the same DIR is the same server again, on the same port, with the data it held.
+# A second `start` with the same DIR is the same server again, on the same port, with the data it held. DIR/more.conf may
+# hold more settings, and name files in DIR: they are given to the server's user.
 # $POSTGRES_BIN names another folder with initdb and postgres; the default is Debian's newest.
 set -euo pipefail
 
@@ -87,6 +88,7 @@ initialise() {
     chmod 600 "$dir/password"
     as_owner "$bin/initdb" --pgdata="$dir/data" --username=eraser --pwfile="$dir/password" --auth=scram-sha-256 \
         --encoding=UTF8 --locale=C.UTF-8 --no-sync >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; die 'initdb failed'; }
+    printf "include_if_exists = '%s/more.conf'\n" "$dir" >>"$dir/data/postgresql.conf"
 }
 
 # In a new session, so that a Ctrl-C in the terminal reaches the command under test and not the server below it.

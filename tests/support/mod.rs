@@ -52,6 +52,8 @@ pub struct World {
     pub sandbox: Sandbox,
     pub broker: Broker,
     settings: Vec<(String, String)>,
+    /// Of every process, beside the settings.
+    pub environment: Vec<(String, String)>,
     secrets: Secrets,
     worker: Option<Process>,
     /// More workers on the same queue.
@@ -109,8 +111,8 @@ impl World {
             all.retain(|(other, _)| other != key);
             all.push(((*key).to_owned(), (*value).to_owned()));
         }
-        let asked = BTreeSet::new();
-        Self { sandbox, broker, settings: all, secrets, worker: None, replicas: Vec::new(), runs: 0, asked, dir }
+        let (environment, replicas, asked) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Self { sandbox, broker, settings: all, environment, secrets, worker: None, replicas, runs: 0, asked, dir }
     }
 
     /// Runs the worker's binary with this world's settings.
@@ -121,7 +123,8 @@ impl World {
     pub fn command_with(&mut self, args: &[&str]) -> Process {
         self.runs += 1;
         let settings = self.settings.iter().filter(|(_, value)| value != "unset");
-        let environment = settings.map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.clone())).collect();
+        let settings = settings.map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.clone()));
+        let environment = settings.chain(self.environment.clone()).collect();
         let program = env!("CARGO_BIN_EXE_asset-eraser");
         Process::spawn(self.dir.path(), &format!("worker-{}", self.runs), program, args, environment)
     }

@@ -84,9 +84,19 @@ pub struct PrivatePostgres {
 
 impl PrivatePostgres {
     pub fn start() -> Self {
+        Self::start_with(|_| String::new())
+    }
+
+    /// With more settings, which may name files in the folder given.
+    pub fn start_with(configure: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("more.conf"), configure(dir.path())).unwrap();
         let url = run("private-postgres.sh", "start", &[dir.path().to_str().unwrap()]);
         Self { dir, url }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     fn call(&self, verb: &str) -> String {

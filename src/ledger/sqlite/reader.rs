@@ -1,9 +1,10 @@
 //! Questions to the file, beside the writer: in WAL mode a reader waits for nobody, and nobody waits for it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::file::{self, Identity};
@@ -34,8 +35,12 @@ impl Reader {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let reader = self.clone();
-        let answer = tokio::task::spawn_blocking(move || reader.ask_now(read));
+        let answer = async {
+            // Waited for here, so that no more than one thread is ever busy or blocked with this.
+            let connection = Arc::clone(&self.connection).lock_owned().await;
+            let reader = self.clone();
+            tokio::task::spawn_blocking(move || reader.ask_now(&connection, read)).await
+        };
         match timeout(ANSWER_LIMIT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(ended)) => Err(file::unavailable(&self.file, ended.to_string(), "restart this program")),
@@ -43,11 +48,13 @@ impl Reader {
         }
     }
 
-    fn ask_now<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+    fn ask_now<T>(
+        &self,
+        connection: &Connection,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
         // What a file says that was taken away is what was true then.
         file::still_there(&self.file, self.identity)?;
-        // A panic in a reader leaves a transaction that the next one rolls back.
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = connection.unchecked_transaction().and_then(|snapshot| {
             let answer = read(&snapshot)?;
             snapshot.commit()?;
