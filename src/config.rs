@@ -5,6 +5,7 @@ mod validate;
 mod values;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use self::values::brief;
-use self::values::{Codes, Flag, List, Millis, Number, Steps, Wire};
+use self::values::{AtOnce, Codes, Flag, List, Millis, Number, Steps, Wire};
 
 /// Everything the worker can be told.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct Provider {
     pub connect_timeout: Duration,
     /// Longest wait for a whole answer.
     pub timeout: Duration,
+    /// Most calls a second, where the operator knows how many are allowed.
+    pub max_rate: Option<NonZeroU32>,
     /// Look at the asset before deleting it.
     pub confirm_target: bool,
     /// Look for the asset after deleting it.
@@ -149,9 +152,31 @@ pub struct Ledger {
 #[derive(Clone, Debug)]
 pub struct Worker {
     /// Requests at once.
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     /// How long a shutdown waits for what runs.
     pub grace: Duration,
+}
+
+/// Requests at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// As many as the provider can do with, found out while working.
+    Adaptive {
+        /// Never more.
+        most: usize,
+    },
+    /// As many as the operator says.
+    Fixed(usize),
+}
+
+impl Concurrency {
+    /// The most that there can ever be.
+    #[must_use]
+    pub const fn most(self) -> usize {
+        match self {
+            Self::Adaptive { most } | Self::Fixed(most) => most,
+        }
+    }
 }
 
 /// The HTTP port.
@@ -254,6 +279,7 @@ struct RawProvider {
     token_file: Option<PathBuf>,
     connect_timeout: Wire<Millis>,
     timeout: Wire<Millis>,
+    max_rate: Wire<Number>,
     confirm_target: Wire<Flag>,
     verify: Wire<Flag>,
     verify_interval: Wire<Millis>,
@@ -310,7 +336,8 @@ struct RawLedger {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RawWorker {
-    concurrency: Wire<Number>,
+    concurrency: Wire<AtOnce>,
+    max_concurrency: Wire<Number>,
     grace: Wire<Millis>,
 }
 

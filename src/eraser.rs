@@ -4,15 +4,17 @@
 
 mod calls;
 mod cases;
+mod outage;
 mod settle;
 mod turns;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
+use self::outage::Outage;
 use self::settle::Waiting;
 use self::turns::Turns;
 use crate::config::Settings;
@@ -20,10 +22,8 @@ use crate::guard::{Guard, GuardAnswer};
 use crate::ledger::{Asked, Begun, Ledger, LedgerError, Record, Refused, UsedUp};
 use crate::message::event::{Facts, LastWord, Subject};
 use crate::message::{Cause, Notice, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
-use crate::pace::circuit::Circuit;
 use crate::pace::line::{Line, Stop};
-use crate::pace::pause::Pause;
-use crate::provider::{Client, Detail, Meaning};
+use crate::provider::{Client, Detail, Fault, Meaning};
 use crate::telemetry::metrics::Metrics;
 
 /// Detail calls after a `DELETE` that answered "deleted" while the asset is still found, before it is sent again.
@@ -46,12 +46,11 @@ struct Inner {
     guard: Guard,
     ledger: Ledger,
     line: Line,
-    pause: Pause,
     metrics: Metrics,
     /// One request at a time per asset: two at once would each see the other's half-done work.
     turns: Turns,
-    /// Sees the provider's failures of all requests together.
-    circuit: Mutex<Circuit>,
+    provider_outage: Outage,
+    guard_outage: Outage,
 }
 
 /// What the worker has to do with the delivery now.
@@ -129,13 +128,14 @@ struct Run<'a> {
 }
 
 /// How the last `DELETE` failed, with the asset still there.
+#[derive(Clone, Copy)]
 enum LastTry {
     /// It answered "deleted".
     StillPresent,
     /// It answered a code that is on no list.
     Unlisted,
     /// It gave no usable answer.
-    Fault(String),
+    Fault(Fault),
 }
 
 /// What the two witnesses say.
@@ -155,9 +155,10 @@ impl Eraser {
         line: Line,
         metrics: Metrics,
     ) -> Self {
-        let circuit = Mutex::new(Circuit::default());
-        let (pause, turns) = (Pause::default(), Turns::default());
-        Self(Arc::new(Inner { settings, provider, guard, ledger, line, pause, metrics, turns, circuit }))
+        let outage = |stop| Outage::new(stop, line.clone(), metrics.clone());
+        let (provider_outage, guard_outage) = (outage(Stop::ProviderDown), outage(Stop::GuardDown));
+        let turns = Turns::default();
+        Self(Arc::new(Inner { settings, provider, guard, ledger, line, metrics, turns, provider_outage, guard_outage }))
     }
 
     /// Takes a request as far as it can be taken now.
@@ -241,17 +242,22 @@ impl Eraser {
         for (stop, _) in eraser.line.stopped() {
             let well = match stop {
                 Stop::Ledger => eraser.ledger.probe().await.is_ok(),
-                Stop::ProviderBusy => eraser.pause.left().is_zero(),
+                Stop::ProviderBusy => eraser.provider.gate().paused_for().is_zero(),
                 Stop::ProviderKey => !matches!(eraser.provider.probe().await.meaning, Meaning::KeyRefused(_)),
                 Stop::ProviderDown => {
                     !matches!(eraser.provider.probe().await.meaning, Meaning::Retry { .. } | Meaning::KeyRefused(_))
                 }
+                Stop::GuardDown => eraser.guard.probe().await,
             };
-            if well {
-                if stop == Stop::ProviderDown {
-                    eraser.succeeded();
+            match stop {
+                _ if !well => {}
+                Stop::ProviderDown => {
+                    // Before the line opens: who comes in first must not find yesterday's pace.
+                    eraser.provider.gate().restart();
+                    eraser.provider_outage.is_over();
                 }
-                eraser.line.resume(stop);
+                Stop::GuardDown => eraser.guard_outage.is_over(),
+                Stop::Ledger | Stop::ProviderBusy | Stop::ProviderKey => eraser.line.resume(stop),
             }
         }
     }
@@ -344,13 +350,16 @@ impl Run<'_> {
                     }
                     match unclear {
                         Meaning::Refused => return Ok(self.refused()),
-                        Meaning::Retry { after, why } => (after, LastTry::Fault(why.to_string())),
+                        Meaning::Retry { after, why } => {
+                            self.provider_failed(why)?;
+                            (after, LastTry::Fault(why))
+                        }
                         _ => (None, LastTry::Unlisted),
                     }
                 }
             };
             match budget.next(after) {
-                Some(delay) => self.eraser.wait(delay, after).await,
+                Some(delay) => tokio::time::sleep(delay).await,
                 None if matches!(last, LastTry::StillPresent) && deletes < LEAST_DELETES => {}
                 None => return self.give_up(last, after),
             }
@@ -364,16 +373,16 @@ impl Run<'_> {
                 Ok(Outcome::failed(Cause::StillPresent, "the provider answers \"deleted\" and still has the asset"))
             }
             LastTry::Unlisted => Ok(self.refused()),
-            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, &why))),
+            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, Some(why), &why.to_string()))),
         }
     }
 
     /// The one place that deletes. `Err` is an outcome that forbids it.
     ///
     /// Before *every* `DELETE`: in time, the guard says free *now*, and the ledger knows that it may have happened.
-    /// So any wait comes before the guard is asked.
+    /// So any wait, for the call's turn too, comes before the guard is asked.
     async fn delete(&mut self) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
-        self.eraser.paused().await?;
+        let pass = self.eraser.pass().await?;
         if let Some(outcome) = self.guard().await? {
             return Ok(Err(outcome));
         }
@@ -384,7 +393,7 @@ impl Run<'_> {
         if let Some(outcome) = self.too_late() {
             return Ok(Err(outcome));
         }
-        let answer = self.eraser.provider.delete(&self.request.asset_id, &self.delivered.trace).await;
+        let answer = self.eraser.provider.delete(pass, &self.request.asset_id, &self.delivered.trace).await;
         self.provider = Some(LastWord { code: answer.code, msg: answer.msg });
         Ok(Ok(answer.meaning))
     }

@@ -1,11 +1,11 @@
-//! The loop: deliveries in, at most `worker.concurrency` at once, each settled exactly once; drained on shutdown.
+//! The loop: deliveries in, at most as many at once as the gate permits, each settled exactly once; drained on shutdown.
 
 mod handle;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -18,6 +18,7 @@ use crate::broker::topology::TopologySettings;
 use crate::broker::{BrokerError, BrokerState};
 use crate::config::Settings;
 use crate::eraser::Eraser;
+use crate::pace::gate::Gate;
 use crate::pace::line::Line;
 use crate::retry;
 use crate::telemetry::metrics::Metrics;
@@ -38,10 +39,30 @@ pub struct Worker {
     state: watch::Sender<BrokerState>,
     /// One task a delivery. They outlive a lost session: a deletion that runs is finished and recorded.
     tasks: JoinSet<()>,
-    /// Bounds the tasks of all sessions together.
-    permits: Arc<Semaphore>,
+    /// Bounds the tasks of all sessions together, and says how many that may be now.
+    gate: Gate,
     /// Cancelled when the grace time is over: whoever still works hands its delivery back.
     hand_back: CancellationToken,
+}
+
+/// How many deliveries the broker sends ahead: the limit, rounded up to a power of two, since every change costs a new
+/// consumer. Goes down only when it is much too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Prefetch(u16);
+
+/// The least prefetch: fewer would make the worker wait for the broker between two requests.
+const LEAST_PREFETCH: usize = 8;
+
+impl Prefetch {
+    fn new(limit: usize) -> Self {
+        Self(u16::try_from(limit.max(LEAST_PREFETCH).next_power_of_two()).unwrap_or(u16::MAX))
+    }
+
+    /// The one to change to, if any.
+    fn follow(self, limit: usize) -> Option<Self> {
+        let fitting = Self::new(limit);
+        (fitting.0 > self.0 || fitting.0 < self.0 / 2).then_some(fitting)
+    }
 }
 
 /// Why a consumer was left.
@@ -60,14 +81,14 @@ impl Worker {
     pub fn new(
         settings: Settings,
         eraser: Eraser,
+        gate: Gate,
         line: Line,
         metrics: Metrics,
         state: watch::Sender<BrokerState>,
     ) -> Self {
         let hand_back = CancellationToken::new();
         let handler = Handler::new(&settings, eraser, line.clone(), metrics.clone(), hand_back.clone());
-        let permits = Arc::new(Semaphore::new(settings.worker.concurrency));
-        Self { settings, handler, line, metrics, state, tasks: JoinSet::new(), permits, hand_back }
+        Self { settings, handler, gate, line, metrics, state, tasks: JoinSet::new(), hand_back }
     }
 
     /// Works until `shutdown`, through every loss of the broker.
@@ -113,8 +134,7 @@ impl Worker {
 
     async fn open(&self) -> Result<Arc<Session>, BrokerError> {
         let topology = TopologySettings::of(&self.settings);
-        let prefetch = u16::try_from(self.settings.worker.concurrency).unwrap_or(u16::MAX);
-        Session::open(&self.settings.broker, &topology, prefetch, &self.metrics).await.map(Arc::new)
+        Session::open(&self.settings.broker, &topology, &self.metrics).await.map(Arc::new)
     }
 
     /// Consumes on one session until it is lost or the worker shuts down.
@@ -128,14 +148,15 @@ impl Worker {
                 () = session.lost().cancelled_owned() => break,
                 () = line.wait_open() => {}
             }
-            let mut consumer = match session.consume().await {
+            let prefetch = Prefetch::new(*self.gate.permits().limit().borrow());
+            let mut consumer = match session.consume(prefetch.0).await {
                 Ok(consumer) => consumer,
                 Err(error) => {
                     tracing::warn!(%error, "could not consume");
                     break;
                 }
             };
-            let left = self.consume(session, &mut consumer, shutdown).await;
+            let left = self.consume(session, &mut consumer, prefetch, shutdown).await;
             match left {
                 Left::Lost => break,
                 Left::Shutdown | Left::LineStopped => self.stop_consuming(consumer, &left).await,
@@ -148,15 +169,23 @@ impl Worker {
         self.tell(BrokerState::Connecting);
     }
 
-    async fn consume(&mut self, session: &Arc<Session>, consumer: &mut Consumer, shutdown: &CancellationToken) -> Left {
-        let mut state = session.state();
+    async fn consume(
+        &mut self,
+        session: &Arc<Session>,
+        consumer: &mut Consumer,
+        mut prefetch: Prefetch,
+        shutdown: &CancellationToken,
+    ) -> Left {
+        let (mut state, mut limit) = (session.state(), self.gate.permits().limit());
+        // It may have changed since the consumer was made.
+        limit.mark_changed();
         let (lost, line) = (session.lost(), self.line.clone());
         loop {
-            let permits = self.permits.clone();
+            let permits = self.gate.permits().clone();
             // Cancel-safe: a permit that was taken is given back, and a delivery is taken out of the consumer's
             // buffer only in the poll that returns it.
             let next = async {
-                let permit = permits.acquire_owned().await;
+                let permit = permits.acquire().await;
                 consumer.next().await.map(|delivery| (delivery, permit))
             };
             tokio::select! {
@@ -166,6 +195,17 @@ impl Worker {
                 Ok(()) = state.changed() => {
                     let now = *state.borrow_and_update();
                     self.tell(now);
+                }
+                Ok(()) = limit.changed() => {
+                    let now = *limit.borrow_and_update();
+                    if let Some(other) = prefetch.follow(now) {
+                        tracing::debug!(limit = now, prefetch = other.0, "another prefetch");
+                        if let Err(error) = consumer.change_prefetch(session, other.0).await {
+                            tracing::warn!(%error, "could not change the prefetch");
+                            return Left::Lost;
+                        }
+                        prefetch = other;
+                    }
                 }
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.ended(ended),
                 next = next => match next {
@@ -256,4 +296,18 @@ pub async fn probe_when_stopped(eraser: Eraser, line: Line, shutdown: Cancellati
         }
     };
     tokio::select! { () = shutdown.cancelled() => {}, () = watch => {} }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefetch_follows_the_limit_in_steps() {
+        let prefetch = Prefetch::new(3);
+        assert_eq!(prefetch, Prefetch(8));
+        assert_eq!((prefetch.follow(8), prefetch.follow(9)), (None, Some(Prefetch(16))));
+        let prefetch = Prefetch(64);
+        assert_eq!((prefetch.follow(64), prefetch.follow(20), prefetch.follow(10)), (None, None, Some(Prefetch(16))));
+    }
 }

@@ -14,6 +14,7 @@ mod fence_model;
 mod in_use;
 mod job_table;
 mod message_contract;
+mod pace;
 mod replicas;
 mod retention;
 mod secrets;

@@ -53,17 +53,15 @@ impl Session {
     pub async fn open(
         settings: &config::Broker,
         topology: &TopologySettings,
-        prefetch: u16,
         metrics: &Metrics,
     ) -> Result<Self, BrokerError> {
-        let opening = Self::open_now(settings, topology, prefetch, metrics);
+        let opening = Self::open_now(settings, topology, metrics);
         tokio::time::timeout(OPEN, opening).await.map_err(|_| BrokerError::Timeout(OPEN, "connect"))?
     }
 
     async fn open_now(
         settings: &config::Broker,
         topology: &TopologySettings,
-        prefetch: u16,
         metrics: &Metrics,
     ) -> Result<Self, BrokerError> {
         let connection = connect(settings).await?;
@@ -75,20 +73,16 @@ impl Session {
         topology::declare(&publishing, &names, topology).await?;
         publishing.confirm_select(ConfirmSelectOptions::default()).await?;
         let consuming = connection.create_channel().await?;
-        consuming.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let publisher = Arc::new(Publisher::new(publishing, lost.clone()));
         Ok(Self { connection, consuming, publisher, names, metrics: metrics.clone(), state, lost, events })
     }
 
-    /// Starts to consume requests.
+    /// Starts to consume requests; the broker sends at most `prefetch` ahead of their settlement.
     ///
     /// # Errors
     /// When the channel or the queue is gone.
-    pub async fn consume(&self) -> Result<Consumer, BrokerError> {
-        let (queue, options) = (self.names.requests(), BasicConsumeOptions::default());
-        let asked = self.consuming.basic_consume(queue.into(), "".into(), options, FieldTable::default());
-        // A quorum queue that has no leader never answers.
-        let inner = tokio::time::timeout(OPEN, asked).await.map_err(|_| BrokerError::Timeout(OPEN, "consume"))??;
+    pub async fn consume(&self, prefetch: u16) -> Result<Consumer, BrokerError> {
+        let inner = self.consume_again(prefetch).await?;
         Ok(Consumer::new(
             inner,
             self.consuming.clone(),
@@ -96,6 +90,17 @@ impl Session {
             self.names.clone(),
             self.metrics.clone(),
         ))
+    }
+
+    /// A prefetch belongs to its consumer for good, so another one needs another consumer.
+    pub(super) async fn consume_again(&self, prefetch: u16) -> Result<lapin::Consumer, BrokerError> {
+        let (queue, options) = (self.names.requests(), BasicConsumeOptions::default());
+        let asked = async {
+            self.consuming.basic_qos(prefetch, BasicQosOptions::default()).await?;
+            self.consuming.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+        };
+        // A quorum queue that has no leader never answers.
+        Ok(tokio::time::timeout(OPEN, asked).await.map_err(|_| BrokerError::Timeout(OPEN, "consume"))??)
     }
 
     /// For results.

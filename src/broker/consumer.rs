@@ -1,5 +1,6 @@
 //! Deliveries, one after the other, until there are no more for whatever reason.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -7,6 +8,7 @@ use lapin::Channel;
 use lapin::options::BasicCancelOptions;
 
 use super::BrokerError;
+use super::connection::Session;
 use super::publisher::Publisher;
 use super::settlement::Delivery;
 use super::topology::Names;
@@ -15,6 +17,8 @@ use crate::telemetry::metrics::Metrics;
 /// A consumer of the request queue.
 pub struct Consumer {
     inner: lapin::Consumer,
+    /// Those that were cancelled, with what had arrived by then. The oldest first.
+    before: VecDeque<lapin::Consumer>,
     channel: Channel,
     publisher: Arc<Publisher>,
     names: Names,
@@ -29,13 +33,24 @@ impl Consumer {
         names: Names,
         metrics: Metrics,
     ) -> Self {
-        Self { inner, channel, publisher, names, metrics }
+        Self { inner, before: VecDeque::new(), channel, publisher, names, metrics }
     }
 
     /// The next delivery; `None` when there will be no more: cancelled by us or by the server, channel or connection
     /// gone. All alike: whoever wants more opens another session. Cancel-safe.
     pub async fn next(&mut self) -> Option<Delivery> {
-        match self.inner.next().await? {
+        while let Some(before) = self.before.front_mut() {
+            match before.next().await {
+                None => drop(self.before.pop_front()),
+                arrived => return self.delivery(arrived),
+            }
+        }
+        let arrived = self.inner.next().await;
+        self.delivery(arrived)
+    }
+
+    fn delivery(&self, arrived: Option<lapin::Result<lapin::message::Delivery>>) -> Option<Delivery> {
+        match arrived? {
             Ok(delivery) => {
                 Some(Delivery::new(delivery, self.publisher.clone(), self.names.clone(), self.metrics.clone()))
             }
@@ -44,6 +59,18 @@ impl Consumer {
                 None
             }
         }
+    }
+
+    /// Goes on with another prefetch. What had arrived before still comes, first.
+    ///
+    /// # Errors
+    /// When the channel or the queue is gone.
+    pub async fn change_prefetch(&mut self, session: &Session, prefetch: u16) -> Result<(), BrokerError> {
+        let next = session.consume_again(prefetch).await?;
+        let before = std::mem::replace(&mut self.inner, next);
+        self.channel.basic_cancel(before.tag(), BasicCancelOptions::default()).await?;
+        self.before.push_back(before);
+        Ok(())
     }
 
     /// Asks the broker for no more. What has arrived by then still comes out of [`Consumer::next`].

@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::guard::{Guard, GuardAnswer};
 use crate::ledger::Ledger;
 use crate::message::{AssetId, TraceContext};
+use crate::pace::gate::Gate;
 use crate::provider::{Client, Meaning};
 use crate::telemetry::metrics::Metrics;
 
@@ -21,7 +22,8 @@ const LIMIT: Duration = Duration::from_secs(45);
 /// When at least one of them can't be used.
 pub async fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let metrics = Metrics::new()?;
-    let provider = Client::new(&settings.provider, metrics.clone())?;
+    let gate = Gate::new(settings.worker.concurrency, settings.provider.max_rate, metrics.clone());
+    let provider = Client::new(&settings.provider, gate, metrics.clone())?;
     let parts: [(&str, Result<String, String>); 4] = [
         ("broker", limited(broker(settings, &metrics)).await),
         ("provider", limited(ask_provider(&provider)).await),
@@ -47,7 +49,7 @@ async fn limited(part: impl Future<Output = Result<String, String>>) -> Result<S
 
 async fn broker(settings: &Settings, metrics: &Metrics) -> Result<String, String> {
     let topology = TopologySettings::of(settings);
-    let session = Session::open(&settings.broker, &topology, 1, metrics).await.map_err(|error| error.to_string())?;
+    let session = Session::open(&settings.broker, &topology, metrics).await.map_err(|error| error.to_string())?;
     session.close().await;
     Ok(format!("reached; exchange and queues of {} are declared", settings.broker.prefix))
 }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 use url::Url;
 
-use crate::config::{LogFormat, Settings, brief};
+use crate::config::{Concurrency, LogFormat, Settings, brief};
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -51,7 +51,7 @@ pub fn print(settings: &Settings) -> String {
             broker_table.insert(key.to_owned(), file.display().to_string().into());
         }
     }
-    let provider = section(vec![
+    let mut provider_table = section(vec![
         ("base_url", provider.base_url.as_str().into()),
         ("token", HIDDEN.into()),
         ("connect_timeout", time(provider.connect_timeout)),
@@ -63,6 +63,7 @@ pub fn print(settings: &Settings) -> String {
         ("gone_codes", list(&provider.gone_codes)),
         ("refused_codes", list(&provider.refused_codes)),
     ]);
+    provider_table.extend(provider.max_rate.map(|rate| ("max_rate".to_owned(), i64::from(rate.get()).into())));
     let retry = section(vec![
         ("initial", time(retry.initial)),
         ("max_interval", time(retry.max_interval)),
@@ -70,10 +71,14 @@ pub fn print(settings: &Settings) -> String {
         ("wait_steps", Value::Array(retry.wait_steps.iter().map(|step| time(*step)).collect())),
         ("max_age", time(retry.max_age)),
     ]);
-    let worker = section(vec![
-        ("concurrency", i64::try_from(worker.concurrency).unwrap_or(i64::MAX).into()),
-        ("grace", time(worker.grace)),
-    ]);
+    let number = |number: usize| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+    let mut worker_table = section(vec![("grace", time(worker.grace))]);
+    worker_table.extend(match worker.concurrency {
+        Concurrency::Fixed(at_once) => section(vec![("concurrency", number(at_once))]),
+        Concurrency::Adaptive { most } => {
+            section(vec![("concurrency", "adaptive".into()), ("max_concurrency", number(most))])
+        }
+    });
     let format = match log.format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -84,11 +89,11 @@ pub fn print(settings: &Settings) -> String {
     ledger_table.extend(ledger.compact_after.map(|keep| ("compact_after".to_owned(), time(keep))));
     let all = [
         ("broker", broker_table),
-        ("provider", provider),
+        ("provider", provider_table),
         ("guard", guard_table),
         ("retry", retry),
         ("ledger", ledger_table),
-        ("worker", worker),
+        ("worker", worker_table),
         ("http", http_table),
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
     ];

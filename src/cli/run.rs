@@ -15,6 +15,7 @@ use crate::eraser::Eraser;
 use crate::guard::Guard;
 use crate::http;
 use crate::ledger::{Ledger, retention};
+use crate::pace::gate::Gate;
 use crate::pace::line::Line;
 use crate::provider::Client;
 use crate::telemetry::{logging, metrics::Metrics};
@@ -28,7 +29,8 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     logging::init(&settings.log)?;
     let metrics = Metrics::new()?;
     let line = Line::new(metrics.clone());
-    let provider = Client::new(&settings.provider, metrics.clone())?;
+    let gate = Gate::new(settings.worker.concurrency, settings.provider.max_rate, metrics.clone());
+    let provider = Client::new(&settings.provider, gate.clone(), metrics.clone())?;
     let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone())?;
     let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await?;
     let eraser = Eraser::new(settings.clone(), provider, guard, ledger.clone(), line.clone(), metrics.clone());
@@ -52,7 +54,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let token = settings.http.token.clone();
     let shown = http::State { metrics: metrics.clone(), line: line.clone(), broker, ledger: ledger.clone(), token };
     let server = tasks.spawn(http::serve(listener, shown, drained.clone()));
-    let done = Worker::new(settings, eraser, line, metrics, state).run(shutdown.clone()).await;
+    let done = Worker::new(settings, eraser, gate, line, metrics, state).run(shutdown.clone()).await;
     shutdown.cancel();
     drained.cancel();
     tasks.close();

@@ -31,6 +31,9 @@ fn the_defaults_are_those_of_the_contract() {
     );
     assert_eq!((settings.guard.poll, settings.worker.grace), (Duration::from_secs(30), Duration::from_secs(25)));
     assert_eq!(settings.http.listen.to_string(), "127.0.0.1:9464");
+    assert_eq!(settings.worker.concurrency, Concurrency::Adaptive { most: 256 });
+    let adaptive = load(LEAST, &[("WORKER__CONCURRENCY", "adaptive"), ("WORKER__MAX_CONCURRENCY", "9")]).unwrap();
+    assert_eq!(adaptive.worker.concurrency, Concurrency::Adaptive { most: 9 });
 }
 
 #[test]
@@ -48,8 +51,8 @@ fn the_environment_wins_and_needs_no_file() {
     assert_eq!(settings.provider.token.expose_secret(), "12345", "a token that looks like a number stays text");
     assert_eq!(settings.provider.retry_codes, ["500", "501"]);
     assert_eq!(settings.retry.wait_steps, [Duration::from_millis(200), Duration::from_secs(2)]);
-    assert_eq!((settings.broker.results_queue, settings.worker.concurrency), (false, 4));
-    assert_eq!(load("[worker]\nconcurrency = 9\n", &all).unwrap().worker.concurrency, 4);
+    assert_eq!((settings.broker.results_queue, settings.worker.concurrency), (false, Concurrency::Fixed(4)));
+    assert_eq!(load("[worker]\nconcurrency = 9\n", &all).unwrap().worker.concurrency, Concurrency::Fixed(4));
 }
 
 #[test]
@@ -64,6 +67,17 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (LEAST, &[("BROKER__URL", "http://secretpass")], "broker.url (ASSET_ERASER__BROKER__URL): must be amqp"),
         (LEAST, &[("WORKER__CONCURRENCY", "0")], "worker.concurrency (ASSET_ERASER__WORKER__CONCURRENCY): must be 1"),
+        (
+            LEAST,
+            &[("WORKER__CONCURRENCY", "some")],
+            "worker.concurrency (ASSET_ERASER__WORKER__CONCURRENCY): must be a",
+        ),
+        (
+            "[worker]\nconcurrency = 4\nmax_concurrency = 9\n[provider]\ntoken = \"t\"\n[guard]\nnone = true\n",
+            &[],
+            "worker.max_concurrency (",
+        ),
+        (LEAST, &[("PROVIDER__MAX_RATE", "0")], "provider.max_rate (ASSET_ERASER__PROVIDER__MAX_RATE): must be"),
         (LEAST, &[("RETRY__WAIT_STEPS", "")], "retry.wait_steps (ASSET_ERASER__RETRY__WAIT_STEPS): must hold 1"),
         (LEAST, &[("PROVIDER__GONE_CODES", "0")], "provider.gone_codes ("),
         (LEAST, &[("GUARD__HTTP__URL", "http://x/{asset_id}")], "guard.none ("),

@@ -1,6 +1,7 @@
 //! From what is written to what is meant: defaults filled in, every rule checked.
 
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use url::Url;
 
 use super::source::Source;
 use super::{
-    Broker, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Raw, RawBroker,
-    RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry, Retry, Settings, Worker, brief,
+    Broker, Concurrency, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Raw,
+    RawBroker, RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry, Retry, Settings, Worker,
+    brief,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,10 +23,6 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_BUDGET: Duration = Duration::from_secs(120);
 
 pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigError> {
-    let concurrency = raw.worker.concurrency.0.unwrap_or(16);
-    if !(1..=1000).contains(&concurrency) {
-        return Err(source.problem("worker.concurrency", "must be 1 to 1000"));
-    }
     let grace = within(source, "worker.grace", raw.worker.grace.0, 25 * SECOND, Duration::ZERO, 3600 * SECOND)?;
     let listen = raw.http.listen.as_deref().unwrap_or("127.0.0.1:9464");
     let listen = listen
@@ -39,7 +37,7 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         guard: guard(source, &raw.guard)?,
         retry,
         ledger: ledger(source, &raw.ledger, max_age)?,
-        worker: Worker { concurrency: concurrency as usize, grace },
+        worker: Worker { concurrency: concurrency(source, raw)?, grace },
         http: Http {
             listen,
             token: secret(source, "http.token", raw.http.token.as_ref(), raw.http.token_file.as_ref())?,
@@ -49,6 +47,21 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
         },
     })
+}
+
+fn concurrency(source: &Source, raw: &Raw) -> Result<Concurrency, ConfigError> {
+    let at_once = |key: &str, number: u32| match number {
+        1..=1000 => Ok(number as usize),
+        _ => Err(source.problem(key, "must be 1 to 1000")),
+    };
+    match (raw.worker.concurrency.0.flatten(), raw.worker.max_concurrency.0) {
+        (Some(_), Some(_)) => {
+            Err(source
+                .problem("worker.max_concurrency", "is for concurrency = \"adaptive\" only, and that is a number"))
+        }
+        (Some(fixed), None) => Ok(Concurrency::Fixed(at_once("worker.concurrency", fixed)?)),
+        (None, most) => Ok(Concurrency::Adaptive { most: at_once("worker.max_concurrency", most.unwrap_or(256))? }),
+    }
 }
 
 fn ledger(source: &Source, raw: &RawLedger, max_age: Duration) -> Result<Ledger, ConfigError> {
@@ -124,6 +137,7 @@ fn provider(source: &Source, raw: &RawProvider) -> Result<Provider, ConfigError>
         token,
         connect_timeout: limit("provider.connect_timeout", raw.connect_timeout.0, 5 * SECOND)?,
         timeout: limit("provider.timeout", raw.timeout.0, 30 * SECOND)?,
+        max_rate: max_rate(source, raw.max_rate.0)?,
         confirm_target: raw.confirm_target.0.unwrap_or(true),
         verify: raw.verify.0.unwrap_or(true),
         verify_interval: within(
@@ -140,6 +154,12 @@ fn provider(source: &Source, raw: &RawProvider) -> Result<Provider, ConfigError>
     };
     distinct_codes(source, &provider)?;
     Ok(provider)
+}
+
+fn max_rate(source: &Source, rate: Option<u32>) -> Result<Option<NonZeroU32>, ConfigError> {
+    let Some(rate) = rate else { return Ok(None) };
+    let rule = "must be the calls a second that the provider allows, 1 or more";
+    NonZeroU32::new(rate).map(Some).ok_or_else(|| source.problem("provider.max_rate", rule))
 }
 
 /// Success is `"0"` alone, and a code that means two things would mean whichever is looked at first.

@@ -51,6 +51,17 @@ impl Kind for Number {
     }
 }
 
+/// How many at once: a number, or `None` for "adaptive".
+#[derive(Debug)]
+pub(super) struct AtOnce;
+impl Kind for AtOnce {
+    type Value = Option<u32>;
+    const RULE: &'static str = "must be a whole number or \"adaptive\"";
+    fn read(value: &Value) -> Option<Option<u32>> {
+        if value.as_str() == Some("adaptive") { Some(None) } else { Number::read(value).map(Some) }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Millis;
 impl Kind for Millis {

@@ -7,8 +7,9 @@ use super::{Inner, LOOKS_AFTER_DELETE, NotNow, Run, Sight};
 use crate::guard::GuardAnswer;
 use crate::message::Notice;
 use crate::message::event::LastWord;
+use crate::pace::gate::Pass;
 use crate::pace::line::Stop;
-use crate::provider::{Detail, Meaning};
+use crate::provider::{Detail, Fault, Meaning};
 use crate::retry::Budget;
 
 impl Inner {
@@ -18,33 +19,19 @@ impl Inner {
         Budget { initial: retry.initial, max_interval: retry.max_interval, max_elapsed: retry.max_elapsed }
     }
 
-    /// Waits before another try. A wait that the provider asked for slows everybody down.
-    pub(super) async fn wait(&self, delay: Duration, asked_for: Option<Duration>) {
-        if let Some(asked_for) = asked_for {
-            self.pause.extend(asked_for);
-        }
-        tokio::time::sleep(delay).await;
-    }
-
-    /// Keeps a wait that the provider asked somebody for. A delivery must not be held for a long one: the broker closes
-    /// the channel of one that is held past its `consumer_timeout`.
-    pub(super) async fn paused(&self) -> Result<(), NotNow> {
-        if self.pause.left() > self.settings.retry.max_elapsed {
+    /// Waits for a call's turn. A delivery must not be held for a long wait that the provider asked for: the broker
+    /// closes the channel of one that is held past its `consumer_timeout`.
+    pub(super) async fn pass(&self) -> Result<Pass, NotNow> {
+        if self.provider.gate().paused_for() > self.settings.retry.max_elapsed {
             return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderBusy)));
         }
-        self.pause.wait().await;
-        Ok(())
+        Ok(self.provider.gate().pass().await)
     }
 
     /// The key is wrong for everybody: stops the line, fails nobody.
     pub(super) fn key_refused(&self, status: u16) -> Waiting {
         self.line.stop(Stop::ProviderKey, format!("the provider answered HTTP {status}: the key is not accepted"));
         Waiting::stopped(Stop::ProviderKey)
-    }
-
-    /// A clear answer of the provider: whatever failed before was not an outage.
-    pub(super) fn succeeded(&self) {
-        self.circuit.lock().unwrap_or_else(std::sync::PoisonError::into_inner).succeeded();
     }
 }
 
@@ -78,30 +65,33 @@ impl Run<'_> {
     async fn look(&mut self) -> Result<Option<Detail>, NotNow> {
         let mut budget = self.eraser.budget().start();
         loop {
-            self.eraser.paused().await?;
-            let answer = self.eraser.provider.detail(&self.request.asset_id, &self.delivered.trace).await;
+            let pass = self.eraser.pass().await?;
+            let answer = self.eraser.provider.detail(pass, &self.request.asset_id, &self.delivered.trace).await;
             let said = LastWord { code: answer.code, msg: answer.msg };
-            let (after, why) = match answer.meaning {
+            let (after, fault, why) = match answer.meaning {
                 Meaning::Found(detail) => {
-                    self.eraser.succeeded();
+                    self.eraser.provider_outage.answered();
                     return Ok(Some(detail));
                 }
                 Meaning::Gone => {
-                    self.eraser.succeeded();
+                    self.eraser.provider_outage.answered();
                     self.provider.get_or_insert(said);
                     return Ok(None);
                 }
                 Meaning::KeyRefused(status) => return Err(NotNow::Wait(self.eraser.key_refused(status))),
-                Meaning::Retry { after, why } => (after, why.to_string()),
+                Meaning::Retry { after, why } => {
+                    self.provider_failed(why)?;
+                    (after, Some(why), why.to_string())
+                }
                 // A detail call that neither finds nor misses the asset says nothing about it: never guessed.
                 Meaning::Refused | Meaning::Unlisted => {
-                    (None, format!("the detail call answered code {}", said.code.clone().unwrap_or_default()))
+                    (None, None, format!("the detail call answered code {}", said.code.clone().unwrap_or_default()))
                 }
             };
             self.provider = Some(said);
             match budget.next(after) {
-                Some(delay) => self.eraser.wait(delay, after).await,
-                None => return Err(NotNow::Wait(self.provider_fault(after, &why))),
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => return Err(NotNow::Wait(self.provider_fault(after, fault, &why))),
             }
         }
     }
@@ -124,30 +114,53 @@ impl Run<'_> {
         let mut budget = self.eraser.budget().start();
         loop {
             match self.eraser.guard.check(&self.request.asset_id, &self.delivered.trace).await {
-                GuardAnswer::Unknown { why } => match budget.next(None) {
-                    Some(delay) => tokio::time::sleep(delay).await,
-                    None => return Ok(GuardAnswer::Unknown { why }),
-                },
-                clear => return Ok(clear),
+                GuardAnswer::Unknown { why } => {
+                    let (outage, asset) = (&self.eraser.guard_outage, self.request.asset_id.as_str());
+                    let mut down = outage.failed(asset, &why);
+                    let next = budget.next(None).filter(|_| !down);
+                    if let Some(delay) = next {
+                        tokio::time::sleep(delay).await;
+                        continue;
+                    }
+                    down = down || outage.gave_up(asset, &why);
+                    return Err(NotNow::Wait(if down {
+                        Waiting::stopped(Stop::GuardDown)
+                    } else {
+                        Waiting::guard(why)
+                    }));
+                }
+                clear => {
+                    self.eraser.guard_outage.answered();
+                    return Ok(clear);
+                }
             }
         }
     }
 
+    /// A call to the provider gave no usable answer. While it does so for everybody, nobody goes on trying.
+    pub(super) fn provider_failed(&self, why: Fault) -> Result<(), NotNow> {
+        // Too many calls are no outage: the pace is found, and the call made again.
+        if why.is_rejection() {
+            return Ok(());
+        }
+        if self.eraser.provider_outage.failed(self.request.asset_id.as_str(), &why.to_string()) {
+            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderDown)));
+        }
+        Ok(())
+    }
+
     /// The provider did not give a usable answer within the budget. When it does so for everybody, stops the line
     /// instead of using up this request's steps of the wait ladder.
-    pub(super) fn provider_fault(&self, after: Option<Duration>, why: &str) -> Waiting {
+    pub(super) fn provider_fault(&self, after: Option<Duration>, fault: Option<Fault>, why: &str) -> Waiting {
         let eraser = self.eraser;
         if let Some(after) = after.filter(|after| *after > eraser.settings.retry.max_elapsed) {
-            eraser.pause.extend(after);
             eraser.line.stop(Stop::ProviderBusy, format!("the provider asks to wait {}s", after.as_secs()));
             return Waiting::stopped(Stop::ProviderBusy);
         }
-        let mut circuit = eraser.circuit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if circuit.failed(self.request.asset_id.as_str()) {
-            eraser.line.stop(Stop::ProviderDown, format!("the provider fails for everybody: {why}"));
+        if fault.is_some_and(Fault::is_rejection) {
+            return Waiting::pace(why.to_owned());
         }
-        drop(circuit);
-        if eraser.line.stopped().iter().any(|(stop, _)| *stop == Stop::ProviderDown) {
+        if eraser.provider_outage.gave_up(self.request.asset_id.as_str(), why) {
             return Waiting::stopped(Stop::ProviderDown);
         }
         Waiting::provider(why.to_owned())

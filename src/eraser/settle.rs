@@ -30,6 +30,8 @@ enum Kind {
     InUse,
     /// A fault of this request: costs a step.
     Fault,
+    /// Its turn has not come: costs no step.
+    Pace,
     /// A trouble of everybody: costs nothing, and no request fails for it.
     Everybody,
 }
@@ -45,6 +47,11 @@ impl Waiting {
 
     pub(super) fn provider(why: String) -> Self {
         Self { reason: "provider", why, kind: Kind::Fault }
+    }
+
+    /// The provider says that there are too many calls: the pace is to blame, and no step is used up for it.
+    pub(super) fn pace(why: String) -> Self {
+        Self { reason: "pace", why, kind: Kind::Pace }
     }
 
     /// The broker did not take an event: its connection is lost, and everybody's deliveries come back.
@@ -95,7 +102,7 @@ impl Run<'_> {
         let (rung, delay) = match waiting.kind {
             Kind::InUse => (self.record.rung, self.eraser.settings.guard.poll),
             Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.shortest())),
-            Kind::Everybody => (self.record.rung, self.shortest()),
+            Kind::Pace | Kind::Everybody => (self.record.rung, self.shortest()),
         };
         self.eraser.ledger.put_off(&self.request.request_id, rung, waiting.reason, Timestamp::now()).await?;
         tracing::info!(reason = waiting.reason, why = waiting.why, delay = ?delay, "put off");
@@ -110,12 +117,18 @@ impl Run<'_> {
         let why = &waiting.why;
         match waiting.kind {
             Kind::InUse if old || late => Some(Outcome::failed(Cause::InUse, format!("still in use by {why}"))),
-            Kind::Fault if late => Some(Outcome::failed(Cause::DeadlinePassed, format!("not done in time: {why}"))),
+            Kind::Fault | Kind::Pace if late => {
+                Some(Outcome::failed(Cause::DeadlinePassed, format!("not done in time: {why}")))
+            }
             Kind::Fault if old || self.ladder_climbed() => Some(Outcome::failed(
                 Cause::AttemptsExhausted,
                 format!("every retry was used up; the last said: {why}"),
             )),
-            Kind::InUse | Kind::Fault | Kind::Everybody => None,
+            Kind::Pace if old => Some(Outcome::failed(
+                Cause::AttemptsExhausted,
+                format!("its turn never came; the provider last said: {why}"),
+            )),
+            Kind::InUse | Kind::Fault | Kind::Pace | Kind::Everybody => None,
         }
     }
 

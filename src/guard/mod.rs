@@ -131,6 +131,12 @@ impl Guard {
         }
     }
 
+    /// Whether every source answers again, asked about an asset that does not exist.
+    pub async fn probe(&self) -> bool {
+        let answer = self.check(&AssetId::probe(), &TraceContext::default()).await;
+        !matches!(answer, GuardAnswer::Unknown { .. })
+    }
+
     fn without_sources(&self) -> GuardAnswer {
         // The settings refuse to start without `none = true`, and so does every check.
         let why = "no guard source is configured".to_owned();

@@ -11,6 +11,8 @@ use axum::routing::get;
 use secrecy::SecretString;
 
 use super::*;
+use crate::config::Concurrency;
+use crate::pace::gate::Gate;
 
 async fn serve(router: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -50,6 +52,7 @@ fn client(base: &str) -> Client {
         token: SecretString::from("provider-token"),
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_secs(1),
+        max_rate: None,
         confirm_target: true,
         verify: true,
         verify_interval: Duration::ZERO,
@@ -57,7 +60,8 @@ fn client(base: &str) -> Client {
         gone_codes: vec!["-1".into()],
         refused_codes: vec![],
     };
-    Client::new(&settings, Metrics::new().unwrap()).unwrap()
+    let gate = Gate::new(Concurrency::Fixed(1), None, Metrics::new().unwrap());
+    Client::new(&settings, gate, Metrics::new().unwrap()).unwrap()
 }
 
 fn settings(registry: Option<&str>) -> config::Guard {

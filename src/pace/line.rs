@@ -15,13 +15,16 @@ pub enum Stop {
     ProviderDown,
     /// The provider asked us to slow down (`Retry-After`).
     ProviderBusy,
+    /// The guard does not answer for anybody.
+    GuardDown,
     /// The ledger cannot be written, and nothing is deleted without a record.
     Ledger,
 }
 
 impl Stop {
     /// Every cause there is.
-    pub const ALL: [Self; 4] = [Self::ProviderKey, Self::ProviderDown, Self::ProviderBusy, Self::Ledger];
+    pub const ALL: [Self; 5] =
+        [Self::ProviderKey, Self::ProviderDown, Self::ProviderBusy, Self::GuardDown, Self::Ledger];
 
     /// The name on `/readyz`, in metrics and in log lines.
     #[must_use]
@@ -30,6 +33,7 @@ impl Stop {
             Self::ProviderKey => "provider_key",
             Self::ProviderDown => "provider_down",
             Self::ProviderBusy => "provider_busy",
+            Self::GuardDown => "guard_down",
             Self::Ledger => "ledger",
         }
     }
@@ -96,6 +100,12 @@ impl Line {
     #[must_use]
     pub fn stopped(&self) -> Vec<(Stop, String)> {
         self.0.stops.borrow().iter().map(|(stop, why)| (*stop, why.clone())).collect()
+    }
+
+    /// Whether this cause holds now.
+    #[must_use]
+    pub fn holds(&self, stop: Stop) -> bool {
+        self.0.stops.borrow().contains_key(&stop)
     }
 
     /// Whether the worker may consume now.

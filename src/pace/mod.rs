@@ -1,6 +1,12 @@
-//! How fast, and whether at all: [`line`](mod@line) says if the worker may consume, [`circuit`] when the provider is to be left
-//! alone. Both only decide or remember; neither knows the broker or makes a call.
+//! How fast, and whether at all. [`line`](mod@line) says if the worker may consume, [`circuit`] when the provider or the
+//! guard is to be left alone, [`gate`] when the next call may be made. None of it knows the broker, or what a request is.
 
 pub mod circuit;
+pub mod gate;
+pub mod limit;
 pub mod line;
-pub mod pause;
+mod pause;
+mod permits;
+mod rate;
+
+pub use permits::Permit;

@@ -14,14 +14,13 @@ use super::{Answer, Detail, Fault, JobStatus, ProviderError};
 use crate::config;
 use crate::message::id::AssetId;
 use crate::message::trace::TraceContext;
+use crate::pace::gate::{Gate, Pass};
 use crate::telemetry::metrics::Metrics;
 
 /// Everything but what an ID consists of.
 pub(crate) const ID_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 /// The longest job ID that is asked about.
 const JOB_ID_LIMIT: usize = 128;
-/// An ID of the valid form that no asset has: asking about it shows whether the provider is there and takes the key.
-const PROBE_ID: &str = "asset-eraser-probe";
 
 const ASSET: [&str; 2] = ["kyyVideo2", "asset"];
 const RESULT: [&str; 2] = ["v1", "result"];
@@ -32,7 +31,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     rules: Rules,
-    probe: AssetId,
+    gate: Gate,
     metrics: Metrics,
 }
 
@@ -42,7 +41,7 @@ impl Client {
     /// # Errors
     ///
     /// When the token fits into no header, the base URL can carry no path, or TLS cannot be set up.
-    pub fn new(settings: &config::Provider, metrics: Metrics) -> Result<Self, ProviderError> {
+    pub fn new(settings: &config::Provider, gate: Gate, metrics: Metrics) -> Result<Self, ProviderError> {
         if settings.base_url.cannot_be_a_base() || !settings.base_url.has_host() {
             return Err(ProviderError::BaseUrl);
         }
@@ -62,23 +61,29 @@ impl Client {
                 gone: settings.gone_codes.clone(),
                 token: settings.token.clone(),
             },
-            probe: AssetId::parse(PROBE_ID).map_err(ProviderError::Setup)?,
+            gate,
             metrics,
         })
     }
 
+    /// Where passes for calls come from.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Asks what the provider knows about an asset.
-    pub async fn detail(&self, asset: &AssetId, trace: &TraceContext) -> Answer<Detail> {
-        self.call("detail", Method::GET, ASSET, asset.as_str(), trace, |reply| {
+    pub async fn detail(&self, pass: Pass, asset: &AssetId, trace: &TraceContext) -> Answer<Detail> {
+        self.call(pass, "detail", Method::GET, ASSET, asset.as_str(), trace, |reply| {
             classify::detail(reply, &self.rules, asset.as_str())
         })
         .await
     }
 
     /// Deletes an asset, irreversibly. Dropping the future does not take back a call that was sent.
-    pub async fn delete(&self, asset: &AssetId, trace: &TraceContext) -> Answer<()> {
-        self.call("delete", Method::DELETE, ASSET, asset.as_str(), trace, |reply| classify::delete(reply, &self.rules))
-            .await
+    pub async fn delete(&self, pass: Pass, asset: &AssetId, trace: &TraceContext) -> Answer<()> {
+        let classify = |reply: &Reply| classify::delete(reply, &self.rules);
+        self.call(pass, "delete", Method::DELETE, ASSET, asset.as_str(), trace, classify).await
     }
 
     /// Asks for the status of a generation job.
@@ -89,20 +94,23 @@ impl Client {
         if !is_job_id(job) {
             return Answer::fault(Fault::Unreadable);
         }
-        self.call("job", Method::GET, RESULT, job, trace, |reply| classify::job(reply, &self.rules, job)).await
+        let pass = self.gate.pass().await;
+        self.call(pass, "job", Method::GET, RESULT, job, trace, |reply| classify::job(reply, &self.rules, job)).await
     }
 
     /// Asks about an asset that does not exist: any answer but a fault or a refused key shows that the provider works.
     pub async fn probe(&self) -> Answer<Detail> {
-        let asset = self.probe.as_str();
-        self.call("probe", Method::GET, ASSET, asset, &TraceContext::default(), |reply| {
-            classify::detail(reply, &self.rules, asset)
+        let (asset, pass) = (AssetId::probe(), self.gate.pass().await);
+        self.call(pass, "probe", Method::GET, ASSET, asset.as_str(), &TraceContext::default(), |reply| {
+            classify::detail(reply, &self.rules, asset.as_str())
         })
         .await
     }
 
+    #[allow(clippy::too_many_arguments)] // what one HTTP call needs
     async fn call<T>(
         &self,
+        pass: Pass,
         operation: &'static str,
         method: Method,
         folder: [&str; 2],
@@ -118,6 +126,8 @@ impl Client {
             Ok(reply) => classify(&reply),
             Err(fault) => Answer::fault(fault),
         };
+        let (verdict, wait) = answer.meaning.pace();
+        pass.used(verdict, started.elapsed(), wait);
         self.metrics.provider_call(operation, answer.meaning.as_str(), started.elapsed());
         answer
     }

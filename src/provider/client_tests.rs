@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::config::Concurrency;
 use crate::provider::Meaning;
 
 const TOKEN: &str = "very-secret-token";
@@ -62,6 +63,7 @@ fn settings(base_url: Url) -> config::Provider {
         token: SecretString::from(TOKEN),
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_millis(400),
+        max_rate: None,
         confirm_target: true,
         verify: true,
         verify_interval: Duration::ZERO,
@@ -71,8 +73,12 @@ fn settings(base_url: Url) -> config::Provider {
     }
 }
 
+fn gate() -> Gate {
+    Gate::new(Concurrency::Fixed(1), None, Metrics::new().unwrap())
+}
+
 fn client(base: &Url) -> Client {
-    Client::new(&settings(base.clone()), Metrics::new().unwrap()).unwrap()
+    Client::new(&settings(base.clone()), gate(), Metrics::new().unwrap()).unwrap()
 }
 
 fn asset() -> AssetId {
@@ -81,7 +87,7 @@ fn asset() -> AssetId {
 
 async fn detail_of(answer: impl Into<Vec<u8>>, then_hang: bool) -> Answer<Detail> {
     let server = Server::answering(answer, then_hang).await;
-    let answer = client(&server.base).detail(&asset(), &TraceContext::default()).await;
+    let answer = client(&server.base).detail(gate().pass().await, &asset(), &TraceContext::default()).await;
     assert_eq!(server.asked().len(), 1, "one attempt");
     answer
 }
@@ -98,8 +104,8 @@ async fn each_call_goes_where_it_should_with_key_and_trace() {
     let server = Server::answering(http("200 OK", CAT), false).await;
     let client = client(&server.base);
     let trace = TraceContext { traceparent: Some("00-aa-bb-01".into()), tracestate: Some("bad\nvalue".into()) };
-    assert!(matches!(client.detail(&asset(), &trace).await.meaning, Meaning::Found(_)));
-    assert_eq!(client.delete(&asset(), &trace).await.meaning, Meaning::Found(()));
+    assert!(matches!(client.detail(client.gate().pass().await, &asset(), &trace).await.meaning, Meaning::Found(_)));
+    assert_eq!(client.delete(client.gate().pass().await, &asset(), &trace).await.meaning, Meaning::Found(()));
     client.job("video_1.x-2", &trace).await;
     assert_eq!(fault(&client.probe().await), Some(Fault::WrongAsset));
     let asked = server.asked();
@@ -133,7 +139,7 @@ async fn nobody_listening_is_a_connect_fault_whose_words_hold_no_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     drop(listener);
-    let answer = client(&base).delete(&asset(), &TraceContext::default()).await;
+    let answer = client(&base).delete(gate().pass().await, &asset(), &TraceContext::default()).await;
     assert_eq!(fault(&answer), Some(Fault::Connect));
     assert!(!format!("{answer:?}").contains("127.0.0.1"));
 }
@@ -227,10 +233,10 @@ fn an_endpoint_never_leaves_its_folder() {
 fn a_bad_setting_is_named_and_not_shown() {
     let mut bad = settings("http://h/".parse().unwrap());
     bad.token = SecretString::from("line\nbreak");
-    let error = Client::new(&bad, Metrics::new().unwrap()).unwrap_err();
+    let error = Client::new(&bad, gate(), Metrics::new().unwrap()).unwrap_err();
     assert!(error.to_string().starts_with("provider.token") && !format!("{error:?}").contains("break"));
     let bad = settings("mailto:a@b".parse().unwrap());
-    assert!(matches!(Client::new(&bad, Metrics::new().unwrap()), Err(ProviderError::BaseUrl)));
+    assert!(matches!(Client::new(&bad, gate(), Metrics::new().unwrap()), Err(ProviderError::BaseUrl)));
     let shown = format!("{:?}", client(&"http://h/".parse().unwrap()));
     assert!(!shown.contains(TOKEN), "{shown}");
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::pace::gate::Verdict;
+
 pub use client::Client;
 pub(crate) use client::ID_ENCODED;
 
@@ -83,6 +85,24 @@ impl<T> Meaning<T> {
             Self::Unlisted => "unlisted",
         }
     }
+
+    /// What the answer says about the pace, and how long everybody is asked to wait.
+    #[must_use]
+    pub fn pace(&self) -> (Verdict, Option<Duration>) {
+        match self {
+            Self::Found(_) | Self::Gone | Self::Refused | Self::Unlisted => (Verdict::Fine, None),
+            Self::KeyRefused(_) => (Verdict::Failed, None),
+            Self::Retry { after, why } => {
+                let verdict = match why {
+                    Fault::Status(429) => Verdict::TooMany,
+                    // A code that means "later" may mean that it is too much: nobody says.
+                    Fault::Status(503) | Fault::Timeout | Fault::Code => Verdict::TooMuch,
+                    _ => Verdict::Failed,
+                };
+                (verdict, *after)
+            }
+        }
+    }
 }
 
 /// Why an answer is of no use now.
@@ -107,6 +127,12 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the provider only says that there were too many calls: no fault of its own, and of no asset.
+    #[must_use]
+    pub const fn is_rejection(self) -> bool {
+        matches!(self, Self::Status(429))
+    }
+
     /// A short name of bounded variety, for metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

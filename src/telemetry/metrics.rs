@@ -82,6 +82,9 @@ struct Inner {
     replies_unroutable: IntCounter,
     panics: IntCounter,
     line_stopped: IntGaugeVec,
+    circuit_opened: IntCounterVec,
+    concurrency_limit: IntGauge,
+    rate_limit: Gauge,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -163,6 +166,16 @@ impl Metrics {
                 "line_stopped",
                 "1 while the worker does not consume for this cause.",
                 &["cause"],
+            )?,
+            circuit_opened: declare.counters(
+                "circuit_opened_total",
+                "Times that consuming was stopped because everybody's calls failed, by whom they were made to.",
+                &["circuit"],
+            )?,
+            concurrency_limit: declare.gauge("concurrency_limit", "Requests that may be worked on at once.")?,
+            rate_limit: declare.float_gauge(
+                "rate_limit",
+                "Calls a second that the provider seems to allow; 0 while it has rejected none.",
             )?,
             registry: declare.0.clone(),
         };
@@ -263,6 +276,21 @@ impl Metrics {
         self.0.line_stopped.with_label_values(&[cause]).set(i64::from(stopped));
     }
 
+    /// A circuit was opened.
+    pub fn circuit_opened(&self, circuit: &'static str) {
+        self.0.circuit_opened.with_label_values(&[circuit]).inc();
+    }
+
+    /// So many requests may be worked on at once now.
+    pub fn concurrency_limit(&self, at_once: usize) {
+        self.0.concurrency_limit.set(i64::try_from(at_once).unwrap_or(i64::MAX));
+    }
+
+    /// So many calls a second seem to be allowed now; 0 = no limit is known.
+    pub fn rate_limit(&self, rate: f64) {
+        self.0.rate_limit.set(rate);
+    }
+
     /// Everything, in the Prometheus text format ([`prometheus::TEXT_FORMAT`]).
     ///
     /// # Errors
@@ -292,6 +320,9 @@ impl Inner {
         }
         for kind in [Kind::Started, Kind::CaseCompleted] {
             self.notices.with_label_values(&[kind.as_str()]);
+        }
+        for stop in [Stop::ProviderDown, Stop::GuardDown] {
+            self.circuit_opened.with_label_values(&[stop.as_str()]);
         }
         for stop in Stop::ALL {
             self.line_stopped.with_label_values(&[stop.as_str()]);

@@ -1,0 +1,63 @@
+//! Everybody's failures together: when they are an outage, consuming stops, and nobody's attempts are used up.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::pace::circuit::Circuit;
+use crate::pace::line::{Line, Stop};
+use crate::telemetry::metrics::Metrics;
+
+/// The circuit of those who are asked by every request: the provider, or the guard.
+pub(super) struct Outage {
+    stop: Stop,
+    began: Instant,
+    circuit: Mutex<Circuit>,
+    line: Line,
+    metrics: Metrics,
+}
+
+impl Outage {
+    /// A closed circuit; open, it stops the line with `stop`.
+    pub(super) fn new(stop: Stop, line: Line, metrics: Metrics) -> Self {
+        Self { stop, began: Instant::now(), circuit: Mutex::default(), line, metrics }
+    }
+
+    /// A clear answer: whatever failed before was not an outage.
+    pub(super) fn answered(&self) {
+        self.circuit().answered(self.now());
+    }
+
+    /// A call about this asset has failed. True while there is an outage: then the request is to be put off.
+    pub(super) fn failed(&self, asset: &str, why: &str) -> bool {
+        let opens = self.circuit().failed(self.now(), asset);
+        self.stop_if(opens, why)
+    }
+
+    /// A request for this asset has used up its in-process retries. True while there is an outage.
+    pub(super) fn gave_up(&self, asset: &str, why: &str) -> bool {
+        let opens = self.circuit().gave_up(asset);
+        self.stop_if(opens, why)
+    }
+
+    /// A probe had a clear answer: consuming may go on.
+    pub(super) fn is_over(&self) {
+        self.circuit().close();
+        self.line.resume(self.stop);
+    }
+
+    fn stop_if(&self, opens: bool, why: &str) -> bool {
+        if opens {
+            self.metrics.circuit_opened(self.stop.as_str());
+            self.line.stop(self.stop, format!("it fails for everybody: {why}"));
+        }
+        self.line.holds(self.stop)
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
