@@ -47,7 +47,7 @@ async fn an_operator_may_fix_both_numbers() {
 async fn rejected_calls_slow_everybody_down_and_use_up_nobody_s_attempts() {
     let mut world = world(&[]).await;
     let too_many = answer(429, &json!({"message": "too many"}));
-    world.sandbox.fault("detail", "", 15, too_many).await;
+    world.sandbox.fault("detail", "", 6, too_many).await;
     // With its two steps of the wait ladder used up, a request would fail.
     ask_for(&mut world, 30).await;
     world.broker.requests_answered(30).await;
