@@ -1,5 +1,6 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
+mod safety;
 mod source;
 mod validate;
 mod values;
@@ -34,6 +35,17 @@ pub struct Settings {
     pub http: Http,
     /// What is printed.
     pub log: Log,
+    /// The operator's limit on deletions, if there is one.
+    pub brake: Option<Brake>,
+}
+
+/// An operator's limit on deletions. The same for all workers of one ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brake {
+    /// Most deletions that may begin within the window.
+    pub max_deletions: u32,
+    /// How far back deletions count.
+    pub window: Duration,
 }
 
 /// RabbitMQ.
@@ -231,6 +243,14 @@ struct Raw {
     worker: RawWorker,
     http: RawHttp,
     log: RawLog,
+    brake: RawBrake,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawBrake {
+    max_deletions: Wire<Number>,
+    window: Wire<Millis>,
 }
 
 #[derive(Debug, Default, Deserialize)]

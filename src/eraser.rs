@@ -2,6 +2,7 @@
 //!
 //! The only `DELETE` is in `Run::delete`; read upwards from there to see what has to be true before it.
 
+mod brake;
 mod calls;
 mod cases;
 mod settle;
@@ -17,7 +18,7 @@ use self::settle::Waiting;
 use self::turns::Turns;
 use crate::config::Settings;
 use crate::guard::{Guard, GuardAnswer};
-use crate::ledger::{Asked, Begun, Ledger, LedgerError, Record, Refused, UsedUp};
+use crate::ledger::{Asked, Begun, Deletion, Ledger, LedgerError, Record, Refused, UsedUp};
 use crate::message::event::{Facts, LastWord, Subject};
 use crate::message::{Cause, Notice, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
 use crate::pace::circuit::Circuit;
@@ -241,6 +242,7 @@ impl Eraser {
         for (stop, _) in eraser.line.stopped() {
             let well = match stop {
                 Stop::Ledger => eraser.ledger.probe().await.is_ok(),
+                Stop::Brake => eraser.held_by().await.is_ok_and(|held| held.is_none()),
                 Stop::ProviderBusy => eraser.pause.left().is_zero(),
                 Stop::ProviderKey => !matches!(eraser.provider.probe().await.meaning, Meaning::KeyRefused(_)),
                 Stop::ProviderDown => {
@@ -378,8 +380,11 @@ impl Run<'_> {
             return Ok(Err(outcome));
         }
         if !self.record.deleting {
-            self.eraser.ledger.deleting(&self.request.request_id, Timestamp::now()).await?;
-            self.record.deleting = true;
+            let (request, brake) = (&self.request.request_id, self.eraser.settings.brake.as_ref());
+            match self.eraser.ledger.deleting(request, Timestamp::now(), brake).await? {
+                Deletion::Allowed => self.record.deleting = true,
+                Deletion::Braked { deletions } => return Err(NotNow::Wait(self.eraser.braked(deletions))),
+            }
         }
         if let Some(outcome) = self.too_late() {
             return Ok(Err(outcome));

@@ -4,6 +4,7 @@
 mod support;
 
 mod answers_once;
+mod brake;
 mod broker_loss;
 mod cases;
 mod commands;

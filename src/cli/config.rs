@@ -14,7 +14,7 @@ const HIDDEN: &str = "***";
 /// The settings as TOML that `--config` would take, were it not for the hidden secrets.
 #[must_use]
 pub fn print(settings: &Settings) -> String {
-    let Settings { broker, provider, guard, retry, ledger, worker, http, log } = settings;
+    let Settings { broker, provider, guard, retry, ledger, worker, http, log, brake } = settings;
     let mut guard_table = section(vec![
         ("in_progress", list(&guard.in_progress)),
         ("confirm_with_provider", guard.confirm_with_provider.into()),
@@ -92,7 +92,15 @@ pub fn print(settings: &Settings) -> String {
         ("http", http_table),
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
     ];
-    all.into_iter().map(|(name, table)| (name.to_owned(), Value::Table(table))).collect::<Table>().to_string()
+    let brake = brake.map(|brake| {
+        let limit = vec![("max_deletions", i64::from(brake.max_deletions).into()), ("window", time(brake.window))];
+        ("brake", section(limit))
+    });
+    all.into_iter()
+        .chain(brake)
+        .map(|(name, table)| (name.to_owned(), Value::Table(table)))
+        .collect::<Table>()
+        .to_string()
 }
 
 fn section(pairs: Vec<(&str, Value)>) -> Table {
@@ -142,6 +150,7 @@ mod tests {
                 set("GUARD__POSTGRES__QUERY", "SELECT id, status FROM jobs WHERE asset_id = $1;"),
                 set("HTTP__TOKEN", "status-key"),
                 set("LOG__FORMAT", "json"),
+                set("BRAKE__MAX_DELETIONS", "500"),
             ],
         )
         .unwrap();

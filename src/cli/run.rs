@@ -32,6 +32,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone())?;
     let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await?;
     let eraser = Eraser::new(settings.clone(), provider, guard, ledger.clone(), line.clone(), metrics.clone());
+    eraser.brake_at_start().await?;
     let listener = TcpListener::bind(settings.http.listen)
         .await
         .map_err(|error| format!("http.listen: cannot listen on {}: {error}", settings.http.listen))?;

@@ -7,14 +7,15 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::safety;
 use super::source::Source;
 use super::{
     Broker, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Raw, RawBroker,
     RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry, Retry, Settings, Worker, brief,
 };
 
-const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longest in-process budget. A delivery is held through several of them, and RabbitMQ closes the channel of one that
 /// is held longer than its `consumer_timeout`, 30 minutes by default.
@@ -48,6 +49,7 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
             format: raw.log.format.unwrap_or(default_format),
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
         },
+        brake: safety::brake(source, &raw.brake)?,
     })
 }
 
@@ -238,7 +240,7 @@ fn retry(source: &Source, raw: &RawRetry) -> Result<Retry, ConfigError> {
     })
 }
 
-fn within(
+pub(super) fn within(
     source: &Source,
     key: &str,
     value: Option<Duration>,

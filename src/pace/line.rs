@@ -17,11 +17,13 @@ pub enum Stop {
     ProviderBusy,
     /// The ledger cannot be written, and nothing is deleted without a record.
     Ledger,
+    /// As many deletions have begun as the operator allows.
+    Brake,
 }
 
 impl Stop {
     /// Every cause there is.
-    pub const ALL: [Self; 4] = [Self::ProviderKey, Self::ProviderDown, Self::ProviderBusy, Self::Ledger];
+    pub const ALL: [Self; 5] = [Self::ProviderKey, Self::ProviderDown, Self::ProviderBusy, Self::Ledger, Self::Brake];
 
     /// The name on `/readyz`, in metrics and in log lines.
     #[must_use]
@@ -31,6 +33,7 @@ impl Stop {
             Self::ProviderDown => "provider_down",
             Self::ProviderBusy => "provider_busy",
             Self::Ledger => "ledger",
+            Self::Brake => "brake",
         }
     }
 }

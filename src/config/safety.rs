@@ -1,0 +1,21 @@
+//! The settings that keep deletions within what an operator wants.
+
+use super::source::Source;
+use super::validate::{DAY, SECOND, within};
+use super::{Brake, ConfigError, RawBrake};
+
+pub(super) fn brake(source: &Source, raw: &RawBrake) -> Result<Option<Brake>, ConfigError> {
+    let window = within(source, "brake.window", raw.window.0, 3600 * SECOND, 60 * SECOND, 7 * DAY)?;
+    match raw.max_deletions.0 {
+        None if raw.window.0.is_some() => {
+            let problem = "says how far brake.max_deletions looks back; set that too, or leave both out";
+            Err(source.problem("brake.window", problem))
+        }
+        None => Ok(None),
+        Some(0) => {
+            let problem = "must be at least 1; with worker.dry_run = true nothing is deleted at all";
+            Err(source.problem("brake.max_deletions", problem))
+        }
+        Some(max_deletions) => Ok(Some(Brake { max_deletions, window })),
+    }
+}
