@@ -14,6 +14,8 @@ use serde::Deserialize;
 use url::Url;
 
 pub use self::values::brief;
+use crate::message::AssetPattern;
+
 use self::values::{Codes, Flag, List, Millis, Number, Steps, Wire};
 
 /// Everything the worker can be told.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub log: Log,
     /// The operator's limit on deletions, if there is one.
     pub brake: Option<Brake>,
+    /// Assets that are never deleted, whoever asks.
+    pub protected: Vec<AssetPattern>,
 }
 
 /// An operator's limit on deletions. The same for all workers of one ledger.
@@ -164,6 +168,8 @@ pub struct Worker {
     pub concurrency: usize,
     /// How long a shutdown waits for what runs.
     pub grace: Duration,
+    /// Every request is treated as if it said `dry_run`: nothing is deleted.
+    pub dry_run: bool,
 }
 
 /// The HTTP port.
@@ -244,6 +250,7 @@ struct Raw {
     http: RawHttp,
     log: RawLog,
     brake: RawBrake,
+    protected: Wire<List>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -332,6 +339,7 @@ struct RawLedger {
 struct RawWorker {
     concurrency: Wire<Number>,
     grace: Wire<Millis>,
+    dry_run: Wire<Flag>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,6 +5,7 @@
 mod brake;
 mod calls;
 mod cases;
+mod permit;
 mod settle;
 mod turns;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
+use self::permit::{Permit, Withheld};
 use self::settle::Waiting;
 use self::turns::Turns;
 use crate::config::Settings;
@@ -260,21 +262,23 @@ impl Eraser {
 }
 
 impl Run<'_> {
-    /// The provider's own checklist: confirm the target, ask whether it is in use, delete, verify.
+    /// The provider's own checklist, for what may be deleted at all: confirm the target, ask whether it is in use, delete, verify.
     async fn checklist(&mut self) -> Result<Outcome, NotNow> {
         if let Some(outcome) = self.too_late() {
             return Ok(outcome);
         }
+        let permit = match self.permit() {
+            Ok(permit) => Some(permit),
+            Err(Withheld::Protected(outcome)) => return Ok(outcome),
+            Err(Withheld::DryRun) => None,
+        };
         if let Some(outcome) = self.confirm_target().await? {
             return Ok(outcome);
         }
-        if self.request.dry_run {
-            return Ok(match self.guard().await? {
-                Some(outcome) => outcome,
-                None => Outcome::WouldDelete,
-            });
+        match permit {
+            Some(permit) => self.delete_until_gone(&permit).await,
+            None => Ok(self.guard().await?.unwrap_or(Outcome::WouldDelete)),
         }
-        self.delete_until_gone().await
     }
 
     /// Past the deadline nothing is deleted; a request that waited for a job until then says so.
@@ -321,11 +325,11 @@ impl Run<'_> {
     }
 
     /// Deletes until two witnesses agree, the provider refuses, or the in-process budget is used up.
-    async fn delete_until_gone(&mut self) -> Result<Outcome, NotNow> {
+    async fn delete_until_gone(&mut self, permit: &Permit) -> Result<Outcome, NotNow> {
         let mut budget = self.eraser.budget().start();
         let mut deletes = 0;
         loop {
-            let answer = match self.delete().await? {
+            let answer = match self.delete(permit).await? {
                 Ok(answer) => answer,
                 Err(outcome) => return Ok(outcome),
             };
@@ -370,11 +374,11 @@ impl Run<'_> {
         }
     }
 
-    /// The one place that deletes. `Err` is an outcome that forbids it.
+    /// The one place that deletes, what the permit is for. `Err` is an outcome that forbids it.
     ///
     /// Before *every* `DELETE`: in time, the guard says free *now*, and the ledger knows that it may have happened.
     /// So any wait comes before the guard is asked.
-    async fn delete(&mut self) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
+    async fn delete(&mut self, _permit: &Permit) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
         self.eraser.paused().await?;
         if let Some(outcome) = self.guard().await? {
             return Ok(Err(outcome));

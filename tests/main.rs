@@ -24,3 +24,4 @@ mod status;
 mod stops_the_line;
 mod tls;
 mod waits_and_gives_up;
+mod withheld;

@@ -14,7 +14,7 @@ const HIDDEN: &str = "***";
 /// The settings as TOML that `--config` would take, were it not for the hidden secrets.
 #[must_use]
 pub fn print(settings: &Settings) -> String {
-    let Settings { broker, provider, guard, retry, ledger, worker, http, log, brake } = settings;
+    let Settings { broker, provider, guard, retry, ledger, worker, http, log, brake, protected } = settings;
     let mut guard_table = section(vec![
         ("in_progress", list(&guard.in_progress)),
         ("confirm_with_provider", guard.confirm_with_provider.into()),
@@ -73,6 +73,7 @@ pub fn print(settings: &Settings) -> String {
     let worker = section(vec![
         ("concurrency", i64::try_from(worker.concurrency).unwrap_or(i64::MAX).into()),
         ("grace", time(worker.grace)),
+        ("dry_run", worker.dry_run.into()),
     ]);
     let format = match log.format {
         LogFormat::Text => "text",
@@ -96,11 +97,9 @@ pub fn print(settings: &Settings) -> String {
         let limit = vec![("max_deletions", i64::from(brake.max_deletions).into()), ("window", time(brake.window))];
         ("brake", section(limit))
     });
-    all.into_iter()
-        .chain(brake)
-        .map(|(name, table)| (name.to_owned(), Value::Table(table)))
-        .collect::<Table>()
-        .to_string()
+    let tables = all.into_iter().chain(brake).map(|(name, table)| (name, Value::Table(table)));
+    let protected = Value::Array(protected.iter().map(|pattern| pattern.as_str().into()).collect());
+    section(tables.chain([("protected", protected)]).collect()).to_string()
 }
 
 fn section(pairs: Vec<(&str, Value)>) -> Table {
@@ -151,6 +150,7 @@ mod tests {
                 set("HTTP__TOKEN", "status-key"),
                 set("LOG__FORMAT", "json"),
                 set("BRAKE__MAX_DELETIONS", "500"),
+                set("PROTECTED", "asset-2026*, logo-?"),
             ],
         )
         .unwrap();

@@ -3,6 +3,7 @@
 use super::source::Source;
 use super::validate::{DAY, SECOND, within};
 use super::{Brake, ConfigError, RawBrake};
+use crate::message::AssetPattern;
 
 pub(super) fn brake(source: &Source, raw: &RawBrake) -> Result<Option<Brake>, ConfigError> {
     let window = within(source, "brake.window", raw.window.0, 3600 * SECOND, 60 * SECOND, 7 * DAY)?;
@@ -18,4 +19,12 @@ pub(super) fn brake(source: &Source, raw: &RawBrake) -> Result<Option<Brake>, Co
         }
         Some(max_deletions) => Ok(Some(Brake { max_deletions, window })),
     }
+}
+
+/// A pattern that can match nothing was meant to protect something.
+pub(super) fn protected(source: &Source, patterns: &[String]) -> Result<Vec<AssetPattern>, ConfigError> {
+    let parsed = |text: &String| {
+        AssetPattern::parse(text).map_err(|rule| source.problem("protected", format!("pattern {text:?} {rule}")))
+    };
+    patterns.iter().map(parsed).collect()
 }

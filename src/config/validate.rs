@@ -40,7 +40,7 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         guard: guard(source, &raw.guard)?,
         retry,
         ledger: ledger(source, &raw.ledger, max_age)?,
-        worker: Worker { concurrency: concurrency as usize, grace },
+        worker: Worker { concurrency: concurrency as usize, grace, dry_run: raw.worker.dry_run.0.unwrap_or(false) },
         http: Http {
             listen,
             token: secret(source, "http.token", raw.http.token.as_ref(), raw.http.token_file.as_ref())?,
@@ -50,6 +50,7 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
         },
         brake: safety::brake(source, &raw.brake)?,
+        protected: safety::protected(source, raw.protected.0.as_deref().unwrap_or_default())?,
     })
 }
 

@@ -15,6 +15,10 @@ impl Eraser {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn brake_at_start(&self) -> Result<(), LedgerError> {
+        // Where nothing is deleted nothing has to be held.
+        if self.0.settings.worker.dry_run {
+            return Ok(());
+        }
         if let Some(deletions) = self.0.held_by().await? {
             self.0.braked(deletions);
         }

@@ -112,7 +112,7 @@ impl Run<'_> {
         let waited_for = self.record.waited_for.as_deref();
         let asked = [settle::IN_USE, settle::GUARD, Stop::Brake.as_str()];
         let known = self.record.deleting || waited_for.is_some_and(|reason| asked.contains(&reason));
-        if !self.eraser.settings.broker.started_events || self.request.dry_run || known {
+        if !self.eraser.settings.broker.started_events || self.is_dry_run() || known {
             return Ok(());
         }
         let request = self.request;

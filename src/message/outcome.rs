@@ -38,6 +38,8 @@ pub enum Cause {
     AssetMismatch,
     /// A job in progress uses the asset.
     InUse,
+    /// The operator has protected the asset.
+    Protected,
     /// The request's deadline passed first.
     DeadlinePassed,
     /// The provider answered that it does not delete this.
@@ -57,6 +59,7 @@ impl Cause {
             Self::RequestConflict => "request_conflict",
             Self::AssetMismatch => "asset_mismatch",
             Self::InUse => "in_use",
+            Self::Protected => "protected",
             Self::DeadlinePassed => "deadline_passed",
             Self::ProviderRefused => "provider_refused",
             Self::StillPresent => "still_present",
