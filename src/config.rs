@@ -41,6 +41,17 @@ pub struct Settings {
     pub brake: Option<Brake>,
     /// Assets that are never deleted, whoever asks.
     pub protected: Vec<AssetPattern>,
+    /// Who may ask; everybody without.
+    pub publishers: Option<Publishers>,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug)]
+pub struct Publishers {
+    /// RabbitMQ users.
+    pub allow: Vec<String>,
+    /// The user of `broker.url`, whose copies tell who published the original. Never one of the others.
+    pub own: String,
 }
 
 /// An operator's limit on deletions. The same for all workers of one ledger.
@@ -251,6 +262,13 @@ struct Raw {
     log: RawLog,
     brake: RawBrake,
     protected: Wire<List>,
+    publishers: RawPublishers,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawPublishers {
+    allow: Wire<List>,
 }
 
 #[derive(Debug, Default, Deserialize)]

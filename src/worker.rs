@@ -1,6 +1,7 @@
 //! The loop: deliveries in, at most `worker.concurrency` at once, each settled exactly once; drained on shutdown.
 
 mod handle;
+mod publishers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,7 +115,8 @@ impl Worker {
     async fn open(&self) -> Result<Arc<Session>, BrokerError> {
         let topology = TopologySettings::of(&self.settings);
         let prefetch = u16::try_from(self.settings.worker.concurrency).unwrap_or(u16::MAX);
-        Session::open(&self.settings.broker, &topology, prefetch, &self.metrics).await.map(Arc::new)
+        let Settings { broker, publishers, .. } = &self.settings;
+        Session::open(broker, publishers.as_ref(), &topology, prefetch, &self.metrics).await.map(Arc::new)
     }
 
     /// Consumes on one session until it is lost or the worker shuts down.

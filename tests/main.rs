@@ -15,6 +15,7 @@ mod fence_model;
 mod in_use;
 mod job_table;
 mod message_contract;
+mod publishers;
 mod replicas;
 mod retention;
 mod secrets;

@@ -14,7 +14,7 @@ const HIDDEN: &str = "***";
 /// The settings as TOML that `--config` would take, were it not for the hidden secrets.
 #[must_use]
 pub fn print(settings: &Settings) -> String {
-    let Settings { broker, provider, guard, retry, ledger, worker, http, log, brake, protected } = settings;
+    let Settings { broker, provider, guard, retry, ledger, worker, http, log, brake, protected, publishers } = settings;
     let mut guard_table = section(vec![
         ("in_progress", list(&guard.in_progress)),
         ("confirm_with_provider", guard.confirm_with_provider.into()),
@@ -97,7 +97,8 @@ pub fn print(settings: &Settings) -> String {
         let limit = vec![("max_deletions", i64::from(brake.max_deletions).into()), ("window", time(brake.window))];
         ("brake", section(limit))
     });
-    let tables = all.into_iter().chain(brake).map(|(name, table)| (name, Value::Table(table)));
+    let publishers = publishers.as_ref().map(|them| ("publishers", section(vec![("allow", list(&them.allow))])));
+    let tables = all.into_iter().chain(brake).chain(publishers).map(|(name, table)| (name, Value::Table(table)));
     let protected = Value::Array(protected.iter().map(|pattern| pattern.as_str().into()).collect());
     section(tables.chain([("protected", protected)]).collect()).to_string()
 }
@@ -150,6 +151,7 @@ mod tests {
                 set("HTTP__TOKEN", "status-key"),
                 set("LOG__FORMAT", "json"),
                 set("BRAKE__MAX_DELETIONS", "500"),
+                set("PUBLISHERS__ALLOW", "privacy-desk"),
                 set("PROTECTED", "asset-2026*, logo-?"),
             ],
         )

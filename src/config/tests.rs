@@ -123,6 +123,25 @@ fn protected_assets_are_named_above_the_sections_or_in_the_environment() {
 }
 
 #[test]
+fn publishers_are_others_than_the_worker() {
+    assert!(load(LEAST, &[]).unwrap().publishers.is_none());
+    let own = ("BROKER__URL", "amqp://the%20worker:x@h/%2f");
+    let publishers = load(LEAST, &[own, ("PUBLISHERS__ALLOW", "privacy, desk")]).unwrap().publishers.unwrap();
+    assert_eq!((publishers.allow, publishers.own), (vec!["privacy".into(), "desk".into()], "the worker".into()));
+    for (pairs, rule) in [
+        (&[own, ("PUBLISHERS__ALLOW", "")][..], "must name RabbitMQ users"),
+        (&[own, ("PUBLISHERS__ALLOW", "privacy,the worker")], "must not name the worker's own user"),
+        (&[("PUBLISHERS__ALLOW", "guest")], "must not name the worker's own user"),
+        (&[("BROKER__URL", "amqps://h/%2f?auth_mechanism=external"), ("PUBLISHERS__ALLOW", "desk")], "needs a user in"),
+        (&[("BROKER__URL", "amqp://h/%2f"), ("PUBLISHERS__ALLOW", "desk")], "needs a user in"),
+    ] {
+        let said = problem(LEAST, pairs);
+        let starts = format!("publishers.allow (ASSET_ERASER__PUBLISHERS__ALLOW): {rule}");
+        assert!(said.starts_with(&starts), "{said}\nshould start with {starts}");
+    }
+}
+
+#[test]
 fn no_error_shows_a_secret() {
     for (file, pairs) in [
         ("[provider]\ntoken = [\"s3cret\"]\n", &[][..]),

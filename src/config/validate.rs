@@ -32,10 +32,12 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         .parse()
         .map_err(|_| source.problem("http.listen", "must be an address and a port, such as 127.0.0.1:9464"))?;
     let default_format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    let broker = broker(source, &raw.broker)?;
     let retry = retry(source, &raw.retry)?;
     let max_age = retry.max_age;
     Ok(Settings {
-        broker: broker(source, &raw.broker)?,
+        publishers: safety::publishers(source, raw.publishers.allow.0.as_deref(), &broker)?,
+        broker,
         provider: provider(source, &raw.provider)?,
         guard: guard(source, &raw.guard)?,
         retry,
