@@ -81,6 +81,22 @@ async fn a_worker_in_the_middle_of_a_deletion_ends_it_although_the_brake_holds()
     world.finish(0).await;
 }
 
+#[tokio::test]
+async fn a_deletion_that_the_brake_held_is_announced_once() {
+    let mut world = world(&[("BRAKE__MAX_DELETIONS", "1"), ("BROKER__STARTED_EVENTS", "true")]).await;
+    world.delete("a").await;
+    world.until_ready(true).await;
+    ask_for(&mut world, ["b".to_owned()].into_iter()).await;
+    world.until_ready(false).await;
+    let broker = &world.broker;
+    until("it waits", || async { (broker.count("requests").await == 1).then_some(()) }).await;
+    said(&mut world, &["brake", "release", "--yes"]).await;
+    assert_eq!(outcome(&world.broker.result("b").await), ("deleted", ""));
+    let metrics = world.get("/metrics").await.1;
+    assert!(metrics.contains("asset_eraser_events_total{event=\"started\"} 2\n"), "{metrics}");
+    world.finish(0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_together_never_exceed_the_limit() {
     let postgres = PrivatePostgres::start();

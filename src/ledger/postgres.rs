@@ -16,7 +16,6 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_postgres::IsolationLevel;
 
-use self::brake::Held;
 use super::brake::{Braking, Limit};
 use super::history;
 use super::retention::{Compacted, Span};
@@ -66,15 +65,18 @@ impl Postgres {
         // Dropped without a commit, it is rolled back.
         let mut transaction = client.transaction().await?;
         let mut row = rows::lock_and_load(&transaction, &id).await?;
-        let mut begun = None;
+        let mut counting = None;
         if let Some(limit) = limit {
-            begun = brake::deletions(&transaction, &limit, Held::Shared).await?;
-            if begun.is_none() {
+            let far = brake::deletions_from_afar(&transaction, &limit).await?;
+            let deletions = if let Some(deletions) = far {
+                deletions
+            } else {
                 transaction.rollback().await?;
                 transaction = client.transaction().await?;
                 row = rows::lock_and_load(&transaction, &id).await?;
-                begun = brake::deletions(&transaction, &limit, Held::Alone).await?;
-            }
+                brake::deletions(&transaction, &limit).await?
+            };
+            counting = Some((limit, deletions));
         }
         let is_new = row.is_none();
         let step = match verb(row) {
@@ -83,7 +85,7 @@ impl Postgres {
         };
         let Step { write, reply, braked } = step;
         let Some(mut row) = write else { return Ok(Ok(reply)) };
-        if let (Some(limit), Some(deletions), Some(braked)) = (limit, begun, braked) {
+        if let (Some((limit, deletions)), Some(braked)) = (counting, braked) {
             if deletions >= limit.most {
                 return Ok(Ok(braked(deletions)));
             }

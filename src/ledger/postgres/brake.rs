@@ -27,31 +27,27 @@ const SHARDS: u8 = 16;
 const SUM: &str = "SELECT coalesce(sum(deletions), 0)::bigint AS deletions FROM asset_eraser.brake_counts
     WHERE until_ms > $1";
 
-/// How the right to count is held until the end of the transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
-    Shared,
-    Alone,
+/// How many deletions have begun within the window, under a lock that others may share; `None` when that is too near to
+/// the limit for it. A shared lock can't be had alone by the same transaction (two that tried would wait for each other),
+/// so begin another one then. The last lock that a transaction takes but for the rows it counts in.
+pub(super) async fn deletions_from_afar(transaction: &Transaction<'_>, limit: &Limit) -> Result<Option<u64>, Fault> {
+    let deletions = lock_and_sum(transaction, "SELECT pg_advisory_xact_lock_shared($1)", limit).await?;
+    Ok((deletions.saturating_add(NEAR) < limit.most).then_some(deletions))
 }
 
-/// How many deletions have begun within the window; `None` when that is too near to the limit for a shared lock. A lock
-/// that is shared can't be had alone by the same transaction (two that tried would wait for each other), so begin
-/// another one then. The last lock that a transaction takes but for the rows it counts in.
-pub(super) async fn deletions(transaction: &Transaction<'_>, limit: &Limit, held: Held) -> Result<Option<u64>, Fault> {
-    let lock = match held {
-        Held::Shared => "SELECT pg_advisory_xact_lock_shared($1)",
-        Held::Alone => "SELECT pg_advisory_xact_lock($1)",
-    };
+/// How many deletions have begun within the window, under a lock that nobody shares. For a transaction that has not
+/// asked from afar.
+pub(super) async fn deletions(transaction: &Transaction<'_>, limit: &Limit) -> Result<u64, Fault> {
+    lock_and_sum(transaction, "SELECT pg_advisory_xact_lock($1)", limit).await
+}
+
+async fn lock_and_sum(transaction: &Transaction<'_>, lock: &str, limit: &Limit) -> Result<u64, Fault> {
     let (lock, sum) = (transaction.prepare_cached(lock).await?, transaction.prepare_cached(SUM).await?);
     let (number, past): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&LOCK], [&limit.past]);
     // Sent together, executed in this order: the sum has all that the last holder of the lock has committed.
     let (locked, found) = tokio::join!(transaction.execute(&lock, &number), transaction.query_one(&sum, &past));
     locked?;
-    let deletions = whole(column(&found?, "deletions")?);
-    Ok(match held {
-        Held::Shared if deletions.saturating_add(NEAR) >= limit.most => None,
-        Held::Shared | Held::Alone => Some(deletions),
-    })
+    Ok(whole(column(&found?, "deletions")?))
 }
 
 /// Counts the deletion of this request.
@@ -87,7 +83,7 @@ pub(super) async fn braking(client: &Transaction<'_>, limit: &Limit) -> Result<B
 
 /// How many deletions of the window count no more.
 pub(super) async fn release(transaction: &Transaction<'_>, limit: &Limit, now: Timestamp) -> Result<u64, Fault> {
-    let released = deletions(transaction, limit, Held::Alone).await?.unwrap_or_default();
+    let released = deletions(transaction, limit).await?;
     let recorded = i64::try_from(released).unwrap_or(i64::MAX);
     let insert = "INSERT INTO asset_eraser.brake_releases (at_ms, deletions) VALUES ($1, $2)";
     transaction.execute(insert, &[&now.as_millisecond(), &recorded]).await?;
