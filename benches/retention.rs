@@ -179,7 +179,7 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>, at: Timesta
     let subject = Subject { request_id: &request_id, asset_id: Some(&asset_id), labels: &labels };
     let event = ResultEvent::new(subject, &Outcome::Deleted, facts, at);
     ledger.begin(asked, at).await.expect("begun");
-    ledger.deleting(&request_id, at).await.expect("deleting");
+    ledger.deleting(&request_id, at, None).await.expect("deleting");
     ledger.decide(&request_id, "deleted", event.body, at).await.expect("decided");
 }
 

@@ -1,5 +1,6 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
+mod safety;
 mod source;
 mod validate;
 mod values;
@@ -15,6 +16,7 @@ use url::Url;
 
 pub use self::values::brief;
 use self::values::{AtOnce, Codes, Flag, List, Millis, Number, Steps, Wire};
+use crate::message::AssetPattern;
 
 /// Everything the worker can be told.
 #[derive(Clone, Debug)]
@@ -35,6 +37,30 @@ pub struct Settings {
     pub http: Http,
     /// What is printed.
     pub log: Log,
+    /// The operator's limit on deletions, if there is one.
+    pub brake: Option<Brake>,
+    /// Assets that are never deleted, whoever asks.
+    pub protected: Vec<AssetPattern>,
+    /// Who may ask; everybody without.
+    pub publishers: Option<Publishers>,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug)]
+pub struct Publishers {
+    /// RabbitMQ users.
+    pub allow: Vec<String>,
+    /// The user of `broker.url`, whose copies tell who published the original. Never one of the others.
+    pub own: String,
+}
+
+/// An operator's limit on deletions. The same for all workers of one ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brake {
+    /// Most deletions that may begin within the window.
+    pub max_deletions: u32,
+    /// How far back deletions count.
+    pub window: Duration,
 }
 
 /// RabbitMQ.
@@ -155,6 +181,8 @@ pub struct Worker {
     pub concurrency: Concurrency,
     /// How long a shutdown waits for what runs.
     pub grace: Duration,
+    /// Every request is treated as if it said `dry_run`: nothing is deleted.
+    pub dry_run: bool,
 }
 
 /// Requests at once.
@@ -256,6 +284,22 @@ struct Raw {
     worker: RawWorker,
     http: RawHttp,
     log: RawLog,
+    brake: RawBrake,
+    protected: Wire<List>,
+    publishers: RawPublishers,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawPublishers {
+    allow: Wire<List>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawBrake {
+    max_deletions: Wire<Number>,
+    window: Wire<Millis>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -339,6 +383,7 @@ struct RawWorker {
     concurrency: Wire<AtOnce>,
     max_concurrency: Wire<Number>,
     grace: Wire<Millis>,
+    dry_run: Wire<Flag>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,9 +2,11 @@
 //!
 //! The only `DELETE` is in `Run::delete`; read upwards from there to see what has to be true before it.
 
+mod brake;
 mod calls;
 mod cases;
 mod outage;
+mod permit;
 mod settle;
 mod turns;
 
@@ -15,11 +17,12 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use self::outage::Outage;
+use self::permit::{Permit, Withheld};
 use self::settle::Waiting;
 use self::turns::Turns;
 use crate::config::Settings;
 use crate::guard::{Guard, GuardAnswer};
-use crate::ledger::{Asked, Begun, Ledger, LedgerError, Record, Refused, UsedUp};
+use crate::ledger::{Asked, Begun, Deletion, Ledger, LedgerError, Record, Refused, UsedUp};
 use crate::message::event::{Facts, LastWord, Subject};
 use crate::message::{Cause, Notice, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
 use crate::pace::line::{Line, Stop};
@@ -242,6 +245,7 @@ impl Eraser {
         for (stop, _) in eraser.line.stopped() {
             let well = match stop {
                 Stop::Ledger => eraser.ledger.probe().await.is_ok(),
+                Stop::Brake => eraser.held_by().await.is_ok_and(|held| held.is_none()),
                 Stop::ProviderBusy => eraser.provider.gate().paused_for().is_zero(),
                 Stop::ProviderKey => !matches!(eraser.provider.probe().await.meaning, Meaning::KeyRefused(_)),
                 Stop::ProviderDown => {
@@ -257,28 +261,30 @@ impl Eraser {
                     eraser.provider_outage.is_over();
                 }
                 Stop::GuardDown => eraser.guard_outage.is_over(),
-                Stop::Ledger | Stop::ProviderBusy | Stop::ProviderKey => eraser.line.resume(stop),
+                Stop::Ledger | Stop::Brake | Stop::ProviderBusy | Stop::ProviderKey => eraser.line.resume(stop),
             }
         }
     }
 }
 
 impl Run<'_> {
-    /// The provider's own checklist: confirm the target, ask whether it is in use, delete, verify.
+    /// The provider's own checklist, for what may be deleted at all: confirm the target, ask whether it is in use, delete, verify.
     async fn checklist(&mut self) -> Result<Outcome, NotNow> {
         if let Some(outcome) = self.too_late() {
             return Ok(outcome);
         }
+        let permit = match self.permit() {
+            Ok(permit) => Some(permit),
+            Err(Withheld::Protected(outcome)) => return Ok(outcome),
+            Err(Withheld::DryRun) => None,
+        };
         if let Some(outcome) = self.confirm_target().await? {
             return Ok(outcome);
         }
-        if self.request.dry_run {
-            return Ok(match self.guard().await? {
-                Some(outcome) => outcome,
-                None => Outcome::WouldDelete,
-            });
+        match permit {
+            Some(permit) => self.delete_until_gone(&permit).await,
+            None => Ok(self.guard().await?.unwrap_or(Outcome::WouldDelete)),
         }
-        self.delete_until_gone().await
     }
 
     /// Past the deadline nothing is deleted; a request that waited for a job until then says so.
@@ -325,11 +331,11 @@ impl Run<'_> {
     }
 
     /// Deletes until two witnesses agree, the provider refuses, or the in-process budget is used up.
-    async fn delete_until_gone(&mut self) -> Result<Outcome, NotNow> {
+    async fn delete_until_gone(&mut self, permit: &Permit) -> Result<Outcome, NotNow> {
         let mut budget = self.eraser.budget().start();
         let mut deletes = 0;
         loop {
-            let answer = match self.delete().await? {
+            let answer = match self.delete(permit).await? {
                 Ok(answer) => answer,
                 Err(outcome) => return Ok(outcome),
             };
@@ -377,18 +383,21 @@ impl Run<'_> {
         }
     }
 
-    /// The one place that deletes. `Err` is an outcome that forbids it.
+    /// The one place that deletes, what the permit is for. `Err` is an outcome that forbids it.
     ///
     /// Before *every* `DELETE`: in time, the guard says free *now*, and the ledger knows that it may have happened.
     /// So any wait, for the call's turn too, comes before the guard is asked.
-    async fn delete(&mut self) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
+    async fn delete(&mut self, _permit: &Permit) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
         let pass = self.eraser.pass().await?;
         if let Some(outcome) = self.guard().await? {
             return Ok(Err(outcome));
         }
         if !self.record.deleting {
-            self.eraser.ledger.deleting(&self.request.request_id, Timestamp::now()).await?;
-            self.record.deleting = true;
+            let (request, brake) = (&self.request.request_id, self.eraser.settings.brake.as_ref());
+            match self.eraser.ledger.deleting(request, Timestamp::now(), brake).await? {
+                Deletion::Allowed => self.record.deleting = true,
+                Deletion::Braked { deletions } => return Err(NotNow::Wait(self.eraser.braked(deletions))),
+            }
         }
         if let Some(outcome) = self.too_late() {
             return Ok(Err(outcome));

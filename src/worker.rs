@@ -1,6 +1,7 @@
 //! The loop: deliveries in, at most as many at once as the gate permits, each settled exactly once; drained on shutdown.
 
 mod handle;
+mod publishers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,7 +135,8 @@ impl Worker {
 
     async fn open(&self) -> Result<Arc<Session>, BrokerError> {
         let topology = TopologySettings::of(&self.settings);
-        Session::open(&self.settings.broker, &topology, &self.metrics).await.map(Arc::new)
+        let Settings { broker, publishers, .. } = &self.settings;
+        Session::open(broker, publishers.as_ref(), &topology, &self.metrics).await.map(Arc::new)
     }
 
     /// Consumes on one session until it is lost or the worker shuts down.

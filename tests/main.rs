@@ -4,6 +4,7 @@
 mod support;
 
 mod answers_once;
+mod brake;
 mod broker_loss;
 mod cases;
 mod commands;
@@ -15,6 +16,7 @@ mod in_use;
 mod job_table;
 mod message_contract;
 mod pace;
+mod publishers;
 mod replicas;
 mod retention;
 mod secrets;
@@ -24,3 +26,4 @@ mod status;
 mod stops_the_line;
 mod tls;
 mod waits_and_gives_up;
+mod withheld;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, Event};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Event};
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -46,25 +46,32 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, declares the topology, and prepares a channel for consuming and one, confirmed, for publishing.
+    /// Connects, declares the topology, and prepares a channel for consuming and one, confirmed, for publishing. With
+    /// `publishers`, copies are signed, and only signed copies are believed about who published the original.
     ///
     /// # Errors
     /// Whatever kept it from being usable. See [`BrokerError::is_permanent`].
     pub async fn open(
         settings: &config::Broker,
+        publishers: Option<&config::Publishers>,
         topology: &TopologySettings,
         metrics: &Metrics,
     ) -> Result<Self, BrokerError> {
-        let opening = Self::open_now(settings, topology, metrics);
+        let opening = Self::open_now(settings, publishers, topology, metrics);
         tokio::time::timeout(OPEN, opening).await.map_err(|_| BrokerError::Timeout(OPEN, "connect"))?
     }
 
     async fn open_now(
         settings: &config::Broker,
+        publishers: Option<&config::Publishers>,
         topology: &TopologySettings,
         metrics: &Metrics,
     ) -> Result<Self, BrokerError> {
         let connection = connect(settings).await?;
+        let own = publishers.map(|publishers| ShortString::from(publishers.own.as_str()));
+        if let Some(own) = &own {
+            known_as(&connection, own).await?;
+        }
         let lost = CancellationToken::new();
         let (tell, state) = watch::channel(BrokerState::Connected);
         let events = tokio::spawn(listen(connection.events_listener(), tell, lost.clone()));
@@ -73,7 +80,7 @@ impl Session {
         topology::declare(&publishing, &names, topology).await?;
         publishing.confirm_select(ConfirmSelectOptions::default()).await?;
         let consuming = connection.create_channel().await?;
-        let publisher = Arc::new(Publisher::new(publishing, lost.clone()));
+        let publisher = Arc::new(Publisher::new(publishing, own, lost.clone()));
         Ok(Self { connection, consuming, publisher, names, metrics: metrics.clone(), state, lost, events })
     }
 
@@ -161,6 +168,26 @@ async fn listen(
     lost.cancel();
 }
 
+/// Makes sure that the broker knows this connection as `user`, which it may not where a token or a certificate says
+/// who we are. It would refuse every copy then, and count the originals as returned.
+async fn known_as(connection: &Connection, user: &ShortString) -> Result<(), BrokerError> {
+    // A channel of its own: the broker closes it over a refusal.
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let properties = BasicProperties::default().with_user_id(user.clone());
+    // To the queue without a name, which nobody can have: looked at, then dropped.
+    let options = BasicPublishOptions::default();
+    let confirmed = async { channel.basic_publish("".into(), "".into(), options, b"", properties).await?.await };
+    match confirmed.await {
+        Err(error) if topology::is_refused_precondition(&error) => Err(BrokerError::Settings(format!(
+            "publishers.allow: copies of messages are signed with the user of broker.url, {user:?}, and the broker knows \
+             this connection as another one"
+        ))),
+        // A broker that lets us publish nothing to that exchange has not told us; the first copy will.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
     // rustls needs one provider for the process. The HTTP client chose the same one if it was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -189,4 +216,27 @@ fn tls(settings: &config::Broker) -> Result<OwnedTLSConfig, BrokerError> {
         _ => None,
     };
     Ok(OwnedTLSConfig { identity, cert_chain })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Publishers, Settings};
+
+    #[tokio::test]
+    async fn a_broker_that_knows_us_as_somebody_else_is_found_out_before_a_copy_is_lost() {
+        let url = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run the tests with `make test`");
+        let set = |key: &str, value: &str| (format!("ASSET_ERASER__{key}"), value.to_owned());
+        let all = [set("BROKER__URL", &url), set("PROVIDER__TOKEN", "x"), set("GUARD__NONE", "true")];
+        let settings = Settings::load(None, all).unwrap();
+        let connection = connect(&settings.broker).await.unwrap();
+        let user = url::Url::parse(&url).unwrap().username().to_owned();
+        known_as(&connection, &user.as_str().into()).await.unwrap();
+        let publishers = Publishers { allow: vec!["desk".to_owned()], own: "somebody else".to_owned() };
+        let topology = TopologySettings::of(&settings);
+        let metrics = Metrics::new().unwrap();
+        let opened = Session::open(&settings.broker, Some(&publishers), &topology, &metrics).await;
+        let error = opened.map(|_| ()).unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains("\"somebody else\""), "{error}");
+    }
 }

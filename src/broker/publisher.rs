@@ -34,12 +34,19 @@ pub enum Routed {
 /// A channel in confirm mode.
 pub struct Publisher {
     channel: Channel,
+    /// Who we are, where copies are signed with it.
+    own: Option<ShortString>,
     lost: CancellationToken,
 }
 
 impl Publisher {
-    pub(super) fn new(channel: Channel, lost: CancellationToken) -> Self {
-        Self { channel, lost }
+    pub(super) fn new(channel: Channel, own: Option<ShortString>, lost: CancellationToken) -> Self {
+        Self { channel, own, lost }
+    }
+
+    /// Our own user, where copies are signed with it.
+    pub(super) fn own(&self) -> Option<&ShortString> {
+        self.own.as_ref()
     }
 
     /// Publishes a persistent, mandatory message and waits until the broker has it.

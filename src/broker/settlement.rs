@@ -20,6 +20,8 @@ const NOT_COPIED: [&str; 6] = ["CC", "BCC", "x-death", "x-delivery-count", "x-ac
 const NOT_COPIED_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
 
 /// Where a copy keeps the broker-validated `user_id`: as a property, the broker would refuse it from our connection.
+/// Anybody can write this header, so it says who published the original only on a copy that is signed: whose own
+/// `user_id`, validated like any other, is ours.
 const USER_ID: &str = "x-asset-eraser-user-id";
 
 /// Longest `detail` header, in bytes: a header must fit into a frame.
@@ -38,6 +40,8 @@ pub struct Message {
     pub reply_to: Option<String>,
     /// `content_type`.
     pub content_type: Option<String>,
+    /// The user who published it, as far as the broker vouches for that.
+    pub publisher: Option<String>,
     /// The W3C trace headers.
     pub trace: TraceContext,
     /// How often it was handed out before and not settled (`x-delivery-count` of quorum queues).
@@ -72,7 +76,7 @@ impl Delivery {
         names: Names,
         metrics: Metrics,
     ) -> Self {
-        let message = read(delivery.data, &delivery.properties);
+        let message = read(delivery.data, &delivery.properties, publisher.own());
         Self {
             message,
             properties: delivery.properties,
@@ -138,7 +142,10 @@ impl Delivery {
 
     /// Publishes a copy under `key`. Returns only when a queue has it: the original is acknowledged next.
     async fn copy(&mut self, key: &str, headers: &[(&str, &str)]) -> Result<(), BrokerError> {
-        let properties = copied(&self.properties, headers);
+        let mut properties = copied(&self.properties, headers);
+        if let Some(own) = self.publisher.own() {
+            properties = signed(properties, own, self.message.publisher.as_deref());
+        }
         let exchange = self.names.exchange();
         let copied = self.publisher.publish(exchange, key, &self.message.body, properties).await;
         match copied {
@@ -165,7 +172,7 @@ impl Drop for Delivery {
     }
 }
 
-fn read(body: Vec<u8>, properties: &BasicProperties) -> Message {
+fn read(body: Vec<u8>, properties: &BasicProperties, own: Option<&ShortString>) -> Message {
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
     let header = |name: &str| properties.headers().as_ref().and_then(|headers| headers.inner().get(name));
     let header_text = |name: &str| match header(name)? {
@@ -173,8 +180,10 @@ fn read(body: Vec<u8>, properties: &BasicProperties) -> Message {
         AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
         _ => None,
     };
+    let copy = own.is_some() && properties.user_id().as_ref() == own;
     Message {
         body,
+        publisher: if copy { header_text(USER_ID) } else { text(properties.user_id()) },
         message_id: text(properties.message_id()),
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
@@ -229,9 +238,52 @@ fn copied(original: &BasicProperties, added: &[(&str, &str)]) -> BasicProperties
     copy
 }
 
+/// A copy that will be believed about who published the original; so a header that the original came with, and nobody
+/// vouches for, must not stay on it.
+fn signed(copy: BasicProperties, own: &ShortString, publisher: Option<&str>) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in copy.headers().iter().flat_map(FieldTable::inner) {
+        if name.as_str() != USER_ID {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    if let Some(publisher) = publisher {
+        headers.insert(USER_ID.into(), AMQPValue::LongString(publisher.into()));
+    }
+    copy.with_headers(headers).with_user_id(own.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_is_believed_about_who_published_the_original_and_nothing_else_is() {
+        let own = ShortString::from("worker");
+        let forged = || {
+            let mut headers = FieldTable::default();
+            headers.insert(USER_ID.into(), AMQPValue::LongString("desk".into()));
+            BasicProperties::default().with_headers(headers)
+        };
+        let publisher = |properties: &BasicProperties| read(Vec::new(), properties, Some(&own)).publisher;
+        for (original, wanted) in [
+            (BasicProperties::default().with_user_id("desk".into()), Some("desk")),
+            (forged().with_user_id("mallory".into()), Some("mallory")),
+            (forged(), None),
+            (BasicProperties::default(), None),
+        ] {
+            let wanted = wanted.map(str::to_owned);
+            assert_eq!(publisher(&original), wanted);
+            // However often it is put off.
+            let mut copy = original;
+            for _ in 0..3 {
+                copy = signed(copied(&copy, &[]), &own, publisher(&copy).as_deref());
+                assert_eq!((publisher(&copy), copy.user_id().as_ref()), (wanted.clone(), Some(&own)));
+            }
+        }
+        let not_signed = copied(&BasicProperties::default().with_user_id("desk".into()), &[]);
+        assert_eq!(publisher(&not_signed), None, "a copy that an unrestricted worker has made");
+    }
 
     #[test]
     fn a_copy_keeps_what_the_publisher_said_and_drops_what_the_broker_added() {

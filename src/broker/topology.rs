@@ -17,7 +17,7 @@ pub const REQUEST: &str = "request";
 /// even answer any more.
 const BACKSTOP: u32 = 5;
 
-/// RabbitMQ's code for "exists with other arguments".
+/// RabbitMQ's code for "exists with other arguments", and for a `user_id` that is not the connection's.
 const PRECONDITION_FAILED: u16 = 406;
 
 /// The names of one deployment, all from its prefix.
@@ -162,6 +162,11 @@ async fn queue(
     let (exchange, options) = (names.exchange().into(), QueueBindOptions::default());
     channel.queue_bind(name.into(), exchange, key.into(), options, FieldTable::default()).await?;
     Ok(())
+}
+
+/// Whether this is RabbitMQ's answer to a declaration or a property that it does not agree with.
+pub(super) fn is_refused_precondition(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(said) if said.get_id() == PRECONDITION_FAILED)
 }
 
 fn named(name: &str, error: lapin::Error) -> BrokerError {

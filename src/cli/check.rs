@@ -49,7 +49,9 @@ async fn limited(part: impl Future<Output = Result<String, String>>) -> Result<S
 
 async fn broker(settings: &Settings, metrics: &Metrics) -> Result<String, String> {
     let topology = TopologySettings::of(settings);
-    let session = Session::open(&settings.broker, &topology, metrics).await.map_err(|error| error.to_string())?;
+    let publishers = settings.publishers.as_ref();
+    let session = Session::open(&settings.broker, publishers, &topology, metrics).await;
+    let session = session.map_err(|error| error.to_string())?;
     session.close().await;
     Ok(format!("reached; exchange and queues of {} are declared", settings.broker.prefix))
 }

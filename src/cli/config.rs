@@ -14,7 +14,7 @@ const HIDDEN: &str = "***";
 /// The settings as TOML that `--config` would take, were it not for the hidden secrets.
 #[must_use]
 pub fn print(settings: &Settings) -> String {
-    let Settings { broker, provider, guard, retry, ledger, worker, http, log } = settings;
+    let Settings { broker, provider, guard, retry, ledger, worker, http, log, brake, protected, publishers } = settings;
     let mut guard_table = section(vec![
         ("in_progress", list(&guard.in_progress)),
         ("confirm_with_provider", guard.confirm_with_provider.into()),
@@ -72,7 +72,7 @@ pub fn print(settings: &Settings) -> String {
         ("max_age", time(retry.max_age)),
     ]);
     let number = |number: usize| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
-    let mut worker_table = section(vec![("grace", time(worker.grace))]);
+    let mut worker_table = section(vec![("grace", time(worker.grace)), ("dry_run", worker.dry_run.into())]);
     worker_table.extend(match worker.concurrency {
         Concurrency::Fixed(at_once) => section(vec![("concurrency", number(at_once))]),
         Concurrency::Adaptive { most } => {
@@ -97,7 +97,14 @@ pub fn print(settings: &Settings) -> String {
         ("http", http_table),
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
     ];
-    all.into_iter().map(|(name, table)| (name.to_owned(), Value::Table(table))).collect::<Table>().to_string()
+    let brake = brake.map(|brake| {
+        let limit = vec![("max_deletions", i64::from(brake.max_deletions).into()), ("window", time(brake.window))];
+        ("brake", section(limit))
+    });
+    let publishers = publishers.as_ref().map(|them| ("publishers", section(vec![("allow", list(&them.allow))])));
+    let tables = all.into_iter().chain(brake).chain(publishers).map(|(name, table)| (name, Value::Table(table)));
+    let protected = Value::Array(protected.iter().map(|pattern| pattern.as_str().into()).collect());
+    section(tables.chain([("protected", protected)]).collect()).to_string()
 }
 
 fn section(pairs: Vec<(&str, Value)>) -> Table {
@@ -147,6 +154,9 @@ mod tests {
                 set("GUARD__POSTGRES__QUERY", "SELECT id, status FROM jobs WHERE asset_id = $1;"),
                 set("HTTP__TOKEN", "status-key"),
                 set("LOG__FORMAT", "json"),
+                set("BRAKE__MAX_DELETIONS", "500"),
+                set("PUBLISHERS__ALLOW", "privacy-desk"),
+                set("PROTECTED", "asset-2026*, logo-?"),
             ],
         )
         .unwrap();

@@ -1,5 +1,6 @@
 //! The command line. One file a command.
 
+pub mod brake;
 pub mod check;
 pub mod config;
 pub mod ledger;
@@ -31,6 +32,11 @@ enum Command {
     Check,
     /// Print the effective settings, secrets hidden.
     Config,
+    /// See how far the brake is, or release it.
+    Brake {
+        #[command(subcommand)]
+        command: brake::BrakeCommand,
+    },
     /// Look into the ledger.
     Ledger {
         #[command(subcommand)]
@@ -59,6 +65,7 @@ pub fn main() -> ExitCode {
             Command::Run => run::run(settings).await,
             Command::Check => check::check(&settings).await,
             Command::Config => Ok(()),
+            Command::Brake { command } => brake::brake(&settings, &command).await,
             Command::Ledger { command } => ledger::ledger(&settings, &command).await,
         }
     });

@@ -34,6 +34,10 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone())?;
     let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await?;
     let eraser = Eraser::new(settings.clone(), provider, guard, ledger.clone(), line.clone(), metrics.clone());
+    if settings.worker.dry_run {
+        tracing::warn!("worker.dry_run is true: nothing is deleted, and every request is answered as a dry run");
+    }
+    eraser.brake_at_start().await?;
     let listener = TcpListener::bind(settings.http.listen)
         .await
         .map_err(|error| format!("http.listen: cannot listen on {}: {error}", settings.http.listen))?;
@@ -52,7 +56,9 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         tasks.spawn(retention::keep_compacting(ledger.clone(), keep, shutdown.clone()));
     }
     let token = settings.http.token.clone();
-    let shown = http::State { metrics: metrics.clone(), line: line.clone(), broker, ledger: ledger.clone(), token };
+    let dry_run = settings.worker.dry_run;
+    let shown =
+        http::State { metrics: metrics.clone(), line: line.clone(), broker, ledger: ledger.clone(), token, dry_run };
     let server = tasks.spawn(http::serve(listener, shown, drained.clone()));
     let done = Worker::new(settings, eraser, gate, line, metrics, state).run(shutdown.clone()).await;
     shutdown.cancel();

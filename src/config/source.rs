@@ -56,7 +56,8 @@ impl Source {
     }
 
     fn has(&self, parent: &str, key: &str) -> bool {
-        let table = parent.split('.').try_fold(&self.table, |table, part| table.get(part).and_then(Value::as_table));
+        let mut parts = parent.split('.').filter(|part| !part.is_empty());
+        let table = parts.try_fold(&self.table, |table, part| table.get(part).and_then(Value::as_table));
         let last = key.rsplit('.').next().unwrap_or(key);
         table.is_some_and(|table| table.contains_key(last))
     }

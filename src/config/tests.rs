@@ -101,6 +101,61 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
+fn a_brake_has_a_limit_and_a_window() {
+    assert_eq!(load(LEAST, &[]).unwrap().brake, None);
+    let brake = |file: &str| load(&format!("{LEAST}[brake]\n{file}\n"), &[]).unwrap().brake.unwrap();
+    assert_eq!(brake("max_deletions = 500"), Brake { max_deletions: 500, window: Duration::from_secs(3600) });
+    assert_eq!(brake("max_deletions = 1\nwindow = \"168h\"").window, Duration::from_secs(7 * 24 * 3600));
+    let of = |key: &str, rule: &str| format!("brake.{key} (ASSET_ERASER__BRAKE__{}): {rule}", key.to_uppercase());
+    for (pairs, starts) in [
+        (&[("BRAKE__WINDOW", "2h")][..], of("window", "says how far")),
+        (&[("BRAKE__MAX_DELETIONS", "0")], of("max_deletions", "must be at least 1")),
+        (&[("BRAKE__MAX_DELETIONS", "many")], of("max_deletions", "must be a whole number")),
+        (&[("BRAKE__MAX_DELETIONS", "5"), ("BRAKE__WINDOW", "59s")], of("window", "must be 1m to 168h")),
+        (&[("BRAKE__MAX_DELETIONS", "5"), ("BRAKE__WINDOW", "169h")], of("window", "must be 1m to 168h")),
+    ] {
+        let said = problem(LEAST, pairs);
+        assert!(said.starts_with(&starts), "{said}\nshould start with {starts}");
+    }
+}
+
+#[test]
+fn protected_assets_are_named_above_the_sections_or_in_the_environment() {
+    let patterns = |settings: Settings| -> Vec<String> {
+        settings.protected.iter().map(|pattern| pattern.as_str().to_owned()).collect()
+    };
+    let file = format!("protected = [\"asset-2026*\", \"logo\"]\n{LEAST}");
+    assert_eq!(patterns(load(&file, &[]).unwrap()), ["asset-2026*", "logo"]);
+    assert_eq!(patterns(load(&file, &[("PROTECTED", "a*, b?")]).unwrap()), ["a*", "b?"]);
+    assert!(load(LEAST, &[]).unwrap().protected.is_empty());
+    let said = problem(LEAST, &[("PROTECTED", "a*,b/c")]);
+    assert!(said.starts_with("protected (ASSET_ERASER__PROTECTED): pattern \"b/c\" may hold only"), "{said}");
+    let said = problem(&format!("protected = [\"\"]\n{LEAST}"), &[]);
+    assert!(said.starts_with("protected (") && said.ends_with("pattern \"\" must not be empty"), "{said}");
+    assert!(!said.contains("not set"), "{said}");
+    assert!(problem(&format!("protected = 7\n{LEAST}"), &[]).starts_with("protected ("));
+}
+
+#[test]
+fn publishers_are_others_than_the_worker() {
+    assert!(load(LEAST, &[]).unwrap().publishers.is_none());
+    let own = ("BROKER__URL", "amqp://the%20worker:x@h/%2f");
+    let publishers = load(LEAST, &[own, ("PUBLISHERS__ALLOW", "privacy, desk")]).unwrap().publishers.unwrap();
+    assert_eq!((publishers.allow, publishers.own), (vec!["privacy".into(), "desk".into()], "the worker".into()));
+    for (pairs, rule) in [
+        (&[own, ("PUBLISHERS__ALLOW", "")][..], "must name RabbitMQ users"),
+        (&[own, ("PUBLISHERS__ALLOW", "privacy,the worker")], "must not name the worker's own user"),
+        (&[("PUBLISHERS__ALLOW", "guest")], "must not name the worker's own user"),
+        (&[("BROKER__URL", "amqps://h/%2f?auth_mechanism=external"), ("PUBLISHERS__ALLOW", "desk")], "needs a user in"),
+        (&[("BROKER__URL", "amqp://h/%2f"), ("PUBLISHERS__ALLOW", "desk")], "needs a user in"),
+    ] {
+        let said = problem(LEAST, pairs);
+        let starts = format!("publishers.allow (ASSET_ERASER__PUBLISHERS__ALLOW): {rule}");
+        assert!(said.starts_with(&starts), "{said}\nshould start with {starts}");
+    }
+}
+
+#[test]
 fn no_error_shows_a_secret() {
     for (file, pairs) in [
         ("[provider]\ntoken = [\"s3cret\"]\n", &[][..]),

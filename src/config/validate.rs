@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::safety;
 use super::source::Source;
 use super::{
     Broker, Concurrency, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Raw,
@@ -15,8 +16,8 @@ use super::{
     brief,
 };
 
-const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longest in-process budget. A delivery is held through several of them, and RabbitMQ closes the channel of one that
 /// is held longer than its `consumer_timeout`, 30 minutes by default.
@@ -29,15 +30,21 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         .parse()
         .map_err(|_| source.problem("http.listen", "must be an address and a port, such as 127.0.0.1:9464"))?;
     let default_format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    let broker = broker(source, &raw.broker)?;
     let retry = retry(source, &raw.retry)?;
     let max_age = retry.max_age;
     Ok(Settings {
-        broker: broker(source, &raw.broker)?,
+        publishers: safety::publishers(source, raw.publishers.allow.0.as_deref(), &broker)?,
+        broker,
         provider: provider(source, &raw.provider)?,
         guard: guard(source, &raw.guard)?,
         retry,
         ledger: ledger(source, &raw.ledger, max_age)?,
-        worker: Worker { concurrency: concurrency(source, raw)?, grace },
+        worker: Worker {
+            concurrency: concurrency(source, raw)?,
+            grace,
+            dry_run: raw.worker.dry_run.0.unwrap_or(false),
+        },
         http: Http {
             listen,
             token: secret(source, "http.token", raw.http.token.as_ref(), raw.http.token_file.as_ref())?,
@@ -46,6 +53,8 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
             format: raw.log.format.unwrap_or(default_format),
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
         },
+        brake: safety::brake(source, &raw.brake)?,
+        protected: safety::protected(source, raw.protected.0.as_deref().unwrap_or_default())?,
     })
 }
 
@@ -258,7 +267,7 @@ fn retry(source: &Source, raw: &RawRetry) -> Result<Retry, ConfigError> {
     })
 }
 
-fn within(
+pub(super) fn within(
     source: &Source,
     key: &str,
     value: Option<Duration>,

@@ -37,6 +37,8 @@ pub struct State {
     pub ledger: Ledger,
     /// What `/v1` wants to hear, if anything.
     pub token: Option<SecretString>,
+    /// Whether nothing is ever deleted, for `/readyz`.
+    pub dry_run: bool,
 }
 
 /// Serves until `shutdown` is cancelled, then lets running requests finish for at most two seconds.
@@ -82,6 +84,8 @@ async fn metrics(Shared(state): Shared<State>) -> Response {
 struct Readiness {
     ready: bool,
     broker: &'static str,
+    /// Whoever believes in a deletion must be able to see that there are none.
+    dry_run: bool,
     stopped: Vec<Stopped>,
 }
 
@@ -118,6 +122,7 @@ impl Readiness {
                 BrokerState::Connected => "connected",
                 BrokerState::Blocked => "blocked",
             },
+            dry_run: state.dry_run,
             stopped,
         }
     }

@@ -42,6 +42,7 @@ async fn server_with(broker: BrokerState, token: Option<&str>) -> Server {
         broker: watched,
         ledger: ledger.clone(),
         token: token.map(Into::into),
+        dry_run: false,
     };
     let running = tokio::spawn(serve(listener, state, shutdown.clone()));
     Server { address, metrics, line, ledger, broker, shutdown, running }
@@ -96,7 +97,7 @@ async fn ready_only_while_the_broker_is_connected() {
         (BrokerState::Blocked, "blocked", 503),
     ] {
         server.broker.send_replace(state);
-        let expected = serde_json::json!({"ready": status == 200, "broker": name, "stopped": []});
+        let expected = serde_json::json!({"ready": status == 200, "broker": name, "dry_run": false, "stopped": []});
         assert_eq!(readiness(server.address).await, (status, expected));
     }
 }
@@ -106,7 +107,7 @@ async fn not_ready_while_the_line_is_stopped_and_says_why() {
     let server = server(BrokerState::Connected).await;
     server.line.stop(Stop::Ledger, "disk full".into());
     let expected = serde_json::json!({
-        "ready": false, "broker": "connected", "stopped": [{"cause": "ledger", "why": "disk full"}],
+        "ready": false, "broker": "connected", "dry_run": false, "stopped": [{"cause": "ledger", "why": "disk full"}],
     });
     assert_eq!(readiness(server.address).await, (503, expected));
     server.line.resume(Stop::Ledger);

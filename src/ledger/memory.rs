@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
+use super::brake::{Braking, Limit, Release};
 use super::history::{self, Change};
 use super::retention::{Compacted, Span};
 use super::state::{Call, Decision, Kept, Row, Verb, asset_state};
@@ -22,6 +25,26 @@ struct Inner {
     cases: BTreeMap<CaseId, (u32, Option<String>)>,
     /// Decided requests by case and outcome.
     decided: BTreeMap<String, BTreeMap<String, u32>>,
+    /// Deletions begun, by the end of their bucket.
+    begun: BTreeMap<i64, u64>,
+    last_release: Option<Release>,
+}
+
+impl Inner {
+    fn deletions(&self, limit: &Limit) -> u64 {
+        self.begun.range(limit.past + 1..).map(|(_, deletions)| deletions).sum()
+    }
+
+    /// Counts a deletion if there is room; else how many there are.
+    fn count(&mut self, limit: &Limit) -> Result<(), u64> {
+        let deletions = self.deletions(limit);
+        if deletions >= limit.most {
+            return Err(deletions);
+        }
+        self.begun.retain(|until, _| *until > limit.past);
+        *self.begun.entry(limit.bucket).or_default() += 1;
+        Ok(())
+    }
 }
 
 impl Memory {
@@ -32,12 +55,18 @@ impl Memory {
     }
 
     pub(super) fn run<T, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
-        let Inner { rows, decided, .. } = &mut *self.inner();
-        let Call { id, verb } = call;
+        let inner = &mut *self.inner();
+        let Call { id, limit, verb } = call;
         let (row, mut changes) =
-            rows.get(&id).cloned().map_or((None, Vec::new()), |(row, changes)| (Some(row), changes));
+            inner.rows.get(&id).cloned().map_or((None, Vec::new()), |(row, changes)| (Some(row), changes));
         match verb(row) {
             Ok(step) => {
+                if let (Some(limit), Some(braked)) = (limit, step.braked)
+                    && let Err(deletions) = inner.count(&limit)
+                {
+                    return Ok(braked(deletions));
+                }
+                let Inner { rows, decided, .. } = inner;
                 if let Some(mut row) = step.write {
                     changes.push(history::append(&id, &mut row));
                     // A row is written with a decision once: when it is taken.
@@ -90,6 +119,19 @@ impl Memory {
 
     pub(super) fn complete_case(&self, case: &CaseId, event: String) -> Option<String> {
         self.inner().cases.get_mut(case).map(|(_, recorded)| recorded.get_or_insert(event).clone())
+    }
+
+    pub(super) fn braking(&self, limit: &Limit) -> Braking {
+        let inner = self.inner();
+        Braking { deletions: inner.deletions(limit), last_release: inner.last_release }
+    }
+
+    pub(super) fn release_brake(&self, limit: &Limit, now: Timestamp) -> u64 {
+        let mut inner = self.inner();
+        let deletions = inner.deletions(limit);
+        inner.begun.clear();
+        inner.last_release = Some(Release { at: now, deletions });
+        deletions
     }
 
     pub(super) fn compact(&self, span: &Span) -> Compacted {

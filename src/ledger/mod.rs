@@ -5,6 +5,7 @@
 //! may be called again: only the recorded answer of [`Ledger::decide`] may be published, never an intended one.
 //! The same holds when a future is dropped before it is ready.
 
+mod brake;
 mod error;
 mod history;
 mod memory;
@@ -14,6 +15,8 @@ mod sqlite;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_brake;
 #[cfg(test)]
 mod tests_postgres;
 #[cfg(test)]
@@ -28,6 +31,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+pub use self::brake::{Braking, Deletion, Release};
 pub use self::error::LedgerError;
 pub use self::history::Change;
 pub use self::memory::Memory;
@@ -251,16 +255,6 @@ impl Ledger {
         self.run(id, move |row| state::begin(row, asked, now)).await
     }
 
-    /// Records, before a `DELETE` is sent, that it may have been sent.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written; when the request was never begun, is decided already or is a dry run. After
-    /// any error no `DELETE` may be sent.
-    pub async fn deleting(&self, id: &RequestId, now: Timestamp) -> Result<(), LedgerError> {
-        let now = to_millisecond(now);
-        self.run(id.clone(), move |row| state::deleting(row, now)).await
-    }
-
     /// Records that the request waits at step `rung` of the ladder, and what for.
     ///
     /// # Errors
@@ -472,7 +466,10 @@ impl Ledger {
     }
 
     async fn run<T: Send + 'static, F: Verb<T>>(&self, id: RequestId, verb: F) -> Result<T, LedgerError> {
-        let call = Call { id, verb };
+        self.call(Call { id, limit: None, verb }).await
+    }
+
+    async fn call<T: Send + 'static, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.run(call).await,
             Self::Postgres(postgres) => postgres.run(call).await,

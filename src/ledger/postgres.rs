@@ -3,6 +3,7 @@
 //! Each verb is one transaction that holds an advisory lock on its request ID from before the row is read until the
 //! commit. So two workers that got the same request act one after the other, also when there is no row to lock yet.
 
+mod brake;
 mod cases;
 mod rows;
 mod schema;
@@ -11,9 +12,11 @@ mod tombstones;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Object, Transaction};
+use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_postgres::IsolationLevel;
 
+use super::brake::{Braking, Limit};
 use super::history;
 use super::retention::{Compacted, Span};
 use super::state::{Call, Row, Step, Verb};
@@ -44,8 +47,8 @@ impl Postgres {
     }
 
     pub(super) async fn run<T: Send, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
-        let Call { id, verb } = call;
-        match timeout(ANSWER_LIMIT, self.transact(&id, verb)).await {
+        let id = call.id.clone();
+        match timeout(ANSWER_LIMIT, self.transact(call)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(fault)) if fault.is_about_values() => {
                 Err(LedgerError::Unreadable { place: self.database.place(), request_id: id, what: fault.told().0 })
@@ -55,21 +58,41 @@ impl Postgres {
         }
     }
 
-    async fn transact<T, F: Verb<T>>(&self, id: &RequestId, verb: F) -> Result<Result<T, LedgerError>, Fault> {
+    async fn transact<T, F: Verb<T>>(&self, call: Call<F>) -> Result<Result<T, LedgerError>, Fault> {
+        let Call { id, limit, verb } = call;
         let start = Instant::now();
         let mut client = self.database.get().await?;
         // Dropped without a commit, it is rolled back.
-        let transaction = client.transaction().await?;
-        let row = rows::lock_and_load(&transaction, id).await?;
+        let mut transaction = client.transaction().await?;
+        let mut row = rows::lock_and_load(&transaction, &id).await?;
+        let mut counting = None;
+        if let Some(limit) = limit {
+            let far = brake::deletions_from_afar(&transaction, &limit).await?;
+            let deletions = if let Some(deletions) = far {
+                deletions
+            } else {
+                transaction.rollback().await?;
+                transaction = client.transaction().await?;
+                row = rows::lock_and_load(&transaction, &id).await?;
+                brake::deletions(&transaction, &limit).await?
+            };
+            counting = Some((limit, deletions));
+        }
         let is_new = row.is_none();
         let step = match verb(row) {
             Ok(step) => step,
-            Err(illegal) => return Ok(Err(LedgerError::illegal(id, illegal))),
+            Err(illegal) => return Ok(Err(LedgerError::illegal(&id, illegal))),
         };
-        let Step { write, reply } = step;
+        let Step { write, reply, braked } = step;
         let Some(mut row) = write else { return Ok(Ok(reply)) };
-        let change = history::append(id, &mut row);
-        rows::store(&transaction, id, &row, &change, is_new).await?;
+        if let (Some((limit, deletions)), Some(braked)) = (counting, braked) {
+            if deletions >= limit.most {
+                return Ok(Ok(braked(deletions)));
+            }
+            brake::count(&transaction, &id, &limit).await?;
+        }
+        let change = history::append(&id, &mut row);
+        rows::store(&transaction, &id, &row, &change, is_new).await?;
         transaction.commit().await?;
         self.metrics.ledger_commit(1, start.elapsed());
         Ok(Ok(reply))
@@ -106,6 +129,20 @@ impl Postgres {
 
     pub(super) async fn complete_case(&self, case: &CaseId, event: String) -> Result<Option<String>, LedgerError> {
         self.limited(async |client| cases::complete(client, case.as_str(), &event).await).await
+    }
+
+    pub(super) async fn braking(&self, limit: Limit) -> Result<Braking, LedgerError> {
+        self.ask(async |client| brake::braking(client, &limit).await).await
+    }
+
+    pub(super) async fn release_brake(&self, limit: Limit, now: Timestamp) -> Result<u64, LedgerError> {
+        let release = async |client: &mut Object| {
+            let transaction = client.transaction().await?;
+            let released = brake::release(&transaction, &limit, now).await?;
+            transaction.commit().await?;
+            Ok(released)
+        };
+        self.limited(release).await
     }
 
     pub(super) async fn compact(&self, span: &Span) -> Result<Compacted, LedgerError> {

@@ -4,6 +4,7 @@
 //! has queued up in one transaction, so many requests share one `fsync`, and answers nobody before that commit.
 //! The thread ends when the last handle is dropped.
 
+mod brake;
 mod cases;
 mod file;
 mod reader;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -23,9 +25,10 @@ use tokio::time::timeout;
 use self::file::Identity;
 use self::reader::Reader;
 use self::rows::{is_about_values, load};
+use super::brake::{Braking, Limit};
 use super::history;
 use super::retention::{Compacted, Span};
-use super::state::{Call, Row, Verb};
+use super::state::{Call, Row, Step, Verb};
 use super::{Case, Evidence, LedgerError};
 use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
@@ -127,6 +130,14 @@ impl Sqlite {
     pub(super) async fn complete_case(&self, case: &CaseId, event: String) -> Result<Option<String>, LedgerError> {
         let case = case.clone();
         self.write(move |connection| cases::complete(connection, case.as_str(), &event)).await
+    }
+
+    pub(super) async fn braking(&self, limit: Limit) -> Result<Braking, LedgerError> {
+        self.reader.ask(move |connection| brake::braking(connection, &limit)).await
+    }
+
+    pub(super) async fn release_brake(&self, limit: Limit, now: Timestamp) -> Result<u64, LedgerError> {
+        self.write(move |connection| brake::release(connection, &limit, now)).await
     }
 
     pub(super) async fn compact(&self, span: Span) -> Result<Compacted, LedgerError> {
@@ -281,7 +292,7 @@ struct Request<T, F> {
 
 impl<T: Send, F: Verb<T>> Job for Request<T, F> {
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
-        let Some(Call { id, verb }) = self.call.take() else {
+        let Some(Call { id, limit, verb }) = self.call.take() else {
             return Ok(0);
         };
         let row = match load(transaction, &id) {
@@ -296,20 +307,10 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
         };
         let is_new = row.is_none();
         let (changes, reply) = match verb(row) {
-            Ok(step) => match step.write {
-                None => (0, Ok(step.reply)),
-                Some(mut row) => {
-                    let change = history::append(&id, &mut row);
-                    let write = if is_new { rows::insert } else { rows::update };
-                    let changes = write(transaction, &id, &row)?;
-                    rows::record(transaction, &change)?;
-                    // A row is written with a decision once: when it is taken.
-                    if let (Some(case), Some(decision)) = (&row.case_id, &row.decision) {
-                        cases::count(transaction, case, &decision.outcome)?;
-                    }
-                    (changes, Ok(step.reply))
-                }
-            },
+            Ok(step) => {
+                let (changes, reply) = apply(transaction, &id, step, limit.as_ref(), is_new)?;
+                (changes, Ok(reply))
+            }
             Err(illegal) => (0, Err(LedgerError::illegal(&id, illegal))),
         };
         self.reply = Some(reply);
@@ -319,6 +320,35 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
     fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
         answer_with(self.to, self.reply, committed);
     }
+}
+
+/// Writes what a step says, unless it begins a deletion and the brake holds; says how many rows that were.
+fn apply<T>(
+    transaction: &Connection,
+    id: &RequestId,
+    step: Step<T>,
+    limit: Option<&Limit>,
+    is_new: bool,
+) -> rusqlite::Result<(usize, T)> {
+    let Step { write, reply, braked } = step;
+    let Some(mut row) = write else { return Ok((0, reply)) };
+    let mut changes = 0;
+    if let (Some(limit), Some(braked)) = (limit, braked) {
+        let deletions = brake::deletions(transaction, limit)?;
+        if deletions >= limit.most {
+            return Ok((0, braked(deletions)));
+        }
+        changes += brake::count(transaction, limit)?;
+    }
+    let change = history::append(id, &mut row);
+    let write = if is_new { rows::insert } else { rows::update };
+    changes += write(transaction, id, &row)?;
+    rows::record(transaction, &change)?;
+    // A row is written with a decision once: when it is taken.
+    if let (Some(case), Some(decision)) = (&row.case_id, &row.decision) {
+        cases::count(transaction, case, &decision.outcome)?;
+    }
+    Ok((changes, reply))
 }
 
 /// Something to write, and what to answer then.

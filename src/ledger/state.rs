@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 
+use super::brake::{Deletion, Limit};
 use super::history::Chain;
 use super::{Asked, AssetState, Begun, Entry, Record, Refused, UsedUp};
 use crate::message::id::{CaseId, RequestId};
@@ -113,6 +114,8 @@ pub(super) enum Kept {
 pub(super) struct Step<T> {
     pub write: Option<Row>,
     pub reply: T,
+    /// There exactly when this begins a deletion: the reply instead when the brake holds, given how many have begun.
+    pub braked: Option<fn(u64) -> T>,
 }
 
 /// A verb that the state of its request does not allow; says why.
@@ -149,7 +152,8 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
             first_seen: now,
             updated: now,
         };
-        return Ok(Step { reply: Begun::Open(row.record()), write: Some(row) });
+        let open = Begun::Open(row.record());
+        return Ok(Step::write(row, open));
     };
     // Refused while it could not be read: there is nothing to compare with, and its answer stands.
     let unread = row.asset_id.is_none();
@@ -169,18 +173,22 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
     row.state = advance(Some(row.state), Act::Begin)?;
     row.attempts = row.attempts.saturating_add(1);
     row.updated = now;
-    Ok(Step { reply: Begun::Open(row.record()), write: Some(row) })
+    let open = Begun::Open(row.record());
+    Ok(Step::write(row, open))
 }
 
-pub(super) fn deleting(row: Option<Row>, now: Timestamp) -> Result<Step<()>, Illegal> {
+pub(super) fn deleting(row: Option<Row>, now: Timestamp) -> Result<Step<Deletion>, Illegal> {
     let mut row = row.ok_or(NEVER_BEGUN)?;
     row.state = advance(Some(row.state), Act::Delete)?;
     if row.dry_run {
         return Err(Illegal("it is a dry run, which never deletes"));
     }
+    // Once a request: what has begun is neither counted again nor held.
+    let begins = !row.deleting;
     row.deleting = true;
     row.updated = now;
-    Ok(Step::write(row, ()))
+    let braked: Option<fn(u64) -> Deletion> = begins.then_some(|deletions| Deletion::Braked { deletions });
+    Ok(Step { braked, ..Step::write(row, Deletion::Allowed) })
 }
 
 pub(super) fn put_off(row: Option<Row>, rung: u32, waited_for: &str, now: Timestamp) -> Result<Step<()>, Illegal> {
@@ -279,11 +287,11 @@ impl Row {
 
 impl<T> Step<T> {
     const fn read(reply: T) -> Self {
-        Self { write: None, reply }
+        Self { write: None, reply, braked: None }
     }
 
     const fn write(row: Row, reply: T) -> Self {
-        Self { write: Some(row), reply }
+        Self { write: Some(row), reply, braked: None }
     }
 }
 
@@ -311,5 +319,7 @@ impl<T, F> Verb<T> for F where F: FnOnce(Option<Row>) -> Result<Step<T>, Illegal
 /// A request and the verb for it.
 pub(super) struct Call<F> {
     pub id: RequestId,
+    /// Of the deletions that a verb may begin; without one none is counted.
+    pub limit: Option<Limit>,
     pub verb: F,
 }

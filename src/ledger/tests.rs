@@ -31,6 +31,8 @@ macro_rules! of_every_ledger {
     };
 }
 
+pub(super) use of_every_ledger;
+
 of_every_ledger![
     the_first_decision_wins,
     a_decided_request_begins_with_its_answer,
@@ -123,7 +125,7 @@ async fn a_request_is_found_by_its_id_its_asset_and_its_case(ledger: Ledger) {
 async fn every_change_is_kept_and_verified(ledger: Ledger) {
     assert_eq!(ledger.verify(None).await.unwrap(), None);
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.deleting(&id("r"), at(1)).await.unwrap();
+    ledger.deleting(&id("r"), at(1), None).await.unwrap();
     ledger.put_off(&id("r"), 1, "provider", at(2)).await.unwrap();
     begin(&ledger, asked("r", "a"), at(3)).await;
     ledger.decide(&id("r"), "deleted", "event".into(), at(4)).await.unwrap();
@@ -162,7 +164,7 @@ async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {
     begin(&ledger, asked("late", "a"), at(3)).await;
     begin(&ledger, asked("early", "a"), at(2)).await;
     assert_eq!(stands().await, (AssetState::Requested, by("early")));
-    ledger.deleting(&id("late"), at(4)).await.unwrap();
+    ledger.deleting(&id("late"), at(4), None).await.unwrap();
     ledger.put_off(&id("late"), 1, "provider", at(5)).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "also while it waits");
     ledger.decide(&id("late"), "failed", "event".into(), at(6)).await.unwrap();
@@ -214,7 +216,7 @@ async fn decided_backwards(ledger: &Ledger) {
     for number in (0..5).rev() {
         let request = id(&format!("r{number}"));
         begin(ledger, asked(request.as_str(), &format!("a{number}")), at(0)).await;
-        ledger.deleting(&request, at(1)).await.unwrap();
+        ledger.deleting(&request, at(1), None).await.unwrap();
         if number > 0 {
             let outcome = if number == 2 { "failed" } else { "deleted" };
             ledger.decide(&request, outcome, format!("event {number}"), at(100 - number)).await.unwrap();
@@ -357,9 +359,9 @@ async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {
 
 async fn a_delete_that_may_have_been_sent_is_never_forgotten(ledger: Ledger) {
     assert!(!begin(&ledger, asked("r", "a"), at(0)).await.deleting);
-    ledger.deleting(&id("r"), at(1)).await.unwrap();
+    ledger.deleting(&id("r"), at(1), None).await.unwrap();
     assert!(begin(&ledger, asked("r", "a"), at(2)).await.deleting);
-    ledger.deleting(&id("r"), at(3)).await.unwrap();
+    ledger.deleting(&id("r"), at(3), None).await.unwrap();
     ledger.put_off(&id("r"), 1, "provider", at(4)).await.unwrap();
     assert!(begin(&ledger, asked("r", "a"), at(5)).await.deleting);
     assert!(!begin(&ledger, asked("s", "a"), at(6)).await.deleting);
@@ -375,7 +377,7 @@ async fn what_it_waited_for_is_remembered(ledger: Ledger) {
 
 async fn nothing_happens_to_a_request_that_never_began(ledger: Ledger) {
     let never = |error: LedgerError| matches!(error, LedgerError::Illegal { .. }) && !error.is_unavailable();
-    assert!(never(ledger.deleting(&id("r"), at(0)).await.unwrap_err()));
+    assert!(never(ledger.deleting(&id("r"), at(0), None).await.unwrap_err()));
     assert!(never(ledger.put_off(&id("r"), 1, "in_use", at(0)).await.unwrap_err()));
     assert!(never(ledger.decide(&id("r"), "deleted", "event".into(), at(0)).await.unwrap_err()));
     assert_eq!(begin(&ledger, asked("r", "a"), at(1)).await.attempts, 1);
@@ -384,7 +386,7 @@ async fn nothing_happens_to_a_request_that_never_began(ledger: Ledger) {
 async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.decide(&id("r"), "failed", "event".into(), at(1)).await.unwrap();
-    let error = ledger.deleting(&id("r"), at(2)).await.unwrap_err();
+    let error = ledger.deleting(&id("r"), at(2), None).await.unwrap_err();
     assert_eq!(error.to_string(), "request r cannot go on as told: it is already decided");
     assert!(ledger.put_off(&id("r"), 1, "in_use", at(3)).await.is_err());
     assert_eq!(ledger.begin(asked("r", "a"), at(4)).await.unwrap(), Begun::Decided("event".into()));
@@ -393,7 +395,7 @@ async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
 async fn a_dry_run_never_deletes(ledger: Ledger) {
     let dry = || Asked { dry_run: true, ..asked("r", "a") };
     begin(&ledger, dry(), at(0)).await;
-    let error = ledger.deleting(&id("r"), at(1)).await.unwrap_err();
+    let error = ledger.deleting(&id("r"), at(1), None).await.unwrap_err();
     assert!(matches!(error, LedgerError::Illegal { .. }), "{error}");
     assert!(!begin(&ledger, dry(), at(2)).await.deleting);
 }

@@ -35,6 +35,16 @@ impl Database {
         client.batch_execute(sql).await.unwrap();
     }
 
+    pub(super) async fn count(&self, sql: &str) -> i64 {
+        let (client, connection) = tokio_postgres::connect(self.url.expose_secret(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    pub(super) fn url(&self) -> &SecretString {
+        &self.url
+    }
+
     /// Ends the connections that are still open too.
     pub(super) async fn remove(self) {
         self.admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.unwrap();
@@ -46,7 +56,7 @@ async fn everything_is_there_after_a_restart() {
     let database = Database::new().await;
     let ledger = database.open().await;
     let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
-    ledger.deleting(&id("open"), at(1)).await.unwrap();
+    ledger.deleting(&id("open"), at(1), None).await.unwrap();
     ledger.put_off(&id("open"), 2, "provider", at(2)).await.unwrap();
     begin(&ledger, asked("decided", "b"), at(3)).await;
     ledger.decide(&id("decided"), "deleted", "event".into(), at(4)).await.unwrap();

@@ -23,7 +23,7 @@ async fn everything_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
     let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
-    ledger.deleting(&id("open"), at(1)).await.unwrap();
+    ledger.deleting(&id("open"), at(1), None).await.unwrap();
     ledger.put_off(&id("open"), 2, "provider", at(2)).await.unwrap();
     begin(&ledger, asked("decided", "b"), at(3)).await;
     ledger.decide(&id("decided"), "deleted", "event".into(), at(4)).await.unwrap();
@@ -43,7 +43,7 @@ async fn an_answer_is_in_the_file_when_it_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.deleting(&id("r"), at(1)).await.unwrap();
+    ledger.deleting(&id("r"), at(1), None).await.unwrap();
     let row: (String, String, String, bool, String, String) = connect(folder.path())
         .query_row("SELECT asset_id, request, state, deleting, first_seen, updated FROM requests", [], |row| {
             row.try_into()
@@ -164,7 +164,7 @@ async fn a_locked_file_is_unavailable_until_it_is_released() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         ledger.probe().await
     };
-    let (early, late) = tokio::join!(ledger.deleting(&request, at(1)), late);
+    let (early, late) = tokio::join!(ledger.deleting(&request, at(1), None), late);
     assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     let error = early.unwrap_err();
     assert!(error.is_unavailable() && late.unwrap_err().is_unavailable());
@@ -173,7 +173,7 @@ async fn a_locked_file_is_unavailable_until_it_is_released() {
     other.execute_batch("ROLLBACK").unwrap();
     ledger.probe().await.unwrap();
     assert!(!begin(&ledger, asked("r", "a"), at(2)).await.deleting, "a failed change must leave no trace");
-    ledger.deleting(&request, at(3)).await.unwrap();
+    ledger.deleting(&request, at(3), None).await.unwrap();
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ const OF_TOMBSTONES: [(&str, &str); 7] = [
 async fn recorded(ledger: &Ledger) {
     for request in ["a-good-one", "r", "z-good-one"] {
         begin(ledger, asked(request, "a"), at(0)).await;
-        ledger.deleting(&id(request), at(1)).await.unwrap();
+        ledger.deleting(&id(request), at(1), None).await.unwrap();
         ledger.decide(&id(request), "deleted", "event".into(), at(2)).await.unwrap();
     }
 }

@@ -79,7 +79,16 @@ impl ResultEvent {
     #[must_use]
     pub fn new(subject: Subject<'_>, outcome: &Outcome, facts: Facts, decided_at: Timestamp) -> Self {
         let id = Uuid::new_v5(&NAMESPACE, subject.request_id.as_str().as_bytes());
-        Self::with_id(id, subject, outcome, facts, decided_at)
+        Self::with_id(|_| id, subject, outcome, facts, Some(decided_at))
+    }
+
+    /// The refusal of a request that was not even looked at. It isn't that request ID's outcome, and nothing of it is
+    /// recorded: so its ID follows from all of its content, which tells no times, and both are the same when the same
+    /// message comes again.
+    #[must_use]
+    pub fn unheard(subject: Subject<'_>, outcome: &Outcome) -> Self {
+        let id = |data: &Value| Uuid::new_v5(&NAMESPACE, format!("{} unheard {data}", subject.request_id).as_bytes());
+        Self::with_id(id, subject, outcome, Facts::default(), None)
     }
 
     /// The refusal of a request under a `request_id` that is used up. It isn't that request ID's outcome, so it has an
@@ -88,20 +97,29 @@ impl ResultEvent {
     #[must_use]
     pub fn conflict(subject: Subject<'_>, outcome: &Outcome, asked: &str, used: Timestamp) -> Self {
         let id = Uuid::new_v5(&NAMESPACE, format!("{} conflict {asked}", subject.request_id).as_bytes());
-        Self::with_id(id, subject, outcome, Facts::default(), used)
+        Self::with_id(|_| id, subject, outcome, Facts::default(), Some(used))
     }
 
-    fn with_id(id: Uuid, subject: Subject<'_>, outcome: &Outcome, facts: Facts, decided_at: Timestamp) -> Self {
+    /// `id` is given the whole of `data`.
+    fn with_id(
+        id: impl FnOnce(&Value) -> Uuid,
+        subject: Subject<'_>,
+        outcome: &Outcome,
+        facts: Facts,
+        decided_at: Option<Timestamp>,
+    ) -> Self {
         let name = outcome.as_str();
         let mut data = json!({
             "request_id": subject.request_id.as_str(), "outcome": name, "verified": facts.verified,
-            "attempts": facts.attempts, "received_at": facts.received_at.unwrap_or(decided_at), "decided_at": decided_at,
+            "attempts": facts.attempts,
         });
         let mut put = |key: &str, value: Option<Value>| {
             if let Some(value) = value {
                 data[key] = value;
             }
         };
+        put("received_at", facts.received_at.or(decided_at).map(|at| json!(at)));
+        put("decided_at", decided_at.map(|at| json!(at)));
         put("asset_id", subject.asset_id.map(|id| json!(id.as_str())));
         put("requested_by", subject.labels.requested_by.as_ref().map(|text| json!(text)));
         put("reason", subject.labels.reason.as_ref().map(|text| json!(text)));
@@ -111,10 +129,14 @@ impl ResultEvent {
         put("detail", outcome.refusal().map(|refusal| json!(refusal.detail)));
         put("asset", facts.asset);
         put("provider", facts.provider.map(|word| json!(word)));
+        let id = id(&data);
         let mut event = json!({
             "specversion": "1.0", "id": id.to_string(), "source": SOURCE, "type": format!("asset.deletion.{name}.v1"),
-            "time": decided_at, "datacontenttype": "application/json", "data": data,
+            "datacontenttype": "application/json", "data": data,
         });
+        if let Some(at) = decided_at {
+            event["time"] = json!(at);
+        }
         if let Some(asset) = subject.asset_id {
             event["subject"] = json!(asset.as_str());
         }
@@ -173,6 +195,20 @@ mod tests {
             first.id, "5173f9f0-04de-54b5-8ba1-cf170df6ebba",
             "publishers deduplicate by this ID: it must never change"
         );
+    }
+
+    #[test]
+    fn an_unheard_request_has_an_event_of_its_own_that_follows_from_what_it_says() {
+        let unheard = |asset: &str| {
+            let (request_id, asset_id) = (RequestId::parse("r-1").unwrap(), AssetId::parse(asset).unwrap());
+            let subject = Subject { request_id: &request_id, asset_id: Some(&asset_id), labels: &Labels::default() };
+            ResultEvent::unheard(subject, &Outcome::rejected(Cause::PublisherNotAllowed, "who are you"))
+        };
+        assert_eq!(unheard("a"), unheard("a"));
+        assert_ne!(unheard("a").id, unheard("b").id);
+        assert_ne!(unheard("asset-1").id, event("r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted).id);
+        assert_eq!(ResultEvent::recorded(unheard("a").body).unwrap(), unheard("a"));
+        insta::assert_snapshot!(unheard("a").body);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod event;
 pub mod id;
 pub mod notice;
 pub mod outcome;
+pub mod pattern;
 pub mod request;
 pub mod trace;
 
@@ -13,5 +14,6 @@ pub use event::ResultEvent;
 pub use id::{AssetId, CaseId, RequestId};
 pub use notice::Notice;
 pub use outcome::{Cause, Outcome, Refusal};
+pub use pattern::AssetPattern;
 pub use request::{Envelope, Expect, OnInUse, Request, Unreadable};
 pub use trace::TraceContext;

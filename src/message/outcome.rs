@@ -36,8 +36,12 @@ pub enum Cause {
     RequestConflict,
     /// The asset is not what the request expected.
     AssetMismatch,
+    /// Whoever published the request may not ask.
+    PublisherNotAllowed,
     /// A job in progress uses the asset.
     InUse,
+    /// The operator has protected the asset.
+    Protected,
     /// The request's deadline passed first.
     DeadlinePassed,
     /// The provider answered that it does not delete this.
@@ -56,7 +60,9 @@ impl Cause {
             Self::InvalidRequest => "invalid_request",
             Self::RequestConflict => "request_conflict",
             Self::AssetMismatch => "asset_mismatch",
+            Self::PublisherNotAllowed => "publisher_not_allowed",
             Self::InUse => "in_use",
+            Self::Protected => "protected",
             Self::DeadlinePassed => "deadline_passed",
             Self::ProviderRefused => "provider_refused",
             Self::StillPresent => "still_present",

@@ -19,12 +19,14 @@ pub enum Stop {
     GuardDown,
     /// The ledger cannot be written, and nothing is deleted without a record.
     Ledger,
+    /// As many deletions have begun as the operator allows.
+    Brake,
 }
 
 impl Stop {
     /// Every cause there is.
-    pub const ALL: [Self; 5] =
-        [Self::ProviderKey, Self::ProviderDown, Self::ProviderBusy, Self::GuardDown, Self::Ledger];
+    pub const ALL: [Self; 6] =
+        [Self::ProviderKey, Self::ProviderDown, Self::ProviderBusy, Self::GuardDown, Self::Ledger, Self::Brake];
 
     /// The name on `/readyz`, in metrics and in log lines.
     #[must_use]
@@ -35,6 +37,7 @@ impl Stop {
             Self::ProviderBusy => "provider_busy",
             Self::GuardDown => "guard_down",
             Self::Ledger => "ledger",
+            Self::Brake => "brake",
         }
     }
 }

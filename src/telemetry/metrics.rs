@@ -38,7 +38,10 @@ const RESULTS: &[(&str, &[&str])] = &[
     ("deleted", &[NO_CAUSE]),
     ("already_absent", &[NO_CAUSE]),
     ("would_delete", &[NO_CAUSE]),
-    ("rejected", &["invalid_request", "request_conflict", "asset_mismatch", "in_use", "publisher_not_allowed"]),
+    (
+        "rejected",
+        &["invalid_request", "request_conflict", "asset_mismatch", "in_use", "protected", "publisher_not_allowed"],
+    ),
     ("failed", &["in_use", "deadline_passed", "provider_refused", "still_present", "attempts_exhausted"]),
 ];
 

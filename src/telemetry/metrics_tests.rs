@@ -11,6 +11,8 @@ fn every_result_is_there_as_zero_before_its_first_event() {
         r#"asset_eraser_results_total{cause="none",outcome="would_delete"} 0"#,
         r#"asset_eraser_results_total{cause="invalid_request",outcome="rejected"} 0"#,
         r#"asset_eraser_results_total{cause="attempts_exhausted",outcome="failed"} 0"#,
+        r#"asset_eraser_results_total{cause="protected",outcome="rejected"} 0"#,
+        r#"asset_eraser_results_total{cause="publisher_not_allowed",outcome="rejected"} 0"#,
         r#"asset_eraser_line_stopped{cause="provider_key"} 0"#,
         "asset_eraser_panics_total 0",
         concat!(r#"asset_eraser_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),

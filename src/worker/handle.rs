@@ -9,6 +9,7 @@ use lapin::BasicProperties;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::publishers::Publishers;
 use crate::broker::BrokerError;
 use crate::broker::connection::Session;
 use crate::broker::publisher::{Routed, event_properties, result_properties};
@@ -17,7 +18,7 @@ use crate::broker::topology::Names;
 use crate::config::Settings;
 use crate::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
 use crate::ledger::LedgerError;
-use crate::message::{Envelope, Notice, Request, ResultEvent, TraceContext};
+use crate::message::{Cause, Envelope, Notice, Request, ResultEvent, TraceContext};
 use crate::pace::line::{Line, Stop};
 use crate::retry::Budget;
 use crate::telemetry::metrics::Metrics;
@@ -29,6 +30,7 @@ pub(super) struct Handler {
     line: Line,
     metrics: Metrics,
     names: Names,
+    publishers: Publishers,
     budget: Budget,
     shortest: Duration,
     hand_back: CancellationToken,
@@ -56,7 +58,8 @@ impl Handler {
             Budget { initial: retry.initial, max_interval: retry.max_interval, max_elapsed: retry.max_elapsed };
         let shortest = retry.wait_steps.iter().min().copied().unwrap_or(settings.guard.poll);
         let names = Names::new(&settings.broker.prefix);
-        Self { eraser, line, metrics, names, budget, shortest, hand_back }
+        let publishers = Publishers::new(settings.publishers.as_ref());
+        Self { eraser, line, metrics, names, publishers, budget, shortest, hand_back }
     }
 
     /// Settles one delivery. An error means that the session is gone: the broker hands the message out again, and the
@@ -126,7 +129,12 @@ impl Handler {
             content_type: message.content_type.as_deref(),
             message_id: message.message_id.as_deref(),
         };
-        match Request::decode(envelope) {
+        let decoded = Request::decode(envelope);
+        // Before anything else: whoever may not ask uses up no request ID, and nobody is called for it.
+        if let Some(refused) = self.publishers.refusal(message.publisher.as_deref(), &decoded) {
+            return Ok(refused);
+        }
+        match decoded {
             Err(bad) => {
                 if let Some(id) = &bad.request_id {
                     tracing::Span::current().record("request_id", id.as_str());
@@ -195,6 +203,10 @@ impl Handler {
     /// result itself is already confirmed.
     async fn reply(&self, event: &ResultEvent, message: &Message, session: &Session) -> Result<(), BrokerError> {
         let Some(queue) = message.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return Ok(()) };
+        // Nor may somebody who may not ask make the worker write into a queue of their choice.
+        if event.cause == Cause::PublisherNotAllowed.as_str() {
+            return Ok(());
+        }
         // A result in one of our own queues would be read as a request, or never.
         if self.names.is_internal(queue) {
             tracing::warn!(queue, "reply_to names a queue of the worker itself; no copy is sent");

@@ -155,7 +155,8 @@ impl Broker {
     }
 
     /// An event may come twice, but a request has one event ID and an event ID one content. (A conflict is an answer
-    /// to another request under a used ID, and has an event ID of its own.)
+    /// to another request under a used ID, and has an event ID of its own; so has the answer to somebody who may not
+    /// ask.)
     pub fn assert_one_event_a_request(&self) {
         let mut contents = BTreeMap::new();
         for one in self.seen() {
@@ -220,7 +221,11 @@ impl Broker {
 
 fn by_request(seen: &[Seen]) -> BTreeMap<String, Vec<String>> {
     let mut requests: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for one in seen.iter().filter(|one| one.event["data"]["cause"] != "request_conflict") {
+    let own = |one: &&Seen| {
+        let cause = &one.event["data"]["cause"];
+        cause != "request_conflict" && cause != "publisher_not_allowed"
+    };
+    for one in seen.iter().filter(own) {
         // The end of a case is no request's.
         let Some(request) = one.event["data"]["request_id"].as_str().map(str::to_owned) else { continue };
         let id = one.event["id"].as_str().unwrap().to_owned();

@@ -130,10 +130,21 @@ impl World {
     }
 
     pub async fn start_worker(&mut self) {
+        self.start_worker_unready().await;
+        self.until_ready(true).await;
+    }
+
+    /// One that has to be waited for, or that never gets ready.
+    pub async fn start_worker_unready(&mut self) {
         let worker = self.command("run");
         worker.address().await;
         self.worker = Some(worker);
-        self.until_ready(true).await;
+    }
+
+    /// A setting for what is started from now on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.retain(|(other, _)| other != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
     }
 
     pub fn worker(&mut self) -> &mut Process {

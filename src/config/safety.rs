@@ -1,0 +1,72 @@
+//! The settings that keep deletions within what an operator wants.
+
+use percent_encoding::percent_decode_str;
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::source::Source;
+use super::validate::{DAY, SECOND, within};
+use super::{Brake, Broker, ConfigError, Publishers, RawBrake};
+use crate::message::AssetPattern;
+
+/// Longest name of a user, in bytes: the AMQP property `user_id` takes no longer one.
+const MAX_USER: usize = 255;
+
+pub(super) fn brake(source: &Source, raw: &RawBrake) -> Result<Option<Brake>, ConfigError> {
+    let window = within(source, "brake.window", raw.window.0, 3600 * SECOND, 60 * SECOND, 7 * DAY)?;
+    match raw.max_deletions.0 {
+        None if raw.window.0.is_some() => {
+            let problem = "says how far brake.max_deletions looks back; set that too, or leave both out";
+            Err(source.problem("brake.window", problem))
+        }
+        None => Ok(None),
+        Some(0) => {
+            let problem = "must be at least 1; with worker.dry_run = true nothing is deleted at all";
+            Err(source.problem("brake.max_deletions", problem))
+        }
+        Some(max_deletions) => Ok(Some(Brake { max_deletions, window })),
+    }
+}
+
+/// A pattern that can match nothing was meant to protect something.
+pub(super) fn protected(source: &Source, patterns: &[String]) -> Result<Vec<AssetPattern>, ConfigError> {
+    let parsed = |text: &String| {
+        AssetPattern::parse(text).map_err(|rule| source.problem("protected", format!("pattern {text:?} {rule}")))
+    };
+    patterns.iter().map(parsed).collect()
+}
+
+pub(super) fn publishers(
+    source: &Source,
+    allow: Option<&[String]>,
+    broker: &Broker,
+) -> Result<Option<Publishers>, ConfigError> {
+    let key = "publishers.allow";
+    let Some(allow) = allow else { return Ok(None) };
+    if allow.is_empty() || allow.iter().any(|user| user.is_empty() || user.len() > MAX_USER) {
+        let problem = "must name RabbitMQ users, of 1 to 255 bytes each; leave it out to allow everybody";
+        return Err(source.problem(key, problem));
+    }
+    let Some(own) = own_user(broker) else {
+        let problem = "needs a user in broker.url that the broker knows the worker by (not auth_mechanism=external): \
+                       copies of messages are signed with it";
+        return Err(source.problem(key, problem));
+    };
+    // Whoever publishes as the worker's user can say anything about who has published.
+    if allow.contains(&own) {
+        let problem = "must not name the worker's own user, that of broker.url; give the worker a user of its own, which \
+                       nobody else publishes with";
+        return Err(source.problem(key, problem));
+    }
+    Ok(Some(Publishers { allow: allow.to_vec(), own }))
+}
+
+/// As whom the worker logs in; `None` when a certificate says that.
+fn own_user(broker: &Broker) -> Option<String> {
+    let url = Url::parse(broker.url.expose_secret()).ok()?;
+    if url.query_pairs().any(|(key, value)| key == "auth_mechanism" && value.eq_ignore_ascii_case("external")) {
+        return None;
+    }
+    let user = percent_decode_str(url.username()).decode_utf8().ok()?.into_owned();
+    (!user.is_empty() && user.len() <= MAX_USER).then_some(user)
+}

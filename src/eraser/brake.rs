@@ -1,0 +1,53 @@
+//! The brake: an operator's limit on deletions, for all workers of one ledger together.
+
+use jiff::Timestamp;
+
+use super::settle::Waiting;
+use super::{Eraser, Inner};
+use crate::config::{Brake, brief};
+use crate::ledger::LedgerError;
+use crate::pace::line::Stop;
+
+impl Eraser {
+    /// Stops the line if the brake holds. To be asked before anything is consumed: whoever restarts a worker has not
+    /// released it.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn brake_at_start(&self) -> Result<(), LedgerError> {
+        // Where nothing is deleted nothing has to be held.
+        if self.0.settings.worker.dry_run {
+            return Ok(());
+        }
+        if let Some(deletions) = self.0.held_by().await? {
+            self.0.braked(deletions);
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// How many deletions hold the brake, if it holds.
+    pub(super) async fn held_by(&self) -> Result<Option<u64>, LedgerError> {
+        let Some(brake) = &self.settings.brake else { return Ok(None) };
+        let braking = self.ledger.braking(brake, Timestamp::now()).await?;
+        Ok(braking.holds(brake).then_some(braking.deletions))
+    }
+
+    /// The brake holds for everybody: stops the line, fails nobody.
+    pub(super) fn braked(&self, deletions: u64) -> Waiting {
+        if let Some(brake) = &self.settings.brake {
+            self.line.stop(Stop::Brake, why(brake, deletions));
+        }
+        Waiting::stopped(Stop::Brake)
+    }
+}
+
+fn why(brake: &Brake, deletions: u64) -> String {
+    format!(
+        "{deletions} deletions have begun within {}, and brake.max_deletions is {}; it goes on as that time passes, or \
+         after `asset-eraser brake release`",
+        brief(brake.window),
+        brake.max_deletions
+    )
+}
