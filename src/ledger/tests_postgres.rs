@@ -1,10 +1,14 @@
 //! What only a database can do or suffer.
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use tokio_postgres::NoTls;
 
 use super::tests::{asked, at, begin, case, id};
 use super::*;
+
+/// Transactions at once: enough to meet, few enough to leave connections to the tests beside this one.
+const AT_ONCE: usize = 12;
 
 /// A database of the test's own, on the server of `DATABASE_URL`.
 pub(super) struct Database {
@@ -105,14 +109,14 @@ async fn a_database_of_the_first_release_is_brought_up_to_date_by_one_of_many() 
 async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
     let database = Database::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
-    join_all((0..100).map(|number| {
+    let decided = stream::iter(0..100).map(|number| {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
         async move {
             begin(&ledger, asked(&request, "a"), at(0)).await;
             ledger.decide(&id(&request), "deleted", "event".into(), at(1)).await.unwrap();
         }
-    }))
-    .await;
+    });
+    decided.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
     let each = ledgers.iter().map(|ledger| async {
         let (mut requests, mut span) = (0, Span { after: None, before: at(2), most: 7 });
         loop {
@@ -135,15 +139,15 @@ async fn of_many_workers_that_decide_a_case_all_are_counted() {
     let database = Database::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
     ledgers[0].case_size(&case("case"), 200).await.unwrap();
-    let seen = join_all((0..200).map(|number| {
+    let seen = stream::iter(0..200).map(|number| {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
         async move {
             begin(&ledger, asked(&request, "a"), at(0)).await;
             ledger.decide(&id(&request), "deleted", "event".into(), at(1)).await.unwrap();
             ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"]
         }
-    }))
-    .await;
+    });
+    let seen: Vec<u32> = seen.buffer_unordered(AT_ONCE).collect().await;
     assert!(seen.contains(&200), "whoever decides last sees all of them: {seen:?}");
     assert_eq!(ledgers[1].verify_cases().await.unwrap(), []);
     database.remove().await;
