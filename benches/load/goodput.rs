@@ -111,7 +111,8 @@ async fn measure(stage: &Stage<'_>, report: &Report, run: &Run, charts: &Path) -
     let subtitle =
         format!("{reached:.1} % of what was allowed was reached, {share_refused:.1} % of the calls were answered 429");
     std::fs::write(&file, chart::draw(&run.title, &subtitle, &samples, &run.windows))?;
-    println!("    drawn in {}", file.display());
+    let here = std::env::current_dir()?;
+    println!("    drawn in {}", file.strip_prefix(here).unwrap_or(&file).display());
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A program that was built with the bench, as a process that does not outlive it.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -67,13 +68,14 @@ impl Process {
         system::peak(self.child.id())
     }
 
-    /// Asks it to end, and waits until it has. The floor knows no clean end; the worker has to end well.
+    /// Asks it to end, and waits until it has. The worker has to end well; the floor just ends.
     pub async fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM)?;
         let began = Instant::now();
         while began.elapsed() < LIMIT {
-            if self.child.try_wait()?.is_some() {
-                return Ok(());
+            if let Some(status) = self.child.try_wait()? {
+                let by_signal = status.signal() == Some(Signal::SIGTERM as i32);
+                return if status.success() || by_signal { Ok(()) } else { Err(self.said(&status.to_string())) };
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
