@@ -11,7 +11,7 @@ WITH_SERVERS := deploy/dev/with-servers.sh
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help demo test bench-retention fmt clippy doc check image need-cargo
+.PHONY: help demo test bench bench-goodput bench-scale bench-programs bench-retention fmt clippy doc check image need-cargo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,19 @@ demo: need-cargo ## see the worker delete, wait, refuse and recover, against a s
 
 test: need-cargo ## run all tests against a real RabbitMQ and a real PostgreSQL
 	$(WITH_SERVERS) --postgres $(CARGO) test --locked
+
+# PARTS='at-once slow' runs some of them; sizes and durations: benches/load/settings.rs.
+bench: bench-programs ## measure rate, CPU, memory and goodput of the worker, beside a floor (a quarter of an hour)
+	$(WITH_SERVERS) $(CARGO) bench --locked --bench load -- $(PARTS)
+
+bench-goodput: bench-programs ## measure only how well the worker follows a limit that it is not told
+	$(WITH_SERVERS) $(CARGO) bench --locked --bench load -- goodput
+
+bench-scale: bench-programs ## measure one, two and four workers with one PostgreSQL ledger
+	$(WITH_SERVERS) --postgres $(CARGO) bench --locked --bench load -- scale
+
+bench-programs: need-cargo
+	$(CARGO) build --release --locked --bin asset-eraser --example sandbox --example floor
 
 bench-retention: need-cargo ## measure what retention costs on a ledger of a million requests (some minutes)
 	$(WITH_SERVERS) --postgres $(CARGO) bench --locked --bench retention

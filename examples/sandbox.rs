@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | provider | `{address}/kyyReactApiServer/…`, needs `Authorization: Bearer {--token}` |
 //! | job registry | `GET /jobs/{asset_id}`, needs `--jobs-token` when one is given |
-//! | control | `/control/…`: assets, jobs, faults, latency, and the log of calls; see `sandbox/control.rs` |
+//! | control | `/control/…`: assets, jobs, faults, latency, capacity, the log of calls; see `sandbox/control.rs` |
 //!
 //! The first line on standard output is `listening on http://ADDRESS`. SIGTERM or SIGINT stops it with exit code 0.
 //!
@@ -28,6 +28,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[path = "sandbox/call.rs"]
 mod call;
+#[path = "sandbox/capacity.rs"]
+mod capacity;
 #[path = "sandbox/control.rs"]
 mod control;
 #[path = "sandbox/fault.rs"]
@@ -54,6 +56,9 @@ struct Args {
     /// Key that `GET /jobs/{asset_id}` must carry; without it the registry is open
     #[arg(long)]
     jobs_token: Option<String>,
+    /// Keep no log of calls, as after `PUT /control/log {"keep":false}`: for measurements
+    #[arg(long)]
+    no_log: bool,
 }
 
 #[tokio::main]
@@ -64,6 +69,7 @@ async fn main() -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
 
     let sandbox = Arc::new(call::Sandbox::new(&args.token, args.jobs_token.as_deref()));
+    sandbox.world().log_off = args.no_log;
     let router = Router::new()
         .merge(provider::routes())
         .nest("/control", control::routes())

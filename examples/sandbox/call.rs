@@ -1,11 +1,11 @@
-//! The way of one call: log it, check its key, suffer a fault, take effect, answer.
+//! The way of one call: log it, check its key, pass the limiter, suffer a fault, take effect, answer.
 
 use std::{
     future::pending,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
+    capacity::Ticket,
     fault::{Fault, Operation, When},
     server::Cut,
     world::{Call, World},
@@ -89,12 +90,17 @@ impl Sandbox {
     ) -> Response {
         let (seq, latency_ms) = {
             let mut world = self.world();
-            (world.arrived(logged(operation, &subject, parts)), world.latency_ms)
+            (world.arrived(|| logged(operation, &subject, parts)), world.latency_ms)
         };
         if !self.key_fits(operation, parts) {
             let refusal = json!({"code": 401, "msg": "Unauthorized", "data": null});
             let status = StatusCode::UNAUTHORIZED;
             return self.answered(seq, &Done { status, body: refusal, took_effect: false });
+        }
+        if let Ticket::Refused { retry_after_s } = self.ticket_for(operation) {
+            // The way to a limiter is as long as the one to what it protects.
+            pause(latency_ms).await;
+            return self.too_many(seq, retry_after_s);
         }
         // Taken on arrival, not after the pause: calls suffer faults in the order in which they came.
         let fault = self.fault_for(operation, &subject);
@@ -146,6 +152,24 @@ impl Sandbox {
         };
         let got = text(&parts.headers, header::AUTHORIZATION.as_str());
         wanted.is_none_or(|wanted| got == Some(wanted))
+    }
+
+    /// The limiter stands before the provider; the job registry is somebody else's.
+    fn ticket_for(&self, operation: Operation) -> Ticket {
+        match operation {
+            Operation::Jobs | Operation::Other => Ticket::Admitted,
+            _ => self.world().capacity.take(Instant::now()),
+        }
+    }
+
+    fn too_many(&self, seq: u64, retry_after_s: Option<u64>) -> Response {
+        let body = json!({"code": 429, "msg": "Too Many Requests", "data": null});
+        let mut response =
+            self.answered(seq, &Done { status: StatusCode::TOO_MANY_REQUESTS, body, took_effect: false });
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 
     fn fault_for(&self, operation: Operation, subject: &Subject) -> Option<Fault> {

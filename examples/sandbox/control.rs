@@ -5,18 +5,25 @@
 //! | `PUT /control/assets/{id}` | `{"name","assetType"}`, all optional | `{}` |
 //! | `POST /control/assets` | `{"ids":[…]}` | `{}` |
 //! | `GET /control/assets` | | `{"ids":[…]}` that exist, sorted |
+//! | `PUT /control/endless` | `{"prefix"?}` | `{}`; every asset of the prefix exists until deleted, in no list; again: anew |
 //! | `PUT /control/jobs/{id}` | `{"assets":[…],"status":"processing","registry_status"?}`; without `assets` a known job keeps its own | `{}` |
 //! | `POST /control/faults` | `{"operation","asset"?,"times"?,"do"}`, see below | `{"id":n}` |
 //! | `DELETE /control/faults` | | `{}`; calls that hang already go on hanging |
 //! | `PUT /control/latency` | `{"ms":n}`, before each call takes effect | `{}` |
+//! | `PUT /control/capacity` | `{"per_second","retry_after_s"?}`, or `{"schedule":[{"per_second","for_s"},…],"retry_after_s"?}` for ever, or `{}` | `{}`; see `sandbox/capacity.rs` |
+//! | `GET /control/capacity` | | `{"per_second","allowed","admitted","refused"}`: the rate now, and sums since it was set |
+//! | `PUT /control/log` | `{"keep":false}` | `{}`; calls are not logged any more |
 //! | `GET /control/calls[?asset=ID]` | | `{"calls":[…]}`, see `world::Call` |
 //! | `DELETE /control/calls` | | `{}`; numbers go on |
+//!
+//! Provider calls above the capacity are answered 429, with `Retry-After` when it says so, and not done. Calls to the job
+//! registry are not limited.
 //!
 //! `do` is one of `{"answer":{"status","headers"?,"body"?,"took_effect"?}}`, `{"hang":true|"before"|"after"}`,
 //! `{"cut":"before"|"after"|"midway"}`, `{"pretend":true}`, `{"stale":true}`, `{"delay_ms":n}`. A wrong body is
 //! answered 400 `{"error"}`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -32,8 +39,8 @@ use serde_json::{Value, json};
 
 use super::{
     call::{Sandbox, json_response},
-    fault::Order,
-    world::{Asset, Job},
+    capacity, fault,
+    world::{Asset, Endless, Job},
 };
 
 type Shared = State<Arc<Sandbox>>;
@@ -45,9 +52,12 @@ pub fn routes() -> Router<Arc<Sandbox>> {
     Router::new()
         .route("/assets/{id}", put(put_asset))
         .route("/assets", post(post_assets).get(get_assets))
+        .route("/endless", put(put_endless))
         .route("/jobs/{id}", put(put_job))
         .route("/faults", post(post_fault).merge(delete(delete_faults)))
         .route("/latency", put(put_latency))
+        .route("/capacity", put(put_capacity).get(get_capacity))
+        .route("/log", put(put_log))
         .route("/calls", get(get_calls).delete(delete_calls))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -90,6 +100,19 @@ async fn get_assets(State(sandbox): Shared) -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct NewEndless {
+    prefix: Option<String>,
+}
+
+async fn put_endless(State(sandbox): Shared, body: Bytes) -> Response {
+    told(parse(&body).map(|new: NewEndless| {
+        sandbox.world().endless = new.prefix.map(Endless::new);
+        json!({})
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NewJob {
     assets: Option<Vec<String>>,
     status: String,
@@ -108,7 +131,7 @@ async fn put_job(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) ->
 }
 
 async fn post_fault(State(sandbox): Shared, body: Bytes) -> Response {
-    told(parse(&body).and_then(|order: Order| {
+    told(parse(&body).and_then(|order: fault::Order| {
         let id = sandbox.world().faults.add(order)?;
         Ok(json!({ "id": id }))
     }))
@@ -128,6 +151,30 @@ struct Latency {
 async fn put_latency(State(sandbox): Shared, body: Bytes) -> Response {
     told(parse(&body).map(|latency: Latency| {
         sandbox.world().latency_ms = latency.ms;
+        json!({})
+    }))
+}
+
+async fn put_capacity(State(sandbox): Shared, body: Bytes) -> Response {
+    told(parse(&body).and_then(|order: capacity::Order| {
+        sandbox.world().capacity.set(order, Instant::now())?;
+        Ok(json!({}))
+    }))
+}
+
+async fn get_capacity(State(sandbox): Shared) -> Response {
+    told(Ok(sandbox.world().capacity.told(Instant::now())))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    keep: bool,
+}
+
+async fn put_log(State(sandbox): Shared, body: Bytes) -> Response {
+    told(parse(&body).map(|log: Log| {
+        sandbox.world().keep_log(log.keep);
         json!({})
     }))
 }

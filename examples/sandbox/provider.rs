@@ -64,8 +64,8 @@ async fn delete_of_upload(sandbox: Shared, parts: Parts) -> Response {
 async fn asset_detail(State(sandbox): Shared, id: String, parts: Parts) -> Response {
     let subject = Subject::Asset(id.clone());
     let work = |world: &mut World, bent| {
-        let found = match (world.assets.get(&id), bent) {
-            (Some(asset), _) => Some(asset.clone()),
+        let found = match (world.asset(&id), bent) {
+            (Some(asset), _) => Some(asset.into_owned()),
             (None, Bent::Stale) => Some(world.gone.get(&id).cloned().unwrap_or_else(|| Asset::new(None, None))),
             (None, Bent::No | Bent::Pretend) => None,
         };
@@ -116,7 +116,7 @@ async fn video(State(sandbox): Shared, parts: Parts, body: Bytes) -> Response {
     let work = |world: &mut World, _| {
         let order: Value = serde_json::from_slice(&body).unwrap_or_default();
         let assets = referenced(&order);
-        if let Some(missing) = assets.iter().find(|id| !world.assets.contains_key(*id)) {
+        if let Some(missing) = assets.iter().find(|id| world.asset(id).is_none()) {
             return Done::told(json!({"code": -1, "msg": format!("素材不存在: {missing}"), "data": null}));
         }
         let job = Job { assets, status: "queued".into(), registry_status: None, created: Timestamp::now() };

@@ -1,10 +1,12 @@
 //! What exists: assets, jobs, and the log of calls. Plain data; no HTTP.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use jiff::{Timestamp, tz::Offset};
 use serde::Serialize;
 
+use super::capacity::Capacity;
 use super::fault::{Faults, Operation};
 
 /// Calls remembered; the oldest go first. A load test's worth, in some tens of megabytes.
@@ -77,14 +79,35 @@ pub struct Call {
     pub traceparent: Option<String>,
 }
 
+/// Assets that need no room while they exist: every ID that begins with the prefix is one, until it is deleted.
+pub struct Endless {
+    pub prefix: String,
+    deleted: HashSet<Box<str>>,
+}
+
+impl Endless {
+    pub fn new(prefix: String) -> Self {
+        Self { prefix, deleted: HashSet::new() }
+    }
+
+    fn has(&self, id: &str) -> bool {
+        id.starts_with(&self.prefix) && !self.deleted.contains(id)
+    }
+}
+
 #[derive(Default)]
 pub struct World {
     pub assets: BTreeMap<String, Asset>,
     /// Deleted ones, so that a `stale` detail call can still describe them.
     pub gone: HashMap<String, Asset>,
+    /// Looked at after `assets`, and in no list of them.
+    pub endless: Option<Endless>,
     pub jobs: BTreeMap<String, Job>,
     pub calls: VecDeque<Call>,
+    /// Calls are counted, but not kept: at tens of thousands a second the log would be most of the work.
+    pub log_off: bool,
     pub faults: Faults,
+    pub capacity: Capacity,
     pub latency_ms: u64,
     made: u32,
     last_seq: u64,
@@ -92,8 +115,12 @@ pub struct World {
 
 impl World {
     /// Logs a call that has just arrived and returns its number.
-    pub fn arrived(&mut self, mut call: Call) -> u64 {
+    pub fn arrived(&mut self, call: impl FnOnce() -> Call) -> u64 {
         self.last_seq += 1;
+        if self.log_off {
+            return self.last_seq;
+        }
+        let mut call = call();
         call.seq = self.last_seq;
         if let Some(asset) = &call.asset {
             let busy = self.jobs.iter().filter(|(_, job)| job.in_progress() && job.uses(asset));
@@ -106,10 +133,23 @@ impl World {
         self.last_seq
     }
 
-    /// The logged call with this number, unless the log was cleared or has moved on since.
+    /// The logged call with this number, unless the log was cleared, switched off or has moved on since.
     pub fn call(&mut self, seq: u64) -> Option<&mut Call> {
         let first = self.calls.front()?.seq;
         self.calls.get_mut(usize::try_from(seq.checked_sub(first)?).ok()?)
+    }
+
+    /// Numbers in the log have no gaps, so a log that was off begins anew.
+    pub fn keep_log(&mut self, keep: bool) {
+        if self.log_off && keep {
+            self.calls.clear();
+        }
+        self.log_off = !keep;
+    }
+
+    pub fn asset(&self, id: &str) -> Option<Cow<'_, Asset>> {
+        let endless = || self.endless.as_ref()?.has(id).then(|| Cow::Owned(Asset::new(None, None)));
+        self.assets.get(id).map(Cow::Borrowed).or_else(endless)
     }
 
     pub fn add_asset(&mut self, id: String, asset: Asset) {
@@ -119,11 +159,18 @@ impl World {
 
     /// Deletes an asset; false when there was none.
     pub fn delete_asset(&mut self, id: &str) -> bool {
-        let Some(asset) = self.assets.remove(id) else {
-            return false;
+        // Both, or an asset that was added under an endless prefix would be found again.
+        let was_endless = match &mut self.endless {
+            Some(endless) if id.starts_with(&endless.prefix) => endless.deleted.insert(id.into()),
+            _ => false,
         };
-        self.gone.insert(id.into(), asset);
-        true
+        match self.assets.remove(id) {
+            Some(asset) => {
+                self.gone.insert(id.into(), asset);
+                true
+            }
+            None => was_endless,
+        }
     }
 
     /// A new ID in the provider's style: `asset-20260330142158-00001`.
