@@ -128,7 +128,7 @@ async fn watch(stage: &Stage<'_>, working: &mut Working, seconds: f64) -> Result
             return Ok(samples);
         }
         let gauges = ["asset_eraser_concurrency_limit", "asset_eraser_rate_limit"];
-        let [concurrency, rate_limit] = working.gauges(&stage.http, gauges).await?;
+        let [concurrency, rate_limit] = working.metrics(&stage.http, gauges).await?;
         samples.push(Sample {
             at,
             per_second: capacity.per_second,

@@ -13,6 +13,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longest time without a new result.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The worker's count of deletions, as `/metrics` writes it.
+const DELETED: &str = "asset_eraser_results_total{cause=\"none\",outcome=\"deleted\"}";
+/// A result may be published a moment before it is counted.
+const ALMOST_ALL: f64 = 0.99;
+
 /// When measuring begins, counted from the first result, so that no start-up is in it.
 #[derive(Clone, Copy)]
 pub enum Lead {
@@ -62,7 +67,10 @@ pub async fn play(stage: &Stage<'_>, plan: Plan) -> Result<Measured> {
     let mut working = stage.put_on(plan.who, &prefix).await?;
     let (from, to) = follow(stage, &broker, &mut working, plan).await?;
     let peak = working.process.peak()?;
-    let [concurrency] = working.gauges(&stage.http, ["asset_eraser_concurrency_limit"]).await?;
+    let [concurrency, deleted] = working.metrics(&stage.http, ["asset_eraser_concurrency_limit", DELETED]).await?;
+    if deleted.is_some_and(|deleted| deleted < f64::from(to.results) * ALMOST_ALL) {
+        return Err(working.process.said("answered something else than \"deleted\": its rate means nothing"));
+    }
     stage.end(&prefix, broker, vec![working]).await?;
     let (seconds, done) = ((to.at - from.at).as_secs_f64(), f64::from(to.results - from.results));
     if done < 1.0 {

@@ -72,7 +72,7 @@ pub async fn scale(stage: &Stage<'_>, database: &str) -> Result<()> {
 async fn concurrency(stage: &Stage<'_>, working: &[Working]) -> Result<String> {
     let mut chosen = Vec::new();
     for one in working {
-        let [limit] = one.gauges(&stage.http, ["asset_eraser_concurrency_limit"]).await?;
+        let [limit] = one.metrics(&stage.http, ["asset_eraser_concurrency_limit"]).await?;
         chosen.push(limit.map_or("?".into(), |limit| limit.to_string()));
     }
     Ok(chosen.join("+"))

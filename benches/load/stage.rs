@@ -117,8 +117,8 @@ impl<'a> Stage<'a> {
 }
 
 impl Working {
-    /// The value of a gauge without labels, when the worker has it.
-    pub async fn gauges<const N: usize>(&self, http: &reqwest::Client, names: [&str; N]) -> Result<[Option<f64>; N]> {
+    /// The values of some metrics, named as `/metrics` writes them, where the worker has them.
+    pub async fn metrics<const N: usize>(&self, http: &reqwest::Client, names: [&str; N]) -> Result<[Option<f64>; N]> {
         let Some(address) = &self.address else { return Ok([None; N]) };
         let text = http.get(format!("{address}/metrics")).send().await?.text().await?;
         let value = |name| {
