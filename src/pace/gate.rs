@@ -22,6 +22,9 @@ use crate::telemetry::metrics::Metrics;
 /// A waiting caller looks again after this long: the rate may have risen meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// A turn that came within this time was not waited for.
+const AT_ONCE: Duration = Duration::from_millis(2);
+
 /// The gate; clones share it.
 #[derive(Clone)]
 pub struct Gate(Arc<Inner>);
@@ -44,6 +47,8 @@ struct Inner {
 pub struct Pass {
     gate: Gate,
     epoch: u64,
+    /// Whether its turn had to be waited for: then more requests at once would only make the line longer.
+    waited: bool,
     used: bool,
 }
 
@@ -108,11 +113,13 @@ impl Gate {
     pub async fn pass(&self) -> Pass {
         loop {
             self.0.pause.wait().await;
+            let asked = Instant::now();
             if let Some(known) = &self.0.known {
                 known.until_ready().await;
             }
             let epoch = self.take_turn().await;
-            let pass = Pass { gate: self.clone(), epoch, used: false };
+            let waited = asked.elapsed() > AT_ONCE;
+            let pass = Pass { gate: self.clone(), epoch, waited, used: false };
             // Somebody may have been told to wait meanwhile.
             if self.0.pause.left().is_zero() {
                 return pass;
@@ -182,7 +189,7 @@ impl Pass {
         };
         let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
         let before = limit.now();
-        limit.saw(now, seen, gate.permits.busy());
+        limit.saw(now, seen, if self.waited { 0 } else { gate.permits.busy() });
         if limit.now() != before {
             self.gate.adopt(limit.now());
         }

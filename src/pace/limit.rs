@@ -82,7 +82,7 @@ impl Limit {
         self.window = Window { since: now, ..Window::default() };
     }
 
-    /// One call ended. `busy` are the requests being worked on.
+    /// One call ended. `busy` are the requests being worked on that something else than this limit would not hold back.
     pub fn saw(&mut self, now: Duration, seen: Seen, busy: usize) {
         match seen {
             Seen::Answered(took) => {
