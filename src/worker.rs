@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use self::handle::Handler;
 use crate::broker::connection::Session;
@@ -215,11 +214,12 @@ impl Worker {
                     Some((delivery, permit)) => {
                         self.metrics.consumer_worked();
                         let (handler, session) = (self.handler.clone(), session.clone());
-                        let work = async move {
+                        // Boxed, as what is spawned is moved several times, and this is some kilobytes.
+                        let work = Box::pin(async move {
                             handler.handle(delivery, &session).await;
                             drop(permit);
-                        };
-                        self.tasks.spawn(work.in_current_span());
+                        });
+                        self.tasks.spawn(work);
                     }
                 },
             }

@@ -56,7 +56,9 @@ pub fn main() -> ExitCode {
         print!("{}", config::print(&settings));
         return ExitCode::SUCCESS;
     }
-    let runtime = match tokio::runtime::Runtime::new() {
+    // One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread
+    // costs as much again. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };

@@ -31,7 +31,7 @@ fn the_defaults_are_those_of_the_contract() {
     );
     assert_eq!((settings.guard.poll, settings.worker.grace), (Duration::from_secs(30), Duration::from_secs(25)));
     assert_eq!(settings.http.listen.to_string(), "127.0.0.1:9464");
-    assert_eq!(settings.worker.concurrency, Concurrency::Adaptive { most: 256 });
+    assert_eq!(settings.worker.concurrency, Concurrency::Adaptive { most: 512 });
     let adaptive = load(LEAST, &[("WORKER__CONCURRENCY", "adaptive"), ("WORKER__MAX_CONCURRENCY", "9")]).unwrap();
     assert_eq!(adaptive.worker.concurrency, Concurrency::Adaptive { most: 9 });
 }

@@ -69,7 +69,7 @@ fn concurrency(source: &Source, raw: &Raw) -> Result<Concurrency, ConfigError> {
                 .problem("worker.max_concurrency", "is for concurrency = \"adaptive\" only, and that is a number"))
         }
         (Some(fixed), None) => Ok(Concurrency::Fixed(at_once("worker.concurrency", fixed)?)),
-        (None, most) => Ok(Concurrency::Adaptive { most: at_once("worker.max_concurrency", most.unwrap_or(256))? }),
+        (None, most) => Ok(Concurrency::Adaptive { most: at_once("worker.max_concurrency", most.unwrap_or(512))? }),
     }
 }
 

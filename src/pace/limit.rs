@@ -7,6 +7,10 @@
 //! Request Concurrency: one decision for a whole window of answers, which has to be longer than one round trip; and the
 //! cut by a tenth when the provider says that it is too much (429, 503, no answer in time).
 //!
+//! Taken from neither: a limit that has grown by a third and moves no more answers a second goes back. Where something
+//! else is used up, such as a core of this machine, the provider's answers do not get slower, and more at once would only
+//! cost memory.
+//!
 //! Only decides, and is told the time; [`super::permits`] does the counting.
 
 use std::collections::VecDeque;
@@ -24,12 +28,24 @@ const WINDOW: (Duration, u32) = (Duration::from_millis(50), 10);
 /// as it is after that time.
 const SPANS: usize = 3;
 const SPAN: Duration = Duration::from_secs(10);
-/// How far one window goes towards the new limit.
-const STEP: f64 = 0.3;
+/// How far one window of the least length goes towards the new limit; a longer one goes further, but never all the way.
+/// So eight become some hundred within ten seconds, and not sooner than two laps can tell whether that helps.
+const STEP: (f64, f64) = (0.2, 0.5);
 /// Most that one window takes away.
 const LEAST_GRADIENT: f64 = 0.5;
 /// What remains after a window in which the provider said that it was too much.
 const CUT: f64 = 0.9;
+
+/// Answers are counted over laps of this length.
+const LAP: Duration = Duration::from_secs(1);
+/// A lap with so many times the answers of the best one is better.
+const BETTER: f64 = 1.05;
+/// A limit so many times that of the best lap ought to have made it better.
+const GROWN: f64 = 1.33;
+/// So many laps in a row that were no better are no accident.
+const PATIENCE: u32 = 2;
+/// How long a limit is kept that more of did not help, before it is tried again.
+const CONTENT: Duration = Duration::from_secs(30);
 
 /// How one call to the provider ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +66,23 @@ pub struct Limit {
     window: Window,
     /// When each span began, and the fastest window in it. Newest last.
     spans: VecDeque<(Duration, Duration)>,
+    lap: Lap,
+    /// The limit with which the lap with most answers a second began, and how many those were.
+    best: Option<(f64, f64)>,
+    /// Laps in a row that were no better.
+    no_better: u32,
+    /// No more than this, until then.
+    content: Option<(f64, Duration)>,
+}
+
+#[derive(Debug, Default)]
+struct Lap {
+    since: Duration,
+    /// The limit then.
+    at_once: f64,
+    answers: u32,
+    /// Whether the limit held back the whole of it.
+    unused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +100,16 @@ impl Limit {
     #[must_use]
     pub fn new(most: usize) -> Self {
         let most = float(most.max(1));
-        Self { at_once: float(START).min(most), most, window: Window::default(), spans: VecDeque::new() }
+        Self {
+            at_once: float(START).min(most),
+            most,
+            window: Window::default(),
+            spans: VecDeque::new(),
+            lap: Lap { at_once: float(START).min(most), ..Lap::default() },
+            best: None,
+            no_better: 0,
+            content: None,
+        }
     }
 
     /// Requests at once.
@@ -80,6 +122,8 @@ impl Limit {
     pub fn restart(&mut self, now: Duration) {
         self.at_once = self.at_once.min(float(START));
         self.window = Window { since: now, ..Window::default() };
+        self.lap = Lap { since: now, at_once: self.at_once, ..Lap::default() };
+        (self.best, self.no_better, self.content) = (None, 0, None);
     }
 
     /// One call ended. `busy` are the requests being worked on that something else than this limit would not hold back.
@@ -88,6 +132,7 @@ impl Limit {
             Seen::Answered(took) => {
                 self.window.answers += 1;
                 self.window.took += took;
+                self.lap.answers += 1;
             }
             Seen::TooMuch => self.window.too_much = true,
             Seen::Other => {}
@@ -96,12 +141,15 @@ impl Limit {
         let enough = self.window.answers >= WINDOW.1.max(u32::try_from(self.now()).unwrap_or(u32::MAX) / 2);
         let long = now.saturating_sub(self.window.since) >= WINDOW.0;
         if long && (enough || self.window.too_much) {
+            let length = now.saturating_sub(self.window.since);
             let window = std::mem::replace(&mut self.window, Window { since: now, ..Window::default() });
-            self.decide(now, &window);
+            self.lap.unused |= !window.used;
+            self.decide(now, &window, length);
+            self.end_lap(now);
         }
     }
 
-    fn decide(&mut self, now: Duration, window: &Window) {
+    fn decide(&mut self, now: Duration, window: &Window, length: Duration) {
         if window.too_much {
             self.at_once = (self.at_once * CUT).max(1.0);
             return;
@@ -110,11 +158,40 @@ impl Limit {
         let tolerated = self.fastest(now, took).mul_f64(TOLERATED.0) + TOLERATED.1;
         let gradient = (tolerated.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(LEAST_GRADIENT, 1.0);
         let wanted = self.at_once * gradient + self.at_once.sqrt();
-        let next = self.at_once + (wanted - self.at_once) * STEP;
+        let step = STEP.0 * (length.as_secs_f64() / WINDOW.0.as_secs_f64()).sqrt();
+        let next = self.at_once + (wanted - self.at_once) * step.min(STEP.1);
         if next > self.at_once && !window.used {
             return;
         }
-        self.at_once = next.clamp(1.0, self.most);
+        let most = self.content.map_or(self.most, |(most, _)| most.min(self.most));
+        self.at_once = next.clamp(1.0, most);
+    }
+
+    /// Compares what the lap has moved with what the best one has.
+    fn end_lap(&mut self, now: Duration) {
+        let length = now.saturating_sub(self.lap.since);
+        if length < LAP {
+            return;
+        }
+        let next = Lap { since: now, at_once: self.at_once, ..Lap::default() };
+        let lap = std::mem::replace(&mut self.lap, next);
+        let moved = f64::from(lap.answers) / length.as_secs_f64();
+        if self.content.is_some_and(|(_, until)| now >= until) {
+            (self.best, self.no_better, self.content) = (None, 0, None);
+        }
+        match self.best {
+            // What was not held back says nothing of what the limit can move.
+            _ if lap.unused || length > 2 * LAP => {}
+            Some((at_once, best)) if moved < best * BETTER => {
+                self.no_better += 1;
+                let grown = at_once * GROWN;
+                if self.no_better >= PATIENCE && self.content.is_none() && self.at_once > grown {
+                    self.content = Some((grown, now + CONTENT));
+                    self.at_once = grown;
+                }
+            }
+            _ => (self.best, self.no_better) = (Some((lap.at_once, moved)), 0),
+        }
     }
 
     /// The fastest window of the last spans, this one included.
@@ -181,6 +258,22 @@ mod tests {
         assert!(limit.now() < before / 2, "{} after {before}", limit.now());
         settle(&mut limit, now, 60, 100, 200.0);
         assert!(limit.now() > 90, "{}", limit.now());
+    }
+
+    #[test]
+    fn it_goes_back_when_more_at_once_moves_no_more() {
+        let mut limit = Limit::new(1000);
+        // A thousand answers a second is all that this machine can do, and the provider is never the slower for it.
+        let mut now = Duration::ZERO;
+        let mut most = 0;
+        while now < Duration::from_secs(100) {
+            now += Duration::from_millis(1);
+            limit.saw(now, Seen::Answered(Duration::from_millis(2)), limit.now());
+            if now > Duration::from_secs(10) {
+                most = most.max(limit.now());
+            }
+        }
+        assert!(most < 100, "{most}, and {} in the end", limit.now());
     }
 
     #[test]

@@ -17,6 +17,8 @@ const APPLICATION_ID: i64 = 0x6165_6c64;
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a probe writes, bytes: a request of 64 KiB and its event.
 const PROBE_SIZE: i64 = 128 * 1024;
+/// Pages (of 4 KiB) in the write-ahead log before they are written back to the file.
+const CHECKPOINT: i64 = 8_000;
 /// What the write-ahead log is cut back to after a checkpoint, bytes.
 const LOG_LIMIT: i64 = 64 * 1024 * 1024;
 
@@ -37,6 +39,8 @@ pub(super) fn open(file: &Path) -> Result<Connection, LedgerError> {
     }
     // FULL: a commit returns after the log is synced, so that it survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL").map_err(cannot)?;
+    // A page that changes often is written back to the file once for many changes.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT, |_| Ok(())).map_err(cannot)?;
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT, |_| Ok(())).map_err(cannot)?;
     make_ready(&mut connection, file, cannot)?;
     Ok(connection)
