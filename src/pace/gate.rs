@@ -2,9 +2,9 @@
 //!
 //! | What | Who decides |
 //! | --- | --- |
-//! | not before (`Retry-After`) | [`super::pause`]: what one caller is told, all of them keep |
-//! | so many calls a second | the operator (`provider.max_rate`), and [`super::rate`] |
-//! | so many requests at once | the operator (`worker.concurrency`), or [`super::limit`]; counted by [`super::permits`] |
+//! | not before (`Retry-After`) | `pause`: what one caller is told, all of them keep |
+//! | so many calls a second | the operator (`provider.max_rate`), and `rate` |
+//! | so many requests at once | the operator (`worker.concurrency`), or `limit`; counted by `permits` |
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -11,7 +11,7 @@
 //! else is used up, such as a core of this machine, the provider's answers do not get slower, and more at once would only
 //! cost memory.
 //!
-//! Only decides, and is told the time; [`super::permits`] does the counting.
+//! Only decides, and is told the time; `permits` does the counting.
 
 use std::collections::VecDeque;
 use std::time::Duration;
