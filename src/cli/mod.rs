@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread
-    // costs as much again. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
+    // costs more than it gains. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
