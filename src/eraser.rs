@@ -21,7 +21,7 @@ use self::permit::{Permit, Withheld};
 use self::settle::Waiting;
 use self::turns::Turns;
 use crate::config::Settings;
-use crate::guard::{Guard, GuardAnswer};
+use crate::guard::Guard;
 use crate::ledger::{Asked, Begun, Deletion, Ledger, LedgerError, Record, Refused, UsedUp};
 use crate::message::event::{Facts, LastWord, Subject};
 use crate::message::{Cause, Notice, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
@@ -319,11 +319,8 @@ impl Run<'_> {
     /// Is it in use? `None` means that the guard answered "no job in progress" just now.
     async fn guard(&mut self) -> Result<Option<Outcome>, NotNow> {
         self.announce_start().await?;
-        let jobs = match self.ask_guard().await? {
-            GuardAnswer::Free => return Ok(None),
-            GuardAnswer::InUse { jobs } => named(&jobs),
-            GuardAnswer::Unknown { why } => return Err(NotNow::Wait(Waiting::guard(why))),
-        };
+        let Some(jobs) = self.ask_guard().await? else { return Ok(None) };
+        let jobs = named(&jobs);
         match self.request.on_in_use {
             OnInUse::Reject => Ok(Some(Outcome::rejected(Cause::InUse, format!("in use by {jobs}")))),
             OnInUse::Wait => Err(NotNow::Wait(Waiting::in_use(jobs))),

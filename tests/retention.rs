@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{deletes, outcome, world};
+use crate::support::{LIMIT, deletes, outcome, world};
 
 #[tokio::test]
 async fn an_old_request_becomes_a_tombstone_and_is_never_worked_on_again() {
@@ -12,7 +12,9 @@ async fn an_old_request_becomes_a_tombstone_and_is_never_worked_on_again() {
     world.ask(request.clone()).await;
     let first = world.broker.result("r-a").await;
     // Old requests are looked for when a worker starts, and now and then.
+    let began = std::time::Instant::now();
     let kept = loop {
+        assert!(began.elapsed() < LIMIT, "it is still kept");
         world.stop_worker().await;
         world.start_worker().await;
         let kept: Value = serde_json::from_str(&world.get("/v1/requests/r-a").await.1).unwrap();

@@ -110,11 +110,13 @@ impl Run<'_> {
         if self.announce.announce(&notice).await { Ok(()) } else { Err(NotNow::Wait(Waiting::broker())) }
     }
 
-    /// One settled answer of the guard. Only `Free` allows a deletion.
-    pub(super) async fn ask_guard(&self) -> Result<GuardAnswer, NotNow> {
+    /// One settled answer of the guard: the jobs in progress that use the asset. Only `None` allows a deletion.
+    pub(super) async fn ask_guard(&self) -> Result<Option<Vec<String>>, NotNow> {
         let mut budget = self.eraser.budget().start();
         loop {
-            match self.eraser.guard.check(&self.request.asset_id, &self.delivered.trace).await {
+            let jobs = match self.eraser.guard.check(&self.request.asset_id, &self.delivered.trace).await {
+                GuardAnswer::Free => None,
+                GuardAnswer::InUse { jobs } => Some(jobs),
                 GuardAnswer::Unknown { why } => {
                     let (outage, asset) = (&self.eraser.guard_outage, self.request.asset_id.as_str());
                     let mut down = outage.failed(asset, &why);
@@ -130,11 +132,9 @@ impl Run<'_> {
                         Waiting::guard(why)
                     }));
                 }
-                clear => {
-                    self.eraser.guard_outage.answered();
-                    return Ok(clear);
-                }
-            }
+            };
+            self.eraser.guard_outage.answered();
+            return Ok(jobs);
         }
     }
 
