@@ -86,10 +86,11 @@ impl Run<'_> {
             Subject { request_id: &request.request_id, asset_id: Some(&request.asset_id), labels: &request.labels };
         let now = Timestamp::now();
         let event = ResultEvent::new(subject, outcome, facts, now);
-        let decided = self.eraser.ledger.decide(&request.request_id, outcome.as_str(), event.body, now).await?;
+        let decided = self.eraser.ledger.decide(&request.request_id, outcome.as_str(), event.body.clone(), now).await?;
         let age = now.duration_since(self.record.first_seen);
         self.eraser.metrics.decided_after(Duration::try_from(age).unwrap_or_default());
-        self.eraser.answer(recorded(decided)?, &request.labels).await
+        let event = if decided == event.body { event } else { recorded(decided)? };
+        self.eraser.answer(event, &request.labels).await
     }
 
     /// Puts the request off, or ends it when it has waited long enough.

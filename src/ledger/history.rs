@@ -187,22 +187,12 @@ fn why(row: &Row) -> Option<String> {
 /// Over a JSON array, in which no two different entries look alike.
 fn link(before: &str, asset_id: Option<&str>, change: &Change) -> String {
     let Change { request_id, number, at, state, attempts, why, digest, hash: _ } = change;
-    let entry = serde_json::json!([
-        before,
-        request_id.as_str(),
-        asset_id,
-        number,
-        at.as_millisecond(),
-        state,
-        attempts,
-        why,
-        digest
-    ]);
-    sha256(&entry.to_string())
+    let entry = (before, request_id.as_str(), asset_id, number, at.as_millisecond(), state, attempts, why, digest);
+    sha256(&serde_json::json!(entry).to_string())
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"))
+    hex::encode(Sha256::digest(text))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! may be called again: only the recorded answer of [`Ledger::decide`] may be published, never an intended one.
 //! The same holds when a future is dropped before it is ready.
 
+mod answers;
 mod brake;
 mod error;
 mod history;
@@ -24,13 +25,12 @@ mod tests_sqlite;
 #[cfg(test)]
 mod tests_tampering;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
 
+pub use self::answers::{Asked, AssetState, Begun, Case, Entry, Record, Refused, UsedUp, Verified};
 pub use self::brake::{Braking, Deletion, Release};
 pub use self::error::LedgerError;
 pub use self::history::Change;
@@ -51,159 +51,6 @@ pub enum Ledger {
     Postgres(Postgres),
     /// Nothing outlives the process.
     Memory(Memory),
-}
-
-/// A request about to be attempted.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Whose answer is recorded.
-    pub request_id: RequestId,
-    /// What to delete.
-    pub asset_id: AssetId,
-    /// The erasure case it belongs to.
-    pub case_id: Option<CaseId>,
-    /// Whether nothing may be deleted.
-    pub dry_run: bool,
-    /// The whole request as asked, JSON; kept for people, never read back.
-    pub request: String,
-}
-
-/// What the ledger knows of a request that is to begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begun {
-    /// Not decided: go on. The record counts this attempt.
-    Open(Record),
-    /// Decided before: the recorded event (JSON), to be published again.
-    Decided(String),
-    /// The request ID was used up before, and there is no event that answers this request.
-    UsedUp {
-        /// By what.
-        by: UsedUp,
-        /// When it was first used.
-        first_seen: Timestamp,
-    },
-}
-
-/// What has used up a request ID.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UsedUp {
-    /// A request for another asset, or for the same one with another `dry_run`.
-    AnotherRequest {
-        /// The asset it was first used for.
-        asset_id: Option<String>,
-    },
-    /// The same request, decided so long ago that its event is no longer kept.
-    Forgotten {
-        /// The outcome.
-        outcome: String,
-        /// When it was decided.
-        decided: Timestamp,
-    },
-}
-
-/// What is known of an open request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// When it first began, to the millisecond.
-    pub first_seen: Timestamp,
-    /// How often it has begun, this time included.
-    pub attempts: u32,
-    /// The step of the wait ladder last put off to; 0 before the first.
-    pub rung: u32,
-    /// Whether this or an earlier attempt may have sent a `DELETE`. Never turns back.
-    pub deleting: bool,
-    /// Why it was last put off.
-    pub waited_for: Option<String>,
-}
-
-/// What became of a refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The event (JSON) that is on record for the request: this one, or an earlier decision.
-    Recorded(String),
-    /// A request with this ID is open; its own answer will come, and nothing was recorded.
-    InFlight,
-    /// A request with this ID was decided so long ago that its event is no longer kept; nothing was recorded.
-    Forgotten,
-}
-
-/// How far an erasure case is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Case {
-    /// How many requests it has.
-    pub size: u32,
-    /// How many of them are decided, by outcome.
-    pub decided: BTreeMap<String, u32>,
-    /// The event (JSON) that says it is complete, once there is one.
-    pub event: Option<String>,
-}
-
-/// Where an asset stands, for those who are about to use it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AssetState {
-    /// Its deletion was carried out or found done.
-    Deleted,
-    /// A `DELETE` may have been sent, by a request that is open or has failed.
-    Deleting,
-    /// Its deletion is asked for and not decided.
-    Requested,
-    /// Nobody has an open request for it.
-    Unknown,
-}
-
-impl AssetState {
-    /// The name in the HTTP answer.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Deleting => "deleting",
-            Self::Requested => "requested",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// One request as the ledger has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Entry {
-    /// Its ID.
-    pub request_id: RequestId,
-    /// The asset, unless the request was refused before that could be read.
-    pub asset_id: Option<String>,
-    /// The erasure case it belongs to.
-    pub case_id: Option<String>,
-    /// As it was asked (JSON), where it was looked for with [`Ledger::find`].
-    pub request: Option<String>,
-    /// Whether nothing may be deleted.
-    pub dry_run: bool,
-    /// `begun`, `deleting`, `waiting` or `decided`.
-    pub state: &'static str,
-    /// How often it has begun.
-    pub attempts: u32,
-    /// Why it was last put off.
-    pub waited_for: Option<String>,
-    /// Once decided: the outcome.
-    pub outcome: Option<String>,
-    /// Once decided: the event (JSON), unless it is so old that it is no longer kept.
-    pub event: Option<String>,
-    /// When it first began.
-    pub first_seen: Timestamp,
-    /// When it last changed.
-    pub updated: Timestamp,
-}
-
-/// What a check of the evidence has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// The last request checked.
-    pub last: RequestId,
-    /// How many requests.
-    pub requests: usize,
-    /// How many entries of theirs.
-    pub entries: usize,
-    /// Whose evidence is not what was written, and in what.
-    pub problems: Vec<(RequestId, String)>,
 }
 
 /// Requests checked at once.

@@ -152,12 +152,12 @@ fn endpoint(base: &Url, folder: [&str; 2], id: &str) -> Option<Url> {
     if id.is_empty() {
         return None;
     }
+    let (path, [first, second]) = (base.path().strip_suffix('/').unwrap_or(base.path()), folder);
+    let wanted = format!("{path}/{first}/{second}/{}", utf8_percent_encode(id, ID_ENCODED));
     let mut url = base.clone();
+    url.set_path(&wanted);
     url.set_query(None);
     url.set_fragment(None);
-    url.path_segments_mut().ok()?.pop_if_empty().extend(folder);
-    let wanted = format!("{}/{}", url.path(), utf8_percent_encode(id, ID_ENCODED));
-    url.path_segments_mut().ok()?.push(id);
     (url.path() == wanted).then_some(url)
 }
 

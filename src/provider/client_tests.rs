@@ -222,7 +222,8 @@ fn an_endpoint_never_leaves_its_folder() {
         let made = |id| endpoint(&base, ASSET, id).map(String::from);
         assert_eq!(made("a-1._").as_deref(), Some("https://h/api/kyyVideo2/asset/a-1._"));
         assert_eq!(made("a/b").as_deref(), Some("https://h/api/kyyVideo2/asset/a%2Fb"));
-        for id in ["", ".", "..", "%2e", "%2e%2E", "\t", "."] {
+        assert_eq!(made("\t").as_deref(), Some("https://h/api/kyyVideo2/asset/%09"));
+        for id in ["", ".", "..", "%2e", "%2e%2E"] {
             let url = made(id);
             assert!(url.is_none() || url.as_deref().is_some_and(|url| url.contains("/asset/%25")), "{id} {url:?}");
         }

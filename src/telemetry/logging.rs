@@ -56,7 +56,7 @@ where
         .log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Text => lines.with_ansi(colours).boxed(),
-        LogFormat::Json => lines.with_ansi(false).json().flatten_event(true).boxed(),
+        LogFormat::Json => lines.with_ansi(false).json().flatten_event(true).with_span_list(false).boxed(),
     };
     // Without the hint, `and` would take the most verbose level there is as the most verbose one wanted.
     let capped = filter_fn(may_pass).with_max_level_hint(LevelFilter::TRACE);

@@ -1,0 +1,105 @@
+//! The thread that writes the file.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::mpsc;
+
+use super::file::{self, Identity};
+use super::jobs::Job;
+use crate::ledger::LedgerError;
+use crate::telemetry::metrics::Metrics;
+
+/// Most changes in one transaction: keeps a commit short, and so the wait of those queued behind it.
+const BATCH: usize = 256;
+/// Shortest time between two commits. Under load more changes share one, and with it a sync and the pages it writes;
+/// without load nobody waits, as a call to the provider takes longer than this.
+const PACE: Duration = Duration::from_millis(1);
+
+/// Jobs that were done in one transaction, and what became of it.
+pub(super) type Done = (Vec<Box<dyn Job>>, Result<(), LedgerError>);
+
+/// The thread's side: the connection and what it reports to.
+pub(super) struct Writer {
+    file: Arc<Path>,
+    identity: Identity,
+    connection: Connection,
+    metrics: Metrics,
+    commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    pub(super) fn open(file: Arc<Path>, metrics: Metrics, commits: Arc<AtomicU64>) -> Result<Self, LedgerError> {
+        let connection = file::open(&file)?;
+        let identity = file::identity(&file)?;
+        Ok(Self { file, identity, connection, metrics, commits })
+    }
+
+    pub(super) fn run(mut self, mut queued: mpsc::Receiver<Box<dyn Job>>, done: &mpsc::UnboundedSender<Done>) {
+        let mut last: Option<Instant> = None;
+        while let Some(first) = queued.blocking_recv() {
+            if let Some(last) = last {
+                thread::sleep(PACE.saturating_sub(last.elapsed()));
+            }
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(job) = queued.try_recv()
+            {
+                batch.push(job);
+            }
+            let committed = self.commit(&mut batch);
+            if committed.is_err() {
+                // Those that queued up meanwhile would each wait for the same lock again: tell them now.
+                while let Ok(job) = queued.try_recv() {
+                    batch.push(job);
+                }
+            }
+            last = Some(Instant::now());
+            // Nobody is told any more when the runtime is gone, and with it whoever asked.
+            let _ = done.send((batch, committed));
+        }
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(file = %self.file.display(), %error, "the ledger was not closed cleanly; nothing is lost");
+        }
+    }
+
+    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+        file::still_there(&self.file, self.identity)?;
+        let changes = self
+            .transact(batch)
+            .map_err(|error| file::unavailable(&self.file, error.to_string(), file::advice(&error)))?;
+        if let Some((changes, took)) = changes {
+            self.metrics.ledger_commit(changes, took);
+            self.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Does the work in one transaction. `None` when there was nothing to write.
+    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<Option<(usize, Duration)>> {
+        let start = Instant::now();
+        // IMMEDIATE takes the write lock before the first read, so what is read stays true until the commit even when
+        // another process uses the file. Dropped without a commit, the transaction is rolled back.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut changes = 0;
+        for job in batch {
+            changes += job.work(&transaction)?;
+        }
+        transaction.commit()?;
+        Ok((changes > 0).then(|| (changes, start.elapsed())))
+    }
+}
+
+/// Tells the callers. Not the writer's thread: each of them would be woken over the border between two threads, which
+/// costs as much as the writing; so only this task is.
+pub(super) async fn tell(mut answers: mpsc::UnboundedReceiver<Done>) {
+    while let Some((batch, committed)) = answers.recv().await {
+        for job in batch {
+            job.answer(committed.clone());
+        }
+    }
+}
