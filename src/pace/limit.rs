@@ -173,13 +173,17 @@ impl Limit {
         if length < LAP {
             return;
         }
+        let over = self.content.filter(|(_, until)| now >= *until);
+        if let Some((most, _)) = over {
+            // More is tried from where it helped last: begun from where it did not, each try would end a third higher.
+            self.at_once = self.at_once.min(most / GROWN).max(1.0);
+            (self.best, self.no_better, self.content) = (None, 0, None);
+        }
         let next = Lap { since: now, at_once: self.at_once, ..Lap::default() };
         let lap = std::mem::replace(&mut self.lap, next);
         let moved = f64::from(lap.answers) / length.as_secs_f64();
-        if self.content.is_some_and(|(_, until)| now >= until) {
-            (self.best, self.no_better, self.content) = (None, 0, None);
-        }
         match self.best {
+            _ if over.is_some() => {}
             // What was not held back says nothing of what the limit can move.
             _ if lap.unused || length > 2 * LAP => {}
             Some((at_once, best)) if moved < best * BETTER => {
@@ -266,7 +270,7 @@ mod tests {
         // A thousand answers a second is all that this machine can do, and the provider is never the slower for it.
         let mut now = Duration::ZERO;
         let mut most = 0;
-        while now < Duration::from_secs(100) {
+        while now < Duration::from_secs(1000) {
             now += Duration::from_millis(1);
             limit.saw(now, Seen::Answered(Duration::from_millis(2)), limit.now());
             if now > Duration::from_secs(10) {
