@@ -11,6 +11,7 @@ mod commands;
 mod confirms_target;
 mod crashes;
 mod deletes;
+mod faults;
 mod fence_model;
 mod in_use;
 mod job_table;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# install.sh rabbitmq|postgres|browser: installs what is missing of Debian's servers for private-rabbitmq.sh and
-# private-postgres.sh, without starting them as services of the machine, or of its headless browser for the tests.
+# install.sh rabbitmq|postgres|browser|faketime: installs what is missing of Debian's servers for private-rabbitmq.sh and
+# private-postgres.sh, without starting them as services of the machine, or for the tests its headless browser, or its
+# library that tells a process another time.
 set -euo pipefail
 
 readonly POLICY=/usr/sbin/policy-rc.d MARK='asset-eraser: start no service while a server is installed'
@@ -24,8 +25,14 @@ case ${1:-} in
         other='PATH=/folder/with/chromedriver:$PATH'
         there() { command -v chromedriver >/dev/null; }
         ;;
+    faketime)
+        name='libfaketime' packages=(libfaketime) variable=LIBFAKETIME
+        url=/path/to/libfaketimeMT.so.1 run='nothing (it has to be on this machine)'
+        other='LIBFAKETIME=/path/to/libfaketimeMT.so.1'
+        there() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; }
+        ;;
     *)
-        sed -n '2,3s/^# *//p' "$0" >&2
+        sed -n '2,4s/^# *//p' "$0" >&2
         exit 2
         ;;
 esac

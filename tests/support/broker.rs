@@ -23,6 +23,8 @@ pub struct Seen {
     pub properties: BasicProperties,
     pub event: Value,
     pub text: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 pub struct Broker {
@@ -99,7 +101,8 @@ impl Broker {
                 let text = String::from_utf8(delivery.data.clone()).unwrap();
                 let event = serde_json::from_str(&text).unwrap();
                 let (key, properties) = (delivery.routing_key.to_string(), delivery.properties.clone());
-                seen.lock().unwrap().push(Seen { key, properties, event, text });
+                let at_ms = jiff::Timestamp::now().as_millisecond();
+                seen.lock().unwrap().push(Seen { key, properties, event, text, at_ms });
                 if delivery.ack(BasicAckOptions::default()).await.is_err() {
                     return;
                 }

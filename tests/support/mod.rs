@@ -54,6 +54,8 @@ pub struct World {
     settings: Vec<(String, String)>,
     /// Of every process, beside the settings.
     pub environment: Vec<(String, String)>,
+    /// A program and its arguments, to start workers with; it has to become the worker.
+    pub launcher: Vec<String>,
     secrets: Secrets,
     worker: Option<Process>,
     /// More workers on the same queue.
@@ -111,8 +113,19 @@ impl World {
             all.retain(|(other, _)| other != key);
             all.push(((*key).to_owned(), (*value).to_owned()));
         }
-        let (environment, replicas, asked) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Self { sandbox, broker, settings: all, environment, secrets, worker: None, replicas, runs: 0, asked, dir }
+        Self {
+            sandbox,
+            broker,
+            settings: all,
+            environment: Vec::new(),
+            launcher: Vec::new(),
+            secrets,
+            worker: None,
+            replicas: Vec::new(),
+            runs: 0,
+            asked: BTreeSet::new(),
+            dir,
+        }
     }
 
     /// Runs the worker's binary with this world's settings.
@@ -125,8 +138,10 @@ impl World {
         let settings = self.settings.iter().filter(|(_, value)| value != "unset");
         let settings = settings.map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.clone()));
         let environment = settings.chain(self.environment.clone()).collect();
-        let program = env!("CARGO_BIN_EXE_asset-eraser");
-        Process::spawn(self.dir.path(), &format!("worker-{}", self.runs), program, args, environment)
+        let worker = [env!("CARGO_BIN_EXE_asset-eraser")];
+        let line: Vec<&str> =
+            self.launcher.iter().map(String::as_str).chain(worker).chain(args.iter().copied()).collect();
+        Process::spawn(self.dir.path(), &format!("worker-{}", self.runs), line[0], &line[1..], environment)
     }
 
     pub async fn start_worker(&mut self) {
@@ -201,6 +216,11 @@ impl World {
         .await;
     }
 
+    /// The ledger's URL.
+    pub fn ledger(&self) -> &str {
+        self.settings.iter().find(|(key, _)| key == "LEDGER__URL").map_or("", |(_, url)| url)
+    }
+
     pub fn provider_token(&self) -> &str {
         &self.secrets.provider
     }
@@ -254,6 +274,12 @@ impl World {
             assert_eq!(call["jobs_in_progress"], json!([]), "deleted in use: {call}");
         }
         self.broker.assert_one_event_a_request();
+        self.end(dead).await;
+    }
+
+    /// The end of a test that looks at calls and events by itself.
+    pub async fn end(mut self, dead: u32) {
+        self.broker.until_empty(dead).await;
         let metrics = self.get("/metrics").await.1;
         self.no_secret_in(&metrics);
         for seen in self.broker.seen() {
@@ -282,8 +308,8 @@ impl World {
 
     pub fn no_secret_in(&self, text: &str) {
         let password = self.broker.password();
-        let ledger = self.settings.iter().find(|(key, _)| key == "LEDGER__URL").map(|(_, url)| url);
-        let ledger = ledger.filter(|url| url.starts_with("postgres")).and_then(|url| url::Url::parse(url).ok());
+        let ledger = Some(self.ledger()).filter(|url| url.starts_with("postgres"));
+        let ledger = ledger.and_then(|url| url::Url::parse(url).ok());
         let status = self.settings.iter().find(|(key, _)| key == "HTTP__TOKEN").map(|(_, token)| token.as_str());
         let bare = [self.secrets.provider.as_str(), &self.secrets.registry];
         for secret in bare.into_iter().chain(status).chain(ledger.as_ref().and_then(url::Url::password)) {

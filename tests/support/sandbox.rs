@@ -1,6 +1,8 @@
 //! The stand-in for the provider and the job registry, as a process, through its control endpoint.
 
+use std::ops::Deref;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -8,8 +10,22 @@ use super::process::Process;
 use super::until;
 
 pub struct Sandbox {
-    pub url: String,
+    control: Control,
     _process: Process,
+}
+
+/// Its control endpoint. Clones are for tasks of a test's own.
+#[derive(Clone)]
+pub struct Control {
+    pub url: String,
+}
+
+impl Deref for Sandbox {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
 }
 
 fn client() -> reqwest::Client {
@@ -22,6 +38,12 @@ pub async fn http_get(url: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
+/// The status of the answer, if there is one soon.
+pub async fn try_get(url: &str) -> Option<u16> {
+    let answer = client().get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
+    Some(answer.status().as_u16())
+}
+
 impl Sandbox {
     pub async fn start(dir: &Path, token: &str, jobs_token: &str) -> Self {
         let mut program = std::env::current_exe().unwrap();
@@ -30,9 +52,15 @@ impl Sandbox {
         program.push("examples/sandbox");
         let args = ["--listen", "127.0.0.1:0", "--token", token, "--jobs-token", jobs_token];
         let process = Process::spawn(dir, "sandbox", program.to_str().unwrap(), &args, Vec::new());
-        Self { url: process.address().await, _process: process }
+        Self { control: Control { url: process.address().await }, _process: process }
     }
 
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+}
+
+impl Control {
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
         let mut request = client().request(method, format!("{}/control/{path}", self.url));
         if let Some(body) = body {

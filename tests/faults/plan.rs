@@ -1,0 +1,174 @@
+//! Which faults a run has, and when: drawn from a seed.
+
+use std::fmt;
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::proxy::Break;
+
+/// Something that goes wrong.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// SIGKILL, and started again.
+    WorkerKilled,
+    /// SIGTERM, and started again.
+    WorkerStopped,
+    /// Every connection to the broker is reset.
+    BrokerCut,
+    /// Nothing passes between worker and broker; then every connection is reset.
+    BrokerFrozen(Duration),
+    /// Every piece from the broker arrives late.
+    BrokerSlow(Duration),
+    BrokerStopped,
+    /// SIGKILL.
+    BrokerKilled,
+    ProviderCut,
+    ProviderFrozen(Duration),
+    ProviderSlow(Duration),
+    /// Answers that break on their way.
+    AnswersBroken(Vec<Break>),
+    /// Bad answers of the provider or the job registry itself.
+    AnswersBad(Vec<BadAnswer>),
+    /// No file of the worker can grow: what a full disk does. (`SQLite` ledger only.)
+    DiskFull(Duration),
+    /// (`PostgreSQL` ledger only.)
+    DatabaseStopped,
+    /// SIGKILL. (`PostgreSQL` ledger only.)
+    DatabaseKilled,
+    /// The worker is killed and comes back with its clock off by so many seconds.
+    ClockJumped(i64),
+}
+
+/// An order for the sandbox: `times` calls of an operation are answered so.
+#[derive(Clone, Debug)]
+pub struct BadAnswer {
+    pub operation: &'static str,
+    /// Any, unless it says one: then only of assets whose number has that remainder by two.
+    pub parity: Option<usize>,
+    pub times: u32,
+    pub what: Value,
+}
+
+/// A fault, once so many more requests are answered or that time is over.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub answered: usize,
+    pub at_most: Duration,
+    pub fault: Fault,
+}
+
+/// Where the ledger is, and so what can happen to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    Sqlite,
+    Postgres,
+}
+
+impl Fault {
+    /// For counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::WorkerKilled => "worker killed",
+            Self::WorkerStopped => "worker stopped",
+            Self::BrokerCut => "broker connections cut",
+            Self::BrokerFrozen(_) => "broker connections frozen",
+            Self::BrokerSlow(_) => "broker connections slow",
+            Self::BrokerStopped => "broker restarted",
+            Self::BrokerKilled => "broker killed",
+            Self::ProviderCut => "provider connections cut",
+            Self::ProviderFrozen(_) => "provider connections frozen",
+            Self::ProviderSlow(_) => "provider connections slow",
+            Self::AnswersBroken(_) => "answers broken on their way",
+            Self::AnswersBad(_) => "bad answers",
+            Self::DiskFull(_) => "disk full",
+            Self::DatabaseStopped => "database restarted",
+            Self::DatabaseKilled => "database killed",
+            Self::ClockJumped(_) => "clock jumped",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnswersBad(bad) => {
+                write!(f, "bad answers:")?;
+                bad.iter().try_for_each(|bad| write!(f, " {}×{} {}", bad.times, bad.operation, bad.what))
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// `count` faults, spread over a run of `requests`.
+pub fn draw(random: &mut Rng, count: usize, requests: usize, store: Store) -> Vec<Planned> {
+    let apart = (requests / (count + 1)).max(1);
+    let one = |_| Planned {
+        answered: random.usize(0..=apart),
+        at_most: Duration::from_millis(random.u64(200..3000)),
+        fault: fault(random, store),
+    };
+    (0..count).map(one).collect()
+}
+
+fn fault(random: &mut Rng, store: Store) -> Fault {
+    let moment = |random: &mut Rng, from: u64, to: u64| Duration::from_millis(random.u64(from..to));
+    match random.u32(0..100) {
+        0..14 => Fault::WorkerKilled,
+        14..18 => Fault::WorkerStopped,
+        18..26 => Fault::BrokerCut,
+        26..30 => Fault::BrokerFrozen(moment(random, 100, 2500)),
+        30..34 => Fault::BrokerSlow(moment(random, 5, 60)),
+        34..36 => Fault::BrokerStopped,
+        36..38 => Fault::BrokerKilled,
+        38..44 => Fault::ProviderCut,
+        44..50 => Fault::ProviderFrozen(moment(random, 100, 3000)),
+        50..54 => Fault::ProviderSlow(moment(random, 5, 60)),
+        54..64 => Fault::AnswersBroken((0..random.usize(1..20)).map(|_| broken(random)).collect()),
+        64..88 => Fault::AnswersBad((0..random.usize(1..8)).map(|_| bad(random)).collect()),
+        88..91 => Fault::ClockJumped(random.i64(-7200..7200)),
+        _ => match store {
+            Store::Sqlite => Fault::DiskFull(moment(random, 100, 2000)),
+            Store::Postgres if random.bool() => Fault::DatabaseKilled,
+            Store::Postgres => Fault::DatabaseStopped,
+        },
+    }
+}
+
+fn broken(random: &mut Rng) -> Break {
+    if random.bool() { Break::Unanswered } else { Break::After(random.usize(1..300)) }
+}
+
+/// One of every kind that a provider or a registry can come up with.
+fn bad(random: &mut Rng) -> BadAnswer {
+    let operation = ["delete", "detail", "jobs"][random.usize(0..3)];
+    let times = random.u32(1..12);
+    let plain = |what| BadAnswer { operation, parity: None, times, what };
+    let answer = |status: u16, body: Value| json!({"answer": {"status": status, "body": body}});
+    match random.u32(0..18) {
+        0 => plain(answer(500, json!({"code": "500", "msg": "fault"}))),
+        1 => plain(json!({"answer": {"status": 502, "body": "<html>", "took_effect": true}})),
+        2 => plain(json!({"answer": {"status": 429, "headers": {"retry-after": "1"}}})),
+        3 => plain(json!({"answer": {"status": 503}})),
+        4 => plain(json!({"answer": {"status": 200, "body": "{\"code\":", "took_effect": true}})),
+        5 => plain(answer(200, json!([]))),
+        6 => plain(answer(200, json!({"code": null, "data": {}}))),
+        7 => plain(answer(200, json!({"code": 0, "data": {"assetId": "another"}}))),
+        8 => plain(answer(404, json!({"code": "-1"}))),
+        9 => BadAnswer { times: 1, ..plain(answer(401, json!({}))) },
+        10 => plain(json!({"hang": "before"})),
+        11 => plain(json!({"hang": "after"})),
+        12 => plain(json!({"cut": "before"})),
+        13 => plain(json!({"cut": "after"})),
+        14 => plain(json!({"cut": "midway"})),
+        15 => plain(json!({"delay_ms": random.u64(10..1500)})),
+        // Two lies about one asset are one more than any promise covers, so each kind has assets of its own.
+        16 => BadAnswer { operation: "delete", parity: Some(0), times: 1, what: json!({"pretend": true}) },
+        _ => {
+            let gone = answer(200, json!({"code": -1, "msg": "not found", "data": null}));
+            BadAnswer { operation: "detail", parity: Some(1), times: 1, what: gone }
+        }
+    }
+}
