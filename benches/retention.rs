@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use asset_eraser::ledger::{Asked, Ledger, retention};
+use asset_eraser::ledger::{Asked, Attempt, Ledger, retention};
 use asset_eraser::message::event::{Facts, LastWord, Subject};
 use asset_eraser::message::request::Labels;
 use asset_eraser::message::{AssetId, CaseId, Outcome, RequestId, ResultEvent};
@@ -179,8 +179,9 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>, at: Timesta
     let subject = Subject { request_id: &request_id, asset_id: Some(&asset_id), labels: &labels };
     let event = ResultEvent::new(subject, &Outcome::Deleted, facts, at);
     ledger.begin(asked, at).await.expect("begun");
-    ledger.deleting(&request_id, at, None).await.expect("deleting");
-    ledger.decide(&request_id, "deleted", event.body, at).await.expect("decided");
+    let attempt = Attempt { request_id, number: 1 };
+    ledger.deleting(&attempt, at, None).await.expect("deleting");
+    ledger.decide(&attempt, "deleted", event.body, at).await.expect("decided");
 }
 
 /// Seconds for all of it.

@@ -22,7 +22,7 @@ use self::settle::Waiting;
 use self::turns::Turns;
 use crate::config::Settings;
 use crate::guard::Guard;
-use crate::ledger::{Asked, Begun, Deletion, Ledger, LedgerError, Record, Refused, UsedUp};
+use crate::ledger::{Asked, Attempt, Begun, Deletion, Ledger, LedgerError, Record, Refused, UsedUp};
 use crate::message::event::{Facts, LastWord, Subject};
 use crate::message::{Cause, Notice, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
 use crate::pace::line::{Line, Stop};
@@ -125,6 +125,7 @@ struct Run<'a> {
     delivered: &'a Delivered,
     announce: &'a dyn Announce,
     record: Record,
+    attempt: Attempt,
     asset: Option<Detail>,
     verified: bool,
     provider: Option<LastWord>,
@@ -196,8 +197,17 @@ impl Eraser {
             }
         };
         let other_size = eraser.other_case_size(&request.labels).await?;
-        let mut run =
-            Run { eraser, request, delivered, announce, record, asset: None, verified: false, provider: None };
+        let mut run = Run {
+            eraser,
+            request,
+            delivered,
+            announce,
+            attempt: Attempt { request_id: request.request_id.clone(), number: record.attempts },
+            record,
+            asset: None,
+            verified: false,
+            provider: None,
+        };
         if delivered.delivery_count >= u64::from(eraser.settings.broker.delivery_limit) {
             let detail =
                 format!("the worker did not survive it {} times; it was not tried again", delivered.delivery_count);
@@ -390,8 +400,8 @@ impl Run<'_> {
             return Ok(Err(outcome));
         }
         if !self.record.deleting {
-            let (request, brake) = (&self.request.request_id, self.eraser.settings.brake.as_ref());
-            match self.eraser.ledger.deleting(request, Timestamp::now(), brake).await? {
+            let brake = self.eraser.settings.brake.as_ref();
+            match self.eraser.ledger.deleting(&self.attempt, Timestamp::now(), brake).await? {
                 Deletion::Allowed => self.record.deleting = true,
                 Deletion::Braked { deletions } => return Err(NotNow::Wait(self.eraser.braked(deletions))),
             }

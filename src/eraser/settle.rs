@@ -86,7 +86,7 @@ impl Run<'_> {
             Subject { request_id: &request.request_id, asset_id: Some(&request.asset_id), labels: &request.labels };
         let now = Timestamp::now();
         let event = ResultEvent::new(subject, outcome, facts, now);
-        let decided = self.eraser.ledger.decide(&request.request_id, outcome.as_str(), event.body.clone(), now).await?;
+        let decided = self.eraser.ledger.decide(&self.attempt, outcome.as_str(), event.body.clone(), now).await?;
         let age = now.duration_since(self.record.first_seen);
         self.eraser.metrics.decided_after(Duration::try_from(age).unwrap_or_default());
         let event = if decided == event.body { event } else { recorded(decided)? };
@@ -105,7 +105,7 @@ impl Run<'_> {
             Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.shortest())),
             Kind::Pace | Kind::Everybody => (self.record.rung, self.shortest()),
         };
-        self.eraser.ledger.put_off(&self.request.request_id, rung, waiting.reason, Timestamp::now()).await?;
+        self.eraser.ledger.put_off(&self.attempt, rung, waiting.reason, Timestamp::now()).await?;
         tracing::info!(reason = waiting.reason, why = waiting.why, delay = ?delay, "put off");
         Ok(Verdict::PutOff { delay: self.not_past_the_deadline(delay), reason: waiting.reason })
     }

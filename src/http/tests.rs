@@ -156,7 +156,16 @@ async fn an_asset_and_a_request_are_told_from_the_ledger() {
     server.ledger.begin(asked, now).await.unwrap();
     let (status, requested) = body(get(server.address, "/v1/assets/a").await);
     assert_eq!((status, &requested["state"], &requested["request_id"]), (200, &"requested".into(), &"case/7".into()));
-    server.ledger.decide(&request_id, "deleted", r#"{"id":"e"}"#.into(), now).await.unwrap();
+    server
+        .ledger
+        .decide(
+            &crate::ledger::Attempt { request_id: request_id.clone(), number: 1 },
+            "deleted",
+            r#"{"id":"e"}"#.into(),
+            now,
+        )
+        .await
+        .unwrap();
     assert_eq!(body(get(server.address, "/v1/assets/a").await).1["state"], "deleted");
     let (status, decided) = body(get(server.address, "/v1/requests/case%2F7").await);
     assert_eq!((status, &decided["state"], &decided["event"]["id"]), (200, &"decided".into(), &"e".into()));

@@ -70,6 +70,15 @@ pub struct Record {
     pub waited_for: Option<String>,
 }
 
+/// One attempt at a request, as [`Ledger::begin`](super::Ledger::begin) has counted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The request.
+    pub request_id: RequestId,
+    /// 1 for the first.
+    pub number: u32,
+}
+
 /// What became of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {

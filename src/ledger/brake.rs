@@ -6,9 +6,8 @@
 use jiff::Timestamp;
 
 use super::state::{self, Call};
-use super::{Ledger, LedgerError, to_millisecond};
+use super::{Attempt, Ledger, LedgerError, to_millisecond};
 use crate::config::Brake;
-use crate::message::RequestId;
 
 /// Buckets in a window. A deletion counts for up to one bucket longer than the window, never shorter.
 const BUCKETS: i64 = 60;
@@ -79,17 +78,18 @@ impl Ledger {
     /// agree.
     ///
     /// # Errors
-    /// When the ledger cannot be written; when the request was never begun, is decided already or is a dry run. After
-    /// any error no `DELETE` may be sent.
+    /// When the ledger cannot be written; when the request was never begun, is decided already, is a dry run, or was
+    /// begun again since. After any error no `DELETE` may be sent.
     pub async fn deleting(
         &self,
-        id: &RequestId,
+        attempt: &Attempt,
         now: Timestamp,
         brake: Option<&Brake>,
     ) -> Result<Deletion, LedgerError> {
-        let now = to_millisecond(now);
+        let (number, now) = (attempt.number, to_millisecond(now));
         let limit = brake.map(|brake| Limit::at(brake, now));
-        self.call(Call { id: id.clone(), limit, verb: move |row| state::deleting(row, now) }).await
+        let verb = move |row| state::deleting(row, number, now);
+        self.call(Call { id: attempt.request_id.clone(), limit, verb }).await
     }
 
     /// How far the brake is, all that was committed before this call included.

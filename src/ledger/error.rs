@@ -1,6 +1,6 @@
 //! What can go wrong with a ledger.
 
-use super::state::Illegal;
+use super::state::{Illegal, SUPERSEDED};
 use crate::message::id::RequestId;
 
 /// Why the ledger did not do as told. Names the place and what to do.
@@ -64,7 +64,13 @@ pub enum LedgerError {
         "the ledger holds a record that cannot be read: {0}; correct it by hand, or restore the ledger from a backup"
     )]
     Corrupt(String),
-    /// The state of the request does not allow this: a fault of the caller, or another worker was faster.
+    /// Another worker has begun with the request since: it owns it now.
+    #[error("request {request_id} was taken over by another worker")]
+    Superseded {
+        /// The request.
+        request_id: RequestId,
+    },
+    /// The state of the request does not allow this: a fault of the caller.
     #[error("request {request_id} cannot go on as told: {why}")]
     Illegal {
         /// The request.
@@ -89,6 +95,11 @@ impl LedgerError {
     }
 
     pub(super) fn illegal(request_id: &RequestId, illegal: Illegal) -> Self {
-        Self::Illegal { request_id: request_id.clone(), why: illegal.0 }
+        let request_id = request_id.clone();
+        if illegal == SUPERSEDED {
+            Self::Superseded { request_id }
+        } else {
+            Self::Illegal { request_id, why: illegal.0 }
+        }
     }
 }

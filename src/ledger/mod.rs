@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-pub use self::answers::{Asked, AssetState, Begun, Case, Entry, Record, Refused, UsedUp, Verified};
+pub use self::answers::{Asked, AssetState, Attempt, Begun, Case, Entry, Record, Refused, UsedUp, Verified};
 pub use self::brake::{Braking, Deletion, Release};
 pub use self::error::LedgerError;
 pub use self::history::Change;
@@ -105,32 +105,32 @@ impl Ledger {
     /// Records that the request waits at step `rung` of the ladder, and what for.
     ///
     /// # Errors
-    /// When the ledger cannot be written; when the request was never begun or is decided already.
+    /// When the ledger cannot be written; when the request was never begun, is decided already, or was begun again since.
     pub async fn put_off(
         &self,
-        id: &RequestId,
+        attempt: &Attempt,
         rung: u32,
         waited_for: &'static str,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let now = to_millisecond(now);
-        self.run(id.clone(), move |row| state::put_off(row, rung, waited_for, now)).await
+        let (number, now) = (attempt.number, to_millisecond(now));
+        self.run(attempt.request_id.clone(), move |row| state::put_off(row, number, rung, waited_for, now)).await
     }
 
     /// Records the final outcome and its event (JSON), unless there is one already, and returns the event on record:
     /// the one to publish.
     ///
     /// # Errors
-    /// When the ledger cannot be written, or the request was never begun.
+    /// When the ledger cannot be written; when the request was never begun, or was begun again since and is open.
     pub async fn decide(
         &self,
-        id: &RequestId,
+        attempt: &Attempt,
         outcome: &str,
         event: String,
         now: Timestamp,
     ) -> Result<String, LedgerError> {
-        let (outcome, now) = (outcome.to_owned(), to_millisecond(now));
-        self.run(id.clone(), move |row| state::decide(row, outcome, event, now)).await
+        let (number, outcome, now) = (attempt.number, outcome.to_owned(), to_millisecond(now));
+        self.run(attempt.request_id.clone(), move |row| state::decide(row, number, outcome, event, now)).await
     }
 
     /// Records the refusal of a request of which no more than its ID could be read or trusted. Changes nothing when

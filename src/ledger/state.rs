@@ -125,6 +125,14 @@ pub(super) struct Illegal(pub &'static str);
 const NEVER_BEGUN: Illegal = Illegal("it was never begun");
 const ALREADY_DECIDED: Illegal = Illegal("it is already decided");
 const STILL_OPEN: Illegal = Illegal("it is still open");
+/// Whoever began last owns the request: two workers that have it both, as after a lost connection, must not both go on.
+pub(super) const SUPERSEDED: Illegal = Illegal("a later attempt has begun");
+
+/// The row of an attempt that nobody has superseded.
+fn owned(row: Option<Row>, number: u32) -> Result<Row, Illegal> {
+    let row = row.ok_or(NEVER_BEGUN)?;
+    if row.attempts > number { Err(SUPERSEDED) } else { Ok(row) }
+}
 
 /// The next state, with the reason when there is none.
 fn advance(from: Option<State>, act: Act) -> Result<State, Illegal> {
@@ -177,8 +185,8 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
     Ok(Step::write(row, open))
 }
 
-pub(super) fn deleting(row: Option<Row>, now: Timestamp) -> Result<Step<Deletion>, Illegal> {
-    let mut row = row.ok_or(NEVER_BEGUN)?;
+pub(super) fn deleting(row: Option<Row>, number: u32, now: Timestamp) -> Result<Step<Deletion>, Illegal> {
+    let mut row = owned(row, number)?;
     row.state = advance(Some(row.state), Act::Delete)?;
     if row.dry_run {
         return Err(Illegal("it is a dry run, which never deletes"));
@@ -191,8 +199,14 @@ pub(super) fn deleting(row: Option<Row>, now: Timestamp) -> Result<Step<Deletion
     Ok(Step { braked, ..Step::write(row, Deletion::Allowed) })
 }
 
-pub(super) fn put_off(row: Option<Row>, rung: u32, waited_for: &str, now: Timestamp) -> Result<Step<()>, Illegal> {
-    let mut row = row.ok_or(NEVER_BEGUN)?;
+pub(super) fn put_off(
+    row: Option<Row>,
+    number: u32,
+    rung: u32,
+    waited_for: &str,
+    now: Timestamp,
+) -> Result<Step<()>, Illegal> {
+    let mut row = owned(row, number)?;
     row.state = advance(Some(row.state), Act::PutOff)?;
     row.rung = rung;
     row.waited_for = Some(waited_for.to_owned());
@@ -203,14 +217,15 @@ pub(super) fn put_off(row: Option<Row>, rung: u32, waited_for: &str, now: Timest
 /// The first decision wins: later ones are answered with it.
 pub(super) fn decide(
     row: Option<Row>,
+    number: u32,
     outcome: String,
     event: String,
     now: Timestamp,
 ) -> Result<Step<String>, Illegal> {
-    let mut row = row.ok_or(NEVER_BEGUN)?;
-    if let Some(Decision { kept: Kept::Event(event), .. }) = row.decision {
+    if let Some(Row { decision: Some(Decision { kept: Kept::Event(event), .. }), .. }) = row {
         return Ok(Step::read(event));
     }
+    let mut row = owned(row, number)?;
     row.state = advance(Some(row.state), Act::Decide)?;
     row.decision = Some(Decision { outcome, kept: Kept::Event(event.clone()) });
     row.updated = now;

@@ -44,6 +44,7 @@ of_every_ledger![
     a_refusal_of_a_decided_request_repeats_its_answer,
     attempts_are_counted_from_the_first_sight,
     a_delete_that_may_have_been_sent_is_never_forgotten,
+    an_attempt_that_was_superseded_changes_nothing,
     what_it_waited_for_is_remembered,
     nothing_happens_to_a_request_that_never_began,
     nothing_happens_to_a_decided_request,
@@ -75,6 +76,18 @@ pub(super) fn id(text: &str) -> RequestId {
     RequestId::parse(text).unwrap()
 }
 
+pub(super) fn nth(request: &str, number: u32) -> Attempt {
+    Attempt { request_id: id(request), number }
+}
+
+pub(super) fn first(request: &str) -> Attempt {
+    nth(request, 1)
+}
+
+pub(super) fn first_of(request: &RequestId) -> Attempt {
+    Attempt { request_id: request.clone(), number: 1 }
+}
+
 pub(super) fn case(text: &str) -> CaseId {
     CaseId::parse(text).unwrap()
 }
@@ -100,10 +113,10 @@ pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Reco
 async fn a_request_is_shown_as_it_stands(ledger: Ledger) {
     assert_eq!(ledger.request(&id("r")).await.unwrap(), None);
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.put_off(&id("r"), 1, "in_use", at(1)).await.unwrap();
+    ledger.put_off(&first("r"), 1, "in_use", at(1)).await.unwrap();
     let open = ledger.request(&id("r")).await.unwrap().unwrap();
     assert_eq!((open.state, open.waited_for.as_deref(), open.outcome), ("waiting", Some("in_use"), None));
-    ledger.decide(&id("r"), "deleted", "event".into(), at(2)).await.unwrap();
+    ledger.decide(&first("r"), "deleted", "event".into(), at(2)).await.unwrap();
     let decided = ledger.request(&id("r")).await.unwrap().unwrap();
     assert_eq!((decided.state, decided.outcome.as_deref(), decided.attempts), ("decided", Some("deleted"), 1));
     assert_eq!((decided.asset_id.as_deref(), decided.event.as_deref()), (Some("a"), Some("event")));
@@ -125,11 +138,11 @@ async fn a_request_is_found_by_its_id_its_asset_and_its_case(ledger: Ledger) {
 async fn every_change_is_kept_and_verified(ledger: Ledger) {
     assert_eq!(ledger.verify(None).await.unwrap(), None);
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.deleting(&id("r"), at(1), None).await.unwrap();
-    ledger.put_off(&id("r"), 1, "provider", at(2)).await.unwrap();
+    ledger.deleting(&first("r"), at(1), None).await.unwrap();
+    ledger.put_off(&first("r"), 1, "provider", at(2)).await.unwrap();
     begin(&ledger, asked("r", "a"), at(3)).await;
-    ledger.decide(&id("r"), "deleted", "event".into(), at(4)).await.unwrap();
-    ledger.decide(&id("r"), "failed", "late".into(), at(5)).await.unwrap();
+    ledger.decide(&nth("r", 2), "deleted", "event".into(), at(4)).await.unwrap();
+    ledger.decide(&nth("r", 2), "failed", "late".into(), at(5)).await.unwrap();
     ledger.refuse(&id("bad"), None, "refusal".into(), at(6)).await.unwrap();
     let history = ledger.find("r", 1).await.unwrap().remove(0).1;
     let kept: Vec<_> = history.iter().map(|one| (one.number, one.state.as_str(), one.why.as_deref())).collect();
@@ -157,19 +170,19 @@ async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {
     assert_eq!(stands().await, (AssetState::Unknown, None));
     begin(&ledger, asked("other", "b"), at(0)).await;
     begin(&ledger, Asked { dry_run: true, ..asked("dry", "a") }, at(0)).await;
-    ledger.decide(&id("dry"), "already_absent", "event".into(), at(0)).await.unwrap();
+    ledger.decide(&first("dry"), "already_absent", "event".into(), at(0)).await.unwrap();
     begin(&ledger, asked("failed", "a"), at(1)).await;
-    ledger.decide(&id("failed"), "failed", "event".into(), at(1)).await.unwrap();
+    ledger.decide(&first("failed"), "failed", "event".into(), at(1)).await.unwrap();
     assert_eq!(stands().await, (AssetState::Unknown, None), "neither says anything");
     begin(&ledger, asked("late", "a"), at(3)).await;
     begin(&ledger, asked("early", "a"), at(2)).await;
     assert_eq!(stands().await, (AssetState::Requested, by("early")));
-    ledger.deleting(&id("late"), at(4), None).await.unwrap();
-    ledger.put_off(&id("late"), 1, "provider", at(5)).await.unwrap();
+    ledger.deleting(&first("late"), at(4), None).await.unwrap();
+    ledger.put_off(&first("late"), 1, "provider", at(5)).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "also while it waits");
-    ledger.decide(&id("late"), "failed", "event".into(), at(6)).await.unwrap();
+    ledger.decide(&first("late"), "failed", "event".into(), at(6)).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "nobody knows what became of the DELETE");
-    ledger.decide(&id("early"), "already_absent", "event".into(), at(6)).await.unwrap();
+    ledger.decide(&first("early"), "already_absent", "event".into(), at(6)).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleted, by("early")));
 }
 
@@ -187,12 +200,12 @@ async fn a_case_counts_its_decided_requests_once_each(ledger: Ledger) {
         begin(&ledger, asked(request.as_str(), "a"), at(number)).await;
         for _ in 0..2 {
             if !outcome.is_empty() {
-                ledger.decide(&request, outcome, "event".into(), at(number)).await.unwrap();
+                ledger.decide(&first_of(&request), outcome, "event".into(), at(number)).await.unwrap();
             }
         }
     }
     begin(&ledger, Asked { case_id: None, ..asked("of-no-case", "a") }, at(5)).await;
-    ledger.decide(&id("of-no-case"), "deleted", "event".into(), at(5)).await.unwrap();
+    ledger.decide(&first("of-no-case"), "deleted", "event".into(), at(5)).await.unwrap();
     ledger.refuse(&id("malformed"), Some(&case("case")), "refusal".into(), at(6)).await.unwrap();
     ledger.refuse(&id("r3"), Some(&case("case")), "a malformed copy".into(), at(6)).await.unwrap();
     let decided = [("deleted", 2), ("failed", 1), ("rejected", 1)].map(|(name, count)| (name.to_owned(), count));
@@ -216,10 +229,10 @@ async fn decided_backwards(ledger: &Ledger) {
     for number in (0..5).rev() {
         let request = id(&format!("r{number}"));
         begin(ledger, asked(request.as_str(), &format!("a{number}")), at(0)).await;
-        ledger.deleting(&request, at(1), None).await.unwrap();
+        ledger.deleting(&first_of(&request), at(1), None).await.unwrap();
         if number > 0 {
             let outcome = if number == 2 { "failed" } else { "deleted" };
-            ledger.decide(&request, outcome, format!("event {number}"), at(100 - number)).await.unwrap();
+            ledger.decide(&first_of(&request), outcome, format!("event {number}"), at(100 - number)).await.unwrap();
         }
     }
 }
@@ -261,7 +274,7 @@ async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
     let another = ledger.begin(asked("r1", "a2"), at(200)).await.unwrap();
     assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest { .. }, .. }), "{another:?}");
     assert_eq!(ledger.refuse(&id("r1"), None, "bad copy".into(), at(200)).await.unwrap(), Refused::Forgotten);
-    ledger.decide(&id("r1"), "failed", "late".into(), at(200)).await.unwrap_err();
+    ledger.decide(&first("r1"), "failed", "late".into(), at(200)).await.unwrap_err();
     assert_eq!(begin(&ledger, asked("r0", "a0"), at(200)).await.attempts, 2, "an open request is as it was");
     let stands = async |asset| ledger.asset(&AssetId::parse(asset).unwrap()).await.unwrap();
     let (state, entry) = stands("a1").await;
@@ -285,14 +298,14 @@ async fn a_tombstone_is_verified(ledger: Ledger) {
 
 async fn the_first_decision_wins(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    let first = ledger.decide(&id("r"), "deleted", "first".into(), at(1)).await.unwrap();
-    let second = ledger.decide(&id("r"), "failed", "second".into(), at(2)).await.unwrap();
-    assert_eq!((first.as_str(), second.as_str()), ("first", "first"));
+    let one = ledger.decide(&first("r"), "deleted", "first".into(), at(1)).await.unwrap();
+    let other = ledger.decide(&first("r"), "failed", "second".into(), at(2)).await.unwrap();
+    assert_eq!((one.as_str(), other.as_str()), ("first", "first"));
 }
 
 async fn a_decided_request_begins_with_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.decide(&id("r"), "deleted", "event".into(), at(1)).await.unwrap();
+    ledger.decide(&first("r"), "deleted", "event".into(), at(1)).await.unwrap();
     assert_eq!(ledger.begin(asked("r", "a"), at(2)).await.unwrap(), Begun::Decided("event".into()));
 }
 
@@ -305,7 +318,7 @@ async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
     let conflict = used_by_another_request(at(0));
     begin(&ledger, asked("r", "a"), at(0)).await;
     assert_eq!(ledger.begin(asked("r", "b"), at(1)).await.unwrap(), conflict);
-    ledger.decide(&id("r"), "deleted", "event".into(), at(2)).await.unwrap();
+    ledger.decide(&first("r"), "deleted", "event".into(), at(2)).await.unwrap();
     assert_eq!(ledger.begin(asked("r", "b"), at(3)).await.unwrap(), conflict);
 }
 
@@ -336,12 +349,12 @@ async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
         assert_eq!(ledger.refuse(&id("r"), None, "refused".into(), at(now)).await.unwrap(), Refused::InFlight);
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
-    assert_eq!(ledger.decide(&id("r"), "deleted", "event".into(), at(4)).await.unwrap(), "event");
+    assert_eq!(ledger.decide(&nth("r", 2), "deleted", "event".into(), at(4)).await.unwrap(), "event");
 }
 
 async fn a_refusal_of_a_decided_request_repeats_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.decide(&id("r"), "deleted", "event".into(), at(1)).await.unwrap();
+    ledger.decide(&first("r"), "deleted", "event".into(), at(1)).await.unwrap();
     let refused = ledger.refuse(&id("r"), None, "refused".into(), at(2)).await.unwrap();
     assert_eq!(refused, Refused::Recorded("event".into()));
     ledger.refuse(&id("s"), None, "one".into(), at(3)).await.unwrap();
@@ -359,43 +372,59 @@ async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {
 
 async fn a_delete_that_may_have_been_sent_is_never_forgotten(ledger: Ledger) {
     assert!(!begin(&ledger, asked("r", "a"), at(0)).await.deleting);
-    ledger.deleting(&id("r"), at(1), None).await.unwrap();
+    ledger.deleting(&first("r"), at(1), None).await.unwrap();
     assert!(begin(&ledger, asked("r", "a"), at(2)).await.deleting);
-    ledger.deleting(&id("r"), at(3), None).await.unwrap();
-    ledger.put_off(&id("r"), 1, "provider", at(4)).await.unwrap();
+    ledger.deleting(&nth("r", 2), at(3), None).await.unwrap();
+    ledger.put_off(&nth("r", 2), 1, "provider", at(4)).await.unwrap();
     assert!(begin(&ledger, asked("r", "a"), at(5)).await.deleting);
     assert!(!begin(&ledger, asked("s", "a"), at(6)).await.deleting);
+}
+
+async fn an_attempt_that_was_superseded_changes_nothing(ledger: Ledger) {
+    for now in 0..2 {
+        begin(&ledger, asked("r", "a"), at(now)).await;
+    }
+    let before = ledger.request(&id("r")).await.unwrap();
+    let superseded = |error: LedgerError| matches!(error, LedgerError::Superseded { .. }) && !error.is_unavailable();
+    assert!(superseded(ledger.deleting(&first("r"), at(2), None).await.unwrap_err()));
+    assert!(superseded(ledger.put_off(&first("r"), 1, "in_use", at(2)).await.unwrap_err()));
+    assert!(superseded(ledger.decide(&first("r"), "already_absent", "early".into(), at(2)).await.unwrap_err()));
+    assert_eq!(ledger.request(&id("r")).await.unwrap(), before);
+    ledger.deleting(&nth("r", 2), at(3), None).await.unwrap();
+    ledger.decide(&nth("r", 2), "deleted", "event".into(), at(4)).await.unwrap();
+    assert!(superseded(ledger.deleting(&first("r"), at(5), None).await.unwrap_err()));
+    assert_eq!(ledger.decide(&first("r"), "failed", "late".into(), at(5)).await.unwrap(), "event");
 }
 
 async fn what_it_waited_for_is_remembered(ledger: Ledger) {
     let record = begin(&ledger, asked("r", "a"), at(0)).await;
     assert_eq!((record.rung, record.waited_for), (0, None));
-    ledger.put_off(&id("r"), 3, "in_use", at(1)).await.unwrap();
+    ledger.put_off(&first("r"), 3, "in_use", at(1)).await.unwrap();
     let record = begin(&ledger, asked("r", "a"), at(2)).await;
     assert_eq!((record.rung, record.waited_for.as_deref()), (3, Some("in_use")));
 }
 
 async fn nothing_happens_to_a_request_that_never_began(ledger: Ledger) {
     let never = |error: LedgerError| matches!(error, LedgerError::Illegal { .. }) && !error.is_unavailable();
-    assert!(never(ledger.deleting(&id("r"), at(0), None).await.unwrap_err()));
-    assert!(never(ledger.put_off(&id("r"), 1, "in_use", at(0)).await.unwrap_err()));
-    assert!(never(ledger.decide(&id("r"), "deleted", "event".into(), at(0)).await.unwrap_err()));
+    assert!(never(ledger.deleting(&first("r"), at(0), None).await.unwrap_err()));
+    assert!(never(ledger.put_off(&first("r"), 1, "in_use", at(0)).await.unwrap_err()));
+    assert!(never(ledger.decide(&first("r"), "deleted", "event".into(), at(0)).await.unwrap_err()));
     assert_eq!(begin(&ledger, asked("r", "a"), at(1)).await.attempts, 1);
 }
 
 async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.decide(&id("r"), "failed", "event".into(), at(1)).await.unwrap();
-    let error = ledger.deleting(&id("r"), at(2), None).await.unwrap_err();
+    ledger.decide(&first("r"), "failed", "event".into(), at(1)).await.unwrap();
+    let error = ledger.deleting(&first("r"), at(2), None).await.unwrap_err();
     assert_eq!(error.to_string(), "request r cannot go on as told: it is already decided");
-    assert!(ledger.put_off(&id("r"), 1, "in_use", at(3)).await.is_err());
+    assert!(ledger.put_off(&first("r"), 1, "in_use", at(3)).await.is_err());
     assert_eq!(ledger.begin(asked("r", "a"), at(4)).await.unwrap(), Begun::Decided("event".into()));
 }
 
 async fn a_dry_run_never_deletes(ledger: Ledger) {
     let dry = || Asked { dry_run: true, ..asked("r", "a") };
     begin(&ledger, dry(), at(0)).await;
-    let error = ledger.deleting(&id("r"), at(1), None).await.unwrap_err();
+    let error = ledger.deleting(&first("r"), at(1), None).await.unwrap_err();
     assert!(matches!(error, LedgerError::Illegal { .. }), "{error}");
     assert!(!begin(&ledger, dry(), at(2)).await.deleting);
 }

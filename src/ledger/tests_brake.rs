@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 
-use super::tests::{asked, at, begin, id, of_every_ledger, open_in};
+use super::tests::{asked, at, begin, first, id, nth, of_every_ledger, open_in};
 use super::tests_postgres::Database;
 use super::*;
 use crate::config::Brake;
@@ -25,8 +25,8 @@ fn at_most(max_deletions: u32) -> Brake {
 
 /// Begins a request and asks whether it may delete.
 async fn delete(ledger: &Ledger, request: &str, brake: &Brake, seconds: i64) -> Deletion {
-    begin(ledger, asked(request, "a"), at(seconds)).await;
-    ledger.deleting(&id(request), at(seconds), Some(brake)).await.unwrap()
+    let number = begin(ledger, asked(request, "a"), at(seconds)).await.attempts;
+    ledger.deleting(&nth(request, number), at(seconds), Some(brake)).await.unwrap()
 }
 
 async fn deletions(ledger: &Ledger, brake: &Brake, seconds: i64) -> u64 {
@@ -56,7 +56,7 @@ async fn what_has_begun_is_neither_counted_again_nor_held(ledger: Ledger) {
         assert_eq!(delete(&ledger, "r", &brake, seconds).await, Deletion::Allowed);
     }
     assert_eq!(deletions(&ledger, &brake, 4).await, 1);
-    ledger.deleting(&id("r"), at(5), None).await.unwrap();
+    ledger.deleting(&nth("r", 4), at(5), None).await.unwrap();
     assert_eq!(delete(&ledger, "s", &brake, 6).await, Deletion::Braked { deletions: 1 });
 }
 
@@ -91,7 +91,7 @@ async fn a_release_lets_as_many_begin_again(ledger: Ledger) {
 
 async fn without_a_brake_nothing_is_counted(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    assert_eq!(ledger.deleting(&id("r"), at(0), None).await.unwrap(), Deletion::Allowed);
+    assert_eq!(ledger.deleting(&first("r"), at(0), None).await.unwrap(), Deletion::Allowed);
     assert_eq!(deletions(&ledger, &at_most(1), 0).await, 0);
 }
 
@@ -99,9 +99,9 @@ async fn a_deletion_that_must_not_begin_is_not_counted(ledger: Ledger) {
     let brake = at_most(9);
     begin(&ledger, Asked { dry_run: true, ..asked("dry", "a") }, at(0)).await;
     begin(&ledger, asked("decided", "a"), at(0)).await;
-    ledger.decide(&id("decided"), "failed", "event".into(), at(0)).await.unwrap();
+    ledger.decide(&first("decided"), "failed", "event".into(), at(0)).await.unwrap();
     for request in ["dry", "decided", "never-begun"] {
-        ledger.deleting(&id(request), at(1), Some(&brake)).await.unwrap_err();
+        ledger.deleting(&first(request), at(1), Some(&brake)).await.unwrap_err();
     }
     assert_eq!(deletions(&ledger, &brake, 1).await, 0);
 }
@@ -149,9 +149,9 @@ async fn a_limit_that_is_far_away_holds_nobody_up() {
     counting.batch_execute("SELECT pg_advisory_xact_lock_shared(1634036834)").await.unwrap();
     assert_eq!(delete(&ledger, "r1", &brake, 0).await, Deletion::Allowed);
     // Near the limit everybody waits for whoever counts.
-    let (near, request) = (at_most(10), id("r2"));
+    let (near, attempt) = (at_most(10), first("r2"));
     begin(&ledger, asked("r2", "a"), at(0)).await;
-    let mut held = Box::pin(ledger.deleting(&request, at(0), Some(&near)));
+    let mut held = Box::pin(ledger.deleting(&attempt, at(0), Some(&near)));
     assert!(tokio::time::timeout(std::time::Duration::from_millis(300), &mut held).await.is_err());
     counting.commit().await.unwrap();
     assert_eq!(held.await.unwrap(), Deletion::Allowed);

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use tokio_postgres::NoTls;
 
-use super::tests::{asked, at, begin, case, id};
+use super::tests::{asked, at, begin, case, first, first_of, id, nth};
 use super::*;
 
 /// Transactions at once: enough to meet, few enough to leave connections to the tests beside this one.
@@ -60,10 +60,10 @@ async fn everything_is_there_after_a_restart() {
     let database = Database::new().await;
     let ledger = database.open().await;
     let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
-    ledger.deleting(&id("open"), at(1), None).await.unwrap();
-    ledger.put_off(&id("open"), 2, "provider", at(2)).await.unwrap();
+    ledger.deleting(&first("open"), at(1), None).await.unwrap();
+    ledger.put_off(&first("open"), 2, "provider", at(2)).await.unwrap();
     begin(&ledger, asked("decided", "b"), at(3)).await;
-    ledger.decide(&id("decided"), "deleted", "event".into(), at(4)).await.unwrap();
+    ledger.decide(&first("decided"), "deleted", "event".into(), at(4)).await.unwrap();
     ledger.close().await;
 
     let ledger = database.open().await;
@@ -113,7 +113,7 @@ async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
         async move {
             begin(&ledger, asked(&request, "a"), at(0)).await;
-            ledger.decide(&id(&request), "deleted", "event".into(), at(1)).await.unwrap();
+            ledger.decide(&first(&request), "deleted", "event".into(), at(1)).await.unwrap();
         }
     });
     decided.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
@@ -143,7 +143,7 @@ async fn of_many_workers_that_decide_a_case_all_are_counted() {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
         async move {
             begin(&ledger, asked(&request, "a"), at(0)).await;
-            ledger.decide(&id(&request), "deleted", "event".into(), at(1)).await.unwrap();
+            ledger.decide(&first(&request), "deleted", "event".into(), at(1)).await.unwrap();
             ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"]
         }
     });
@@ -167,10 +167,9 @@ async fn of_many_workers_one_decides() {
         .collect();
     attempts.sort_unstable();
     assert_eq!(attempts, [1, 2, 3, 4], "no attempt is lost, also when the row is not there yet");
-    let request = id("r");
     let decide = |(number, ledger): (usize, &Ledger)| {
-        let (ledger, request) = (ledger.clone(), request.clone());
-        async move { ledger.decide(&request, "deleted", format!("event {number}"), at(1)).await.unwrap() }
+        let ledger = ledger.clone();
+        async move { ledger.decide(&nth("r", 4), "deleted", format!("event {number}"), at(1)).await.unwrap() }
     };
     let decided = join_all(ledgers.iter().enumerate().map(decide)).await;
     assert!(decided.iter().all(|event| *event == decided[0]), "{decided:?}");
@@ -222,7 +221,7 @@ async fn a_connection_that_the_server_closed_is_replaced() {
         format!("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{}'", database.name);
     database.admin.batch_execute(&end).await.unwrap();
     ledger.probe().await.unwrap();
-    ledger.put_off(&id("r"), 1, "provider", at(2)).await.unwrap();
+    ledger.put_off(&first("r"), 1, "provider", at(2)).await.unwrap();
     database.remove().await;
 }
 
@@ -247,7 +246,7 @@ async fn what_is_verified_while_others_write_is_one_moment() {
         for second in 1..20 {
             join_all((0..50).map(|number| {
                 let (other, id) = (other.clone(), id(&format!("r{number}")));
-                async move { other.put_off(&id, 1, "in_use", at(second)).await.unwrap() }
+                async move { other.put_off(&first_of(&id), 1, "in_use", at(second)).await.unwrap() }
             }))
             .await;
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use super::tests::{asked, at, begin, case, id, open_in};
+use super::tests::{asked, at, begin, case, first, id, nth, open_in};
 use super::*;
 
 fn connect(folder: &Path) -> Connection {
@@ -23,10 +23,10 @@ async fn everything_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
     let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
-    ledger.deleting(&id("open"), at(1), None).await.unwrap();
-    ledger.put_off(&id("open"), 2, "provider", at(2)).await.unwrap();
+    ledger.deleting(&first("open"), at(1), None).await.unwrap();
+    ledger.put_off(&first("open"), 2, "provider", at(2)).await.unwrap();
     begin(&ledger, asked("decided", "b"), at(3)).await;
-    ledger.decide(&id("decided"), "deleted", "event".into(), at(4)).await.unwrap();
+    ledger.decide(&first("decided"), "deleted", "event".into(), at(4)).await.unwrap();
     ledger.refuse(&id("refused"), None, "refusal".into(), at(5)).await.unwrap();
     ledger.close().await;
 
@@ -43,7 +43,7 @@ async fn an_answer_is_in_the_file_when_it_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.deleting(&id("r"), at(1), None).await.unwrap();
+    ledger.deleting(&first("r"), at(1), None).await.unwrap();
     let row: (String, String, String, bool, String, String) = connect(folder.path())
         .query_row("SELECT asset_id, request, state, deleting, first_seen, updated FROM requests", [], |row| {
             row.try_into()
@@ -143,8 +143,8 @@ async fn the_same_request_at_once_is_counted_and_decided_once() {
     let mut attempts: Vec<u32> = begun.iter().map(|record| record.attempts).collect();
     attempts.sort_unstable();
     assert_eq!(attempts, (1..=50).collect::<Vec<_>>());
-    let request = id("r");
-    let events = join_all((0..50).map(|n| ledger.decide(&request, "failed", format!("e{n}"), at(1)))).await;
+    let last = nth("r", 50);
+    let events = join_all((0..50).map(|n| ledger.decide(&last, "failed", format!("e{n}"), at(1)))).await;
     let first = events[0].clone().unwrap();
     assert!(events.into_iter().all(|event| event.unwrap() == first));
 }
@@ -158,13 +158,13 @@ async fn a_locked_file_is_unavailable_until_it_is_released() {
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
 
     let start = Instant::now();
-    let request = id("r");
+    let attempt = first("r");
     // The late one queues up behind a transaction that is already waiting for the lock.
     let late = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         ledger.probe().await
     };
-    let (early, late) = tokio::join!(ledger.deleting(&request, at(1), None), late);
+    let (early, late) = tokio::join!(ledger.deleting(&attempt, at(1), None), late);
     assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     let error = early.unwrap_err();
     assert!(error.is_unavailable() && late.unwrap_err().is_unavailable());
@@ -173,7 +173,7 @@ async fn a_locked_file_is_unavailable_until_it_is_released() {
     other.execute_batch("ROLLBACK").unwrap();
     ledger.probe().await.unwrap();
     assert!(!begin(&ledger, asked("r", "a"), at(2)).await.deleting, "a failed change must leave no trace");
-    ledger.deleting(&request, at(3), None).await.unwrap();
+    ledger.deleting(&nth("r", 2), at(3), None).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::tests::{asked, at, begin, id, open_in};
+use super::tests::{asked, at, begin, first, id, open_in};
 use super::tests_postgres::Database;
 use super::*;
 
@@ -43,8 +43,8 @@ const OF_TOMBSTONES: [(&str, &str); 7] = [
 async fn recorded(ledger: &Ledger) {
     for request in ["a-good-one", "r", "z-good-one"] {
         begin(ledger, asked(request, "a"), at(0)).await;
-        ledger.deleting(&id(request), at(1), None).await.unwrap();
-        ledger.decide(&id(request), "deleted", "event".into(), at(2)).await.unwrap();
+        ledger.deleting(&first(request), at(1), None).await.unwrap();
+        ledger.decide(&first(request), "deleted", "event".into(), at(2)).await.unwrap();
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Handler {
     publishers: Publishers,
     budget: Budget,
     shortest: Duration,
+    poll: Duration,
     hand_back: CancellationToken,
 }
 
@@ -59,7 +60,8 @@ impl Handler {
         let shortest = retry.wait_steps.iter().min().copied().unwrap_or(settings.guard.poll);
         let names = Names::new(&settings.broker.prefix);
         let publishers = Publishers::new(settings.publishers.as_ref());
-        Self { eraser, line, metrics, names, publishers, budget, shortest, hand_back }
+        let poll = settings.guard.poll;
+        Self { eraser, line, metrics, names, publishers, budget, shortest, poll, hand_back }
     }
 
     /// Settles one delivery. An error means that the session is gone: the broker hands the message out again, and the
@@ -89,6 +91,12 @@ impl Handler {
                 self.metrics.panicked();
                 tracing::error!("a request panicked; it is returned");
                 delivery.returned(Return::Nack).await
+            }
+            // Not answered here: when it comes back, the other worker's answer is on record. Not soon, or two copies of a
+            // request that takes long would take it from each other again and again.
+            Ok(Err(error @ LedgerError::Superseded { .. })) => {
+                tracing::info!(%error, "put off");
+                self.put_off(delivery, self.poll, "superseded").await
             }
             Ok(Err(error)) => {
                 // Only a ledger that takes nothing is everybody's trouble; one bad record is this request's.

@@ -152,21 +152,22 @@ impl Kind {
 
     /// Outcome and cause that it may be answered with.
     pub fn may_be_answered(self, outcome: &str, cause: &str) -> bool {
-        match (self, outcome, cause) {
-            (Self::Plain | Self::Twice | Self::Contended | Self::Busy | Self::Shared, "deleted", "")
-            // A fault may have said "500" and deleted it all the same.
-            | (Self::Refused, "deleted", "")
-            // Whoever comes second finds nothing.
-            | (Self::Shared | Self::Missing, "already_absent", "")
-            | (Self::BusyReject, "rejected", "in_use")
-            | (Self::DryRun, "would_delete", "")
-            | (Self::Mismatch, "rejected", "asset_mismatch")
-            | (Self::Late, "failed", "deadline_passed")
-            | (Self::Protected, "rejected", "protected")
-            | (Self::Refused, "failed", "provider_refused")
-            | (Self::Conflict, "rejected", "request_conflict")
-            | (Self::Malformed, "rejected", "invalid_request") => true,
-            _ => false,
+        match outcome {
+            // Refused: a fault may have said "500" and deleted it all the same.
+            "deleted" => self.may_delete(),
+            // Shared: whoever comes second finds nothing.
+            "already_absent" => matches!(self, Self::Shared | Self::Missing),
+            "would_delete" => self == Self::DryRun,
+            _ => matches!(
+                (self, outcome, cause),
+                (Self::BusyReject, "rejected", "in_use")
+                    | (Self::Mismatch, "rejected", "asset_mismatch")
+                    | (Self::Late, "failed", "deadline_passed")
+                    | (Self::Protected, "rejected", "protected")
+                    | (Self::Refused, "failed", "provider_refused")
+                    | (Self::Conflict, "rejected", "request_conflict")
+                    | (Self::Malformed, "rejected", "invalid_request")
+            ),
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct History {
     /// In the order in which they arrived.
     pub calls: Vec<Call>,
     pub events: Vec<Event>,
+    /// The request IDs of what came into the dead queue; each may have come more than once.
+    pub buried: BTreeSet<String>,
     pub ledger: BTreeMap<String, (Entry, Vec<Change>)>,
     /// What exists at the end.
     pub assets: BTreeSet<String>,
@@ -86,13 +88,26 @@ impl History {
         let Some(first) = own.first() else { return broken(1, "has no answer".into()) };
         let ids: BTreeSet<&str> = own.iter().map(|event| text(&event.body["id"])).collect();
         let contents: BTreeSet<&str> = own.iter().map(|event| event.text.as_str()).collect();
+        if self.buried.contains(&ask.request_id) != (ask.kind == Kind::Malformed) {
+            broken(1, "is buried, or should be".into());
+        }
         if (ids.len(), contents.len()) != (1, 1) {
             broken(4, format!("has {} event IDs and {} different contents", ids.len(), contents.len()));
         }
         let (outcome, cause) = (text(&first.body["data"]["outcome"]), text(&first.body["data"]["cause"]));
-        if !ask.kind.may_be_answered(outcome, cause) {
+        let fooled = cause == "still_present" && ask.kind.may_delete() && self.lied_twice(ask);
+        if !fooled && !ask.kind.may_be_answered(outcome, cause) {
             broken(4, format!("is {:?} and was answered {outcome} {cause}", ask.kind));
         }
+    }
+
+    /// Whether two `DELETE`s were answered "deleted" without effect.
+    fn lied_twice(&self, ask: &Ask) -> bool {
+        let lie = |call: &&Call| {
+            let own = call.traceparent.as_ref() == Some(&ask.traceparent) && call.operation == "delete";
+            own && call.status == Some(200) && !call.took_effect
+        };
+        self.calls.iter().filter(lie).count() >= 2
     }
 
     /// A conflict is answered beside the request whose ID it has.

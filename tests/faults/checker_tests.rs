@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asset_eraser::ledger::{Asked, Entry, Ledger};
+use asset_eraser::ledger::{Asked, Attempt, Entry, Ledger};
 use asset_eraser::message::{AssetId, RequestId};
 use asset_eraser::telemetry::metrics::Metrics;
 use jiff::Timestamp;
@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use super::asks::{Ask, Kind};
 use super::checker::{Call, Event, History, Violation};
+
+/// What is wrong with a run.
+type Change = Box<dyn FnOnce(&mut History)>;
 
 const DECIDED_MS: i64 = 1_774_800_001_000;
 
@@ -54,7 +57,7 @@ async fn entry(ask: &Ask, event: &Event) -> Entry {
         request: "{}".to_owned(),
     };
     ledger.begin(asked, now).await.unwrap();
-    ledger.decide(&id, "deleted", event.text.clone(), now).await.unwrap();
+    ledger.decide(&Attempt { request_id: id.clone(), number: 1 }, "deleted", event.text.clone(), now).await.unwrap();
     ledger.request(&id).await.unwrap().unwrap()
 }
 
@@ -71,6 +74,7 @@ async fn well() -> History {
         asks: vec![plain, dry],
         calls: calls.into(),
         events,
+        buried: BTreeSet::new(),
         ledger,
         assets: BTreeSet::from(["a2".to_owned()]),
         relied_on: BTreeSet::from(["job".to_owned()]),
@@ -99,7 +103,7 @@ async fn the_checker_finds_each_way_to_break_a_promise() {
         let call = history.calls[at].clone();
         history.calls.push(call);
     };
-    let changes: Vec<(u8, &str, Box<dyn FnOnce(&mut History)>)> = vec![
+    let changes: Vec<(u8, &str, Change)> = vec![
         (1, "no answer", Box::new(|history| drop(history.events.remove(0)))),
         (
             4,

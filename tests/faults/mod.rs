@@ -1,7 +1,7 @@
 //! Random faults over a run of requests, and every promise checked afterwards.
 //!
-//! `make test` does two short runs, `make faults` as many as fit into FAULTS_MINUTES. The seed of a run is printed;
-//! FAULTS_SEED does it again (what is drawn is the same; what meets what is up to the machine).
+//! `make test` does two short runs, `make faults` as many as fit into `FAULTS_MINUTES`. The seed of a run is printed;
+//! `FAULTS_SEED` does it again (what is drawn is the same; what meets what is up to the machine).
 
 mod asks;
 mod checker;
@@ -18,12 +18,14 @@ use asset_eraser::ledger::Ledger;
 use asset_eraser::telemetry::metrics::Metrics;
 use fastrand::Rng;
 use secrecy::SecretString;
+use serde_json::Value;
 
-use self::asks::{Asks, CASE, Kind};
+use self::asks::{Ask, Asks, CASE, Kind};
 use self::checker::{Call, Event, History};
 use self::plan::{Fault, Store};
 use self::stage::Stage;
 use self::starters::Starters;
+use crate::support::{World, until};
 
 /// One run.
 #[derive(Clone, Copy, Debug)]
@@ -97,8 +99,11 @@ impl Run {
         let address = stage.world.worker().address().await;
         let starters = Starters::start(stage.world.sandbox.control(), address, contended, random.fork());
 
-        let portion = asks.asks.len().div_ceil(plan.len() + 1);
-        let mut portions = asks.asks.chunks(portion);
+        // Whoever is begun first has the ID, so those that are to be second wait for the answer of the first.
+        let (conflicts, first): (Vec<Ask>, Vec<Ask>) =
+            asks.asks.iter().cloned().partition(|ask| ask.kind == Kind::Conflict);
+        let portion = first.len().div_ceil(plan.len() + 1);
+        let mut portions = first.chunks(portion);
         for (number, planned) in plan.iter().enumerate() {
             stage.publish(portions.next().unwrap_or_default()).await;
             stage.until_answered(planned.answered, planned.at_most).await;
@@ -118,6 +123,8 @@ impl Run {
         relied_on.extend(busy.map(|(job, _)| job.to_owned()));
         let clocks_jumped = plan.iter().any(|planned| matches!(planned.fault, Fault::ClockJumped(_)));
         stage.mend().await;
+        stage.world.broker.requests_answered(asks.requests()).await;
+        stage.publish(&conflicts).await;
         let history = ended(stage, asks, relied_on, clocks_jumped).await;
         totals.add(&history);
     }
@@ -126,8 +133,15 @@ impl Run {
 /// Waits for the last answer, stops everything, and gathers what there is to see.
 async fn ended(mut stage: Stage, asks: Asks, relied_on: BTreeSet<String>, clocks_jumped: bool) -> History {
     let world = &mut stage.world;
-    world.broker.requests_answered(asks.requests()).await;
-    world.broker.until_empty(u32::try_from(asks.malformed()).unwrap()).await;
+    let conflicts = asks.asks.iter().filter(|ask| ask.kind == Kind::Conflict).count();
+    until(&format!("{conflicts} conflicts are answered"), || async {
+        let seen = world.broker.seen();
+        let refused = seen.iter().filter(|one| one.event["data"]["cause"] == "request_conflict");
+        let requests: BTreeSet<&str> = refused.map(|one| checker::text(&one.event["data"]["request_id"])).collect();
+        (requests.len() == conflicts).then_some(())
+    })
+    .await;
+    let buried = buried(world, asks.malformed()).await;
     let calls = world.sandbox.calls().await;
     let calls: Vec<Call> = calls.into_iter().map(|call| serde_json::from_value(call).unwrap()).collect();
     let mut verify = world.command_with(&["ledger", "verify"]);
@@ -141,6 +155,7 @@ async fn ended(mut stage: Stage, asks: Asks, relied_on: BTreeSet<String>, clocks
     ledger.close().await;
     let seen = world.broker.seen().into_iter();
     let history = History {
+        buried,
         calls,
         events: seen.map(|one| Event { at_ms: one.at_ms, text: one.text, body: one.event }).collect(),
         ledger: found.into_iter().map(|(entry, changes)| (entry.request_id.to_string(), (entry, changes))).collect(),
@@ -149,9 +164,22 @@ async fn ended(mut stage: Stage, asks: Asks, relied_on: BTreeSet<String>, clocks
         clocks_jumped,
         asks: asks.asks,
     };
-    let malformed = history.asks.iter().filter(|ask| ask.kind == Kind::Malformed).count();
-    stage.world.end(u32::try_from(malformed).unwrap()).await;
+    stage.world.end(0).await;
     history
+}
+
+/// The request IDs in the dead queue, which is empty afterwards; waits for the first `count`.
+async fn buried(world: &World, count: usize) -> BTreeSet<String> {
+    let mut buried = BTreeSet::new();
+    until(&format!("{count} requests are buried"), || async {
+        (world.broker.count("dead").await as usize >= count).then_some(())
+    })
+    .await;
+    while let Some((_, body)) = world.broker.take("dead").await {
+        let message: Value = serde_json::from_slice(&body).unwrap();
+        buried.insert(checker::text(&message["request_id"]).to_owned());
+    }
+    buried
 }
 
 impl Totals {
