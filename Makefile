@@ -11,7 +11,7 @@ WITH_SERVERS := deploy/dev/with-servers.sh
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help demo test bench bench-goodput bench-scale bench-programs bench-retention fmt clippy doc check image need-cargo
+.PHONY: help demo test faults soak bench bench-goodput bench-scale bench-programs bench-retention fmt clippy doc check image need-cargo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ bench-goodput: bench-programs ## measure only how well the worker follows a limi
 
 bench-scale: bench-programs ## measure one, two and four workers with one PostgreSQL ledger
 	$(WITH_SERVERS) --postgres $(CARGO) bench --locked --bench load -- scale
+
+faults: need-cargo ## random faults for FAULTS_MINUTES (10), and every promise checked; FAULTS_SEED repeats a run
+	$(WITH_SERVERS) --postgres $(CARGO) test --locked --test it many_faults -- --ignored --nocapture
+
+soak: need-cargo ## a steady load with faults for SOAK_MINUTES (30): nothing may grow
+	$(WITH_SERVERS) $(CARGO) test --locked --test it in_the_long_run -- --ignored --nocapture
 
 bench-programs: need-cargo
 	$(CARGO) build --release --locked --bin asset-eraser --example sandbox --example floor

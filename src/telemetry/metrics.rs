@@ -76,6 +76,7 @@ struct Inner {
     guard_checks: IntCounterVec,
     decided_after_seconds: Histogram,
     in_flight: IntGauge,
+    tasks: IntGauge,
     broker_connected: IntGauge,
     consumer_last_worked: Gauge,
     ledger_commit_seconds: Histogram,
@@ -140,6 +141,7 @@ impl Metrics {
                 DECIDED_AFTER_SECONDS,
             )?,
             in_flight: declare.gauge("in_flight", "Requests being worked on now.")?,
+            tasks: declare.gauge("tasks", "Asynchronous tasks that are alive; steady while nothing leaks.")?,
             broker_connected: declare
                 .gauge("broker_connected", "1 while there is a working connection to RabbitMQ.")?,
             consumer_last_worked: declare.float_gauge(
@@ -299,6 +301,9 @@ impl Metrics {
     /// # Errors
     /// When a metric cannot be encoded.
     pub fn render(&self) -> Result<String, MetricsError> {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.0.tasks.set(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         TextEncoder::new().encode_utf8(&self.0.registry.gather(), &mut text)?;
         Ok(text)

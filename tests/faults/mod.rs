@@ -8,6 +8,7 @@ mod checker;
 mod checker_tests;
 mod plan;
 mod proxy;
+mod soak;
 mod stage;
 mod starters;
 

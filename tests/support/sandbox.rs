@@ -86,6 +86,12 @@ impl Control {
         self.send(reqwest::Method::PUT, &format!("assets/{asset}"), Some(body)).await;
     }
 
+    /// Every asset of the prefix exists until it is deleted; and calls are not recorded any more, which would be many.
+    pub async fn endless(&self, prefix: &str) {
+        self.send(reqwest::Method::PUT, "endless", Some(json!({"prefix": prefix}))).await;
+        self.send(reqwest::Method::PUT, "log", Some(json!({"keep": false}))).await;
+    }
+
     pub async fn assets(&self) -> Vec<String> {
         let assets = self.send(reqwest::Method::GET, "assets", None).await;
         assets["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
