@@ -31,9 +31,6 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// Heartbeat asked of the broker, in seconds, unless the URL says otherwise: a connection that died without a word is
 /// noticed after two of them.
 const HEARTBEAT_S: u16 = 10;
-/// Bytes of a frame, unless the URL says otherwise. lapin keeps room for 32 of the largest in each direction, which with
-/// RabbitMQ's 128 KiB would be a good part of all the memory that the worker has; longer messages come in several.
-const FRAME_MAX: u32 = 16 * 1024;
 
 /// One connection with its channels. Anything that fails cancels [`Session::lost`]; then open another.
 pub struct Session {
@@ -199,7 +196,6 @@ async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
         BrokerError::Settings("broker.url is no AMQP URL: amqp://USER:PASSWORD@HOST:PORT/VHOST".into())
     })?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    uri.query.frame_max.get_or_insert(FRAME_MAX);
     let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let runtime = lapin::runtime::default_runtime()?;
