@@ -7,6 +7,7 @@ pub mod database;
 pub mod eraser;
 pub mod guard;
 pub mod http;
+mod json;
 pub mod ledger;
 pub mod message;
 pub mod pace;

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::{GuardError, Job};
 use crate::config;
+use crate::json::Object;
 use crate::message::id::AssetId;
 use crate::message::trace::TraceContext;
 use crate::provider::ID_ENCODED;
@@ -27,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listing {
-    jobs: Vec<Job>,
+    jobs: Vec<Object<Job>>,
     #[serde(default)]
     asset_id: Option<String>,
 }
@@ -77,10 +78,10 @@ impl Registry {
 }
 
 fn read(body: &[u8], asset: &AssetId) -> Result<Vec<Job>, String> {
-    let listing: Listing = serde_json::from_slice(body).map_err(|error| why_unreadable(&error))?;
+    let Object(listing): Object<Listing> = serde_json::from_slice(body).map_err(|error| why_unreadable(&error))?;
     match listing.asset_id {
         Some(other) if other != asset.as_str() => Err("the answer is about another asset".to_owned()),
-        _ => Ok(listing.jobs),
+        _ => Ok(listing.jobs.into_iter().map(|Object(job)| job).collect()),
     }
 }
 
@@ -122,6 +123,9 @@ mod tests {
         for body in [
             "",
             "[]",
+            "[[]]",
+            r#"[[],"a-1"]"#,
+            r#"{"jobs":[["j","completed"]]}"#,
             "{}",
             r#"{"jobs":null}"#,
             r#"{"jobs":{}}"#,
