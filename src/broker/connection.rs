@@ -204,8 +204,7 @@ async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
 
 fn tls(settings: &config::Broker) -> Result<OwnedTLSConfig, BrokerError> {
     let read = |key: &str, path: &Path| {
-        std::fs::read_to_string(path)
-            .map_err(|error| BrokerError::Settings(format!("broker.{key}: {} can't be read: {error}", path.display())))
+        config::text_of(path).map_err(|why| BrokerError::Settings(format!("broker.{key}: {} {why}", path.display())))
     };
     let cert_chain = settings.ca_file.as_deref().map(|path| read("ca_file", path)).transpose()?;
     let identity = match (&settings.client_cert_file, &settings.client_key_file) {

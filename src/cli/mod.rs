@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Settings;
+use crate::config::{Settings, variables};
 
 /// Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it.
 #[derive(Parser)]
@@ -48,7 +48,8 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let settings = match Settings::load(args.config.as_deref(), std::env::vars()) {
+    let loaded = variables(std::env::vars_os()).and_then(|set| Settings::load(args.config.as_deref(), set));
+    let settings = match loaded {
         Ok(settings) => settings,
         Err(error) => return fail(&error, 2),
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use percent_encoding::utf8_percent_encode;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
@@ -49,7 +50,8 @@ impl std::fmt::Debug for Registry {
 
 impl Registry {
     pub(super) fn new(settings: &config::HttpGuard) -> Result<Self, GuardError> {
-        url(&settings.url, SAMPLE).ok_or(GuardError::Url)?;
+        let template = settings.url.expose_secret();
+        url(template, SAMPLE).ok_or(GuardError::Url)?;
         let connect_timeout = CONNECT_TIMEOUT.min(settings.timeout);
         let http =
             transport::client(settings.token.as_ref(), connect_timeout, settings.timeout).map_err(
@@ -58,7 +60,7 @@ impl Registry {
                     SetupError::Client(why) => GuardError::Setup(why),
                 },
             )?;
-        Ok(Self { http, template: settings.url.clone() })
+        Ok(Self { http, template: template.to_owned() })
     }
 
     /// The jobs that use `asset`, finished ones included, or why that is not known.
