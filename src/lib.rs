@@ -11,6 +11,7 @@ mod json;
 pub mod ledger;
 pub mod message;
 pub mod pace;
+pub mod panics;
 pub mod provider;
 pub mod retry;
 pub mod telemetry;

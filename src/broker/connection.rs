@@ -147,6 +147,8 @@ async fn listen(
     state: watch::Sender<BrokerState>,
     lost: CancellationToken,
 ) {
+    // However this ends, nobody would hear of a lost connection after it.
+    let _lost = lost.drop_guard();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
@@ -165,7 +167,6 @@ async fn listen(
             _ => {}
         }
     }
-    lost.cancel();
 }
 
 /// Makes sure that the broker knows this connection as `user`, which it may not where a token or a certificate says

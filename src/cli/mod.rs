@@ -1,5 +1,6 @@
 //! The command line. One file a command.
 
+mod beside;
 pub mod brake;
 pub mod check;
 pub mod config;
@@ -65,7 +66,8 @@ pub fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match args.command {
-            Command::Run => run::run(settings).await,
+            // Boxed, as all of the worker is in it.
+            Command::Run => Box::pin(run::run(settings)).await,
             Command::Check => check::check(&settings).await,
             Command::Config => Ok(()),
             Command::Brake { command } => brake::brake(&settings, &command).await,
