@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod consumer;
+mod headers;
 pub mod publisher;
 pub mod settlement;
 pub mod topology;
