@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::consumer::Consumer;
 use super::publisher::Publisher;
+use super::stream;
 use super::topology::{self, Names, TopologySettings};
 use super::{BrokerError, BrokerState};
 use crate::config;
@@ -199,8 +200,7 @@ async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let runtime = lapin::runtime::default_runtime()?;
-    Ok(Connection::connect_uri_with_config(uri, properties, tls(settings)?, runtime).await?)
+    Ok(stream::connect(uri, properties, tls(settings)?).await?)
 }
 
 fn tls(settings: &config::Broker) -> Result<OwnedTLSConfig, BrokerError> {

@@ -1,10 +1,12 @@
 //! RabbitMQ. Knows queues, copies and confirmations, and nothing of what a request means.
 
+mod clean;
 pub mod connection;
 pub mod consumer;
 mod headers;
 pub mod publisher;
 pub mod settlement;
+mod stream;
 pub mod topology;
 
 /// What `/readyz` says of the broker.
