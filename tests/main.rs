@@ -12,6 +12,8 @@ mod confirms_target;
 mod crashes;
 mod deletes;
 mod fence_model;
+mod hostile_messages;
+mod hostile_provider;
 mod in_use;
 mod job_table;
 mod message_contract;
