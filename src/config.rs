@@ -1,5 +1,7 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 mod raw;
 mod safety;
 mod source;

@@ -5,6 +5,9 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod eraser;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 pub mod http;
 mod json;

@@ -4,6 +4,8 @@ mod clean;
 pub mod connection;
 pub mod consumer;
 mod headers;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 pub mod publisher;
 pub mod settlement;
 mod stream;

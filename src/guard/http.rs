@@ -79,7 +79,7 @@ impl Registry {
     }
 }
 
-fn read(body: &[u8], asset: &AssetId) -> Result<Vec<Job>, String> {
+pub(super) fn read(body: &[u8], asset: &AssetId) -> Result<Vec<Job>, String> {
     let Object(listing): Object<Listing> = serde_json::from_slice(body).map_err(|error| why_unreadable(&error))?;
     match listing.asset_id {
         Some(other) if other != asset.as_str() => Err("the answer is about another asset".to_owned()),
