@@ -30,7 +30,41 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log_with_its_place() {
+        let (captured, usual) = (Captured::default(), std::panic::take_hook());
+        let writer = captured.clone();
+        log();
+        let lines = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let panicked =
+            tracing::subscriber::with_default(lines, || std::panic::catch_unwind(|| panic!("of {}", "a thread")));
+        std::panic::set_hook(usual);
+        assert!(panicked.is_err());
+        let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let fields = &line["fields"];
+        assert_eq!((&fields["message"], &fields["panic"]), (&"panicked".into(), &"of a thread".into()));
+        assert!(fields["place"].as_str().unwrap().contains("panics.rs:"), "{fields}");
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_error_with_its_words() {

@@ -35,8 +35,12 @@ fn load(file: &str, variables: impl IntoIterator<Item = (String, String)>) -> Re
 fn is_kept_secret(text: &str) -> bool {
     let proper = |line: &str| {
         let line = line.trim_start();
-        let token = line.strip_prefix("token = \"").or_else(|| line.split_once("__TOKEN=").map(|(_, value)| value));
-        let url = line.strip_prefix("url = \"").or_else(|| line.split_once("__URL=").map(|(_, value)| value));
+        let variable = |end: &str| {
+            let (section, value) = line.split_once(end)?;
+            section.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some(value)
+        };
+        let token = line.strip_prefix("token = \"").or_else(|| variable("__TOKEN="));
+        let url = line.strip_prefix("url = \"").or_else(|| variable("__URL="));
         let password = url.and_then(|url| url.split_once(&format!(":{MARKER}@")));
         match (token, password) {
             // Nothing but the secret: whoever puts a key or a word beside it there has told it himself.

@@ -1,6 +1,11 @@
 //! What holds for every message, whatever its bytes are. Asked by the property tests and by the fuzzer.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::event::{Facts, Subject};
 use super::request::{Envelope, MAX_BODY, Request, Unreadable};
@@ -51,6 +56,11 @@ fn said_so(request: &Request, envelope: &Envelope<'_>) {
         }
     };
     let fields = if envelope.content_type.is_some() { &body["data"] } else { &body };
+    // Whatever stands there twice, in the text itself: that parser keeps the last one only.
+    let text = if envelope.content_type.is_some() { data(envelope.body) } else { envelope.body.to_vec() };
+    let names = serde_json::from_slice::<Names>(&text).expect("an object").0;
+    let different: BTreeSet<&String> = names.iter().collect();
+    assert_eq!(names.len(), different.len(), "{names:?}");
     assert_eq!(fields["asset_id"].as_str(), Some(request.asset_id.as_str()));
     assert_eq!(fields.get("dry_run").map_or(Some(false), Value::as_bool), Some(request.dry_run));
     assert_eq!(fields.get("deadline").is_none_or(Value::is_null), request.deadline.is_none());
@@ -58,6 +68,35 @@ fn said_so(request: &Request, envelope: &Envelope<'_>) {
     let fallback = envelope.message_id.or_else(|| body["id"].as_str());
     let name = fields.get("request_id").map_or(fallback, Value::as_str);
     assert_eq!(name, Some(request.request_id.as_str()));
+}
+
+/// The text of a CloudEvent's `data`.
+fn data(event: &[u8]) -> Vec<u8> {
+    let event: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(event).expect("an object");
+    event["data"].get().as_bytes().to_vec()
+}
+
+/// The names in an object, as often as they stand there.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Names;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Names, M::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    names.push(name);
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
 }
 
 fn refused(bad: &Unreadable) {
