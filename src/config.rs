@@ -1,10 +1,14 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
+mod raw;
 mod safety;
 mod source;
 mod validate;
 mod values;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -14,8 +18,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
+pub(crate) use self::source::text_of;
 pub use self::values::brief;
-use self::values::{AtOnce, Codes, Flag, List, Millis, Number, Steps, Wire};
 use crate::message::AssetPattern;
 
 /// Everything the worker can be told.
@@ -131,8 +135,8 @@ pub struct Guard {
 /// A job registry over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpGuard {
-    /// A URL with `{asset_id}` in it.
-    pub url: String,
+    /// A URL with `{asset_id}` in it; secret as a whole, since it may hold a password.
+    pub url: SecretString,
     /// The bearer token, if the registry wants one.
     pub token: Option<SecretString>,
     /// Longest wait for a whole answer.
@@ -272,133 +276,12 @@ impl Settings {
     }
 }
 
-/// The settings as written: same names, lenient types (the environment has only text), nothing checked yet.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Raw {
-    broker: RawBroker,
-    provider: RawProvider,
-    guard: RawGuard,
-    retry: RawRetry,
-    ledger: RawLedger,
-    worker: RawWorker,
-    http: RawHttp,
-    log: RawLog,
-    brake: RawBrake,
-    protected: Wire<List>,
-    publishers: RawPublishers,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawPublishers {
-    allow: Wire<List>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawBrake {
-    max_deletions: Wire<Number>,
-    window: Wire<Millis>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawBroker {
-    url: Option<SecretString>,
-    prefix: Option<String>,
-    results_queue: Wire<Flag>,
-    started_events: Wire<Flag>,
-    delivery_limit: Wire<Number>,
-    ca_file: Option<PathBuf>,
-    client_cert_file: Option<PathBuf>,
-    client_key_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawProvider {
-    base_url: Option<String>,
-    token: Option<SecretString>,
-    token_file: Option<PathBuf>,
-    connect_timeout: Wire<Millis>,
-    timeout: Wire<Millis>,
-    max_rate: Wire<Number>,
-    confirm_target: Wire<Flag>,
-    verify: Wire<Flag>,
-    verify_interval: Wire<Millis>,
-    retry_codes: Wire<Codes>,
-    gone_codes: Wire<Codes>,
-    refused_codes: Wire<Codes>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawGuard {
-    http: Option<RawHttpGuard>,
-    postgres: Option<RawPostgresGuard>,
-    in_progress: Wire<List>,
-    confirm_with_provider: Wire<Flag>,
-    poll: Wire<Millis>,
-    none: Wire<Flag>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawHttpGuard {
-    url: Option<String>,
-    token: Option<SecretString>,
-    token_file: Option<PathBuf>,
-    timeout: Wire<Millis>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawPostgresGuard {
-    url: Option<SecretString>,
-    query: Option<String>,
-    timeout: Wire<Millis>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawRetry {
-    initial: Wire<Millis>,
-    max_interval: Wire<Millis>,
-    max_elapsed: Wire<Millis>,
-    wait_steps: Wire<Steps>,
-    max_age: Wire<Millis>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawLedger {
-    url: Option<SecretString>,
-    compact_after: Wire<Millis>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawWorker {
-    concurrency: Wire<AtOnce>,
-    max_concurrency: Wire<Number>,
-    grace: Wire<Millis>,
-    dry_run: Wire<Flag>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawHttp {
-    listen: Option<String>,
-    token: Option<SecretString>,
-    token_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawLog {
-    format: Option<LogFormat>,
-    level: Option<String>,
+/// The settings' variables out of an environment, such as [`std::env::vars_os`].
+///
+/// # Errors
+/// One of them is not UTF-8.
+pub fn variables(all: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, ConfigError> {
+    source::variables(all)
 }
 
 #[cfg(test)]

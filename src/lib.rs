@@ -5,11 +5,16 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod eraser;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 pub mod http;
+mod json;
 pub mod ledger;
 pub mod message;
 pub mod pace;
+pub mod panics;
 pub mod provider;
 pub mod retry;
 pub mod telemetry;

@@ -208,7 +208,11 @@ impl Worker {
                         prefetch = other;
                     }
                 }
-                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.ended(ended),
+                // What it held is settled by nobody now. The broker hands it out again once the session is gone.
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => if !self.ended(&ended) {
+                    lost.cancel();
+                    return Left::Lost;
+                },
                 next = next => match next {
                     None => return Left::Lost,
                     Some((delivery, permit)) => {
@@ -267,16 +271,17 @@ impl Worker {
 
     async fn join_all(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
-            self.ended(ended);
+            self.ended(&ended);
         }
     }
 
-    /// Panics of a request are caught and settled in the handler; one that gets here is the handler's own.
-    fn ended(&self, ended: Result<(), tokio::task::JoinError>) {
+    /// Panics of a request are caught and settled in the handler; one that gets here is the handler's own. False for it.
+    fn ended(&self, ended: &Result<(), tokio::task::JoinError>) -> bool {
         if let Err(error) = ended {
             self.metrics.panicked();
             tracing::error!(%error, "a handler ended badly");
         }
+        ended.is_ok()
     }
 
     fn tell(&self, state: BrokerState) {
@@ -299,6 +304,9 @@ pub async fn probe_when_stopped(eraser: Eraser, line: Line, shutdown: Cancellati
     };
     tokio::select! { () = shutdown.cancelled() => {}, () = watch => {} }
 }
+
+#[cfg(test)]
+mod tests_panic;
 
 #[cfg(test)]
 mod tests {

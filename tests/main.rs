@@ -13,6 +13,8 @@ mod crashes;
 mod deletes;
 mod faults;
 mod fence_model;
+mod hostile_messages;
+mod hostile_provider;
 mod in_use;
 mod job_table;
 mod message_contract;

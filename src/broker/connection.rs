@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::consumer::Consumer;
 use super::publisher::Publisher;
+use super::stream;
 use super::topology::{self, Names, TopologySettings};
 use super::{BrokerError, BrokerState};
 use crate::config;
@@ -147,6 +148,8 @@ async fn listen(
     state: watch::Sender<BrokerState>,
     lost: CancellationToken,
 ) {
+    // However this ends, nobody would hear of a lost connection after it.
+    let _lost = lost.drop_guard();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
@@ -165,7 +168,6 @@ async fn listen(
             _ => {}
         }
     }
-    lost.cancel();
 }
 
 /// Makes sure that the broker knows this connection as `user`, which it may not where a token or a certificate says
@@ -198,14 +200,12 @@ async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let runtime = lapin::runtime::default_runtime()?;
-    Ok(Connection::connect_uri_with_config(uri, properties, tls(settings)?, runtime).await?)
+    Ok(stream::connect(uri, properties, tls(settings)?).await?)
 }
 
 fn tls(settings: &config::Broker) -> Result<OwnedTLSConfig, BrokerError> {
     let read = |key: &str, path: &Path| {
-        std::fs::read_to_string(path)
-            .map_err(|error| BrokerError::Settings(format!("broker.{key}: {} can't be read: {error}", path.display())))
+        config::text_of(path).map_err(|why| BrokerError::Settings(format!("broker.{key}: {} {why}", path.display())))
     };
     let cert_chain = settings.ca_file.as_deref().map(|path| read("ca_file", path)).transpose()?;
     let identity = match (&settings.client_cert_file, &settings.client_key_file) {

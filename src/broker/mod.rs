@@ -1,9 +1,14 @@
 //! RabbitMQ. Knows queues, copies and confirmations, and nothing of what a request means.
 
+mod clean;
 pub mod connection;
 pub mod consumer;
+mod headers;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 pub mod publisher;
 pub mod settlement;
+mod stream;
 pub mod topology;
 
 /// What `/readyz` says of the broker.

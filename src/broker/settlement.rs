@@ -7,22 +7,14 @@ use jiff::Timestamp;
 use lapin::Acker;
 use lapin::BasicProperties;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{AMQPValue, ShortString};
 
 use super::BrokerError;
+use super::headers::{USER_ID, copied, signed};
 use super::publisher::{Publisher, Routed};
 use super::topology::{DEAD, Names, REQUEST, wait_key};
 use crate::message::TraceContext;
 use crate::telemetry::metrics::Metrics;
-
-/// Headers that the broker writes or acts upon. On a copy they would be wrong (the counts), or send it elsewhere (CC).
-const NOT_COPIED: [&str; 6] = ["CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", "x-opt-deaths"];
-const NOT_COPIED_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
-
-/// Where a copy keeps the broker-validated `user_id`: as a property, the broker would refuse it from our connection.
-/// Anybody can write this header, so it says who published the original only on a copy that is signed: whose own
-/// `user_id`, validated like any other, is ours.
-const USER_ID: &str = "x-asset-eraser-user-id";
 
 /// Longest `detail` header, in bytes: a header must fit into a frame.
 const DETAIL_LEN: usize = 2_000;
@@ -172,7 +164,7 @@ impl Drop for Delivery {
     }
 }
 
-fn read(body: Vec<u8>, properties: &BasicProperties, own: Option<&ShortString>) -> Message {
+pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, own: Option<&ShortString>) -> Message {
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
     let header = |name: &str| properties.headers().as_ref().and_then(|headers| headers.inner().get(name));
     let header_text = |name: &str| match header(name)? {
@@ -206,55 +198,10 @@ fn number(value: &AMQPValue) -> Option<u64> {
     }
 }
 
-/// What a copy keeps: everything but what belongs to this one journey of the message. An `expiration` would make the
-/// copy come back at another time than its wait queue says, or vanish from the dead queue.
-fn copied(original: &BasicProperties, added: &[(&str, &str)]) -> BasicProperties {
-    let mut headers = FieldTable::default();
-    if let Some(old) = original.headers() {
-        for (name, value) in old.inner() {
-            let name_text = name.as_str();
-            let dropped = NOT_COPIED.iter().any(|other| name_text.eq_ignore_ascii_case(other))
-                || NOT_COPIED_PREFIXES.iter().any(|prefix| name_text.starts_with(prefix));
-            if !dropped {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
-    }
-    if let Some(user) = original.user_id() {
-        headers.insert(USER_ID.into(), AMQPValue::LongString(user.as_str().into()));
-    }
-    for (name, value) in added {
-        headers.insert((*name).into(), AMQPValue::LongString((*value).into()));
-    }
-    let mut copy = BasicProperties::default().with_headers(headers);
-    macro_rules! keep {
-        ($($get:ident $with:ident),*) => {
-            $(if let Some(value) = original.$get() { copy = copy.$with(value.clone()); })*
-        };
-    }
-    keep!(content_type with_content_type, content_encoding with_content_encoding, priority with_priority,
-          correlation_id with_correlation_id, reply_to with_reply_to, message_id with_message_id,
-          timestamp with_timestamp, kind with_type, app_id with_app_id);
-    copy
-}
-
-/// A copy that will be believed about who published the original; so a header that the original came with, and nobody
-/// vouches for, must not stay on it.
-fn signed(copy: BasicProperties, own: &ShortString, publisher: Option<&str>) -> BasicProperties {
-    let mut headers = FieldTable::default();
-    for (name, value) in copy.headers().iter().flat_map(FieldTable::inner) {
-        if name.as_str() != USER_ID {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
-    if let Some(publisher) = publisher {
-        headers.insert(USER_ID.into(), AMQPValue::LongString(publisher.into()));
-    }
-    copy.with_headers(headers).with_user_id(own.clone())
-}
-
 #[cfg(test)]
 mod tests {
+    use lapin::types::FieldTable;
+
     use super::*;
 
     #[test]
@@ -283,24 +230,5 @@ mod tests {
         }
         let not_signed = copied(&BasicProperties::default().with_user_id("desk".into()), &[]);
         assert_eq!(publisher(&not_signed), None, "a copy that an unrestricted worker has made");
-    }
-
-    #[test]
-    fn a_copy_keeps_what_the_publisher_said_and_drops_what_the_broker_added() {
-        let mut headers = FieldTable::default();
-        for name in ["CC", "x-death", "x-first-death-queue", "x-delivery-count", "mine"] {
-            headers.insert(name.into(), AMQPValue::LongLongInt(3));
-        }
-        let original = BasicProperties::default()
-            .with_headers(headers)
-            .with_expiration("5".into())
-            .with_user_id("me".into())
-            .with_reply_to("replies".into());
-        let copy = copied(&original, &[("x-asset-eraser-why", "because")]);
-        let names: Vec<_> =
-            copy.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str().to_owned()).collect();
-        assert_eq!(names, ["mine", "x-asset-eraser-user-id", "x-asset-eraser-why"]);
-        assert_eq!(copy.reply_to().as_ref().unwrap().as_str(), "replies");
-        assert!(copy.expiration().is_none() && copy.user_id().is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! The command line. One file a command.
 
+mod beside;
 pub mod brake;
 pub mod check;
 pub mod config;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Settings;
+use crate::config::{Settings, variables};
 
 /// Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it.
 #[derive(Parser)]
@@ -48,7 +49,8 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let settings = match Settings::load(args.config.as_deref(), std::env::vars()) {
+    let loaded = variables(std::env::vars_os()).and_then(|set| Settings::load(args.config.as_deref(), set));
+    let settings = match loaded {
         Ok(settings) => settings,
         Err(error) => return fail(&error, 2),
     };
@@ -64,7 +66,8 @@ pub fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match args.command {
-            Command::Run => run::run(settings).await,
+            // Boxed, as all of the worker is in it.
+            Command::Run => Box::pin(run::run(settings)).await,
             Command::Check => check::check(&settings).await,
             Command::Config => Ok(()),
             Command::Brake { command } => brake::brake(&settings, &command).await,

@@ -1,5 +1,6 @@
 //! `asset-eraser run`: the parts put together, until a signal.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::io::Write;
 
@@ -7,8 +8,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::beside::Beside;
 use crate::broker::BrokerState;
 use crate::config::Settings;
 use crate::eraser::Eraser;
@@ -17,6 +18,7 @@ use crate::http;
 use crate::ledger::{Ledger, retention};
 use crate::pace::gate::Gate;
 use crate::pace::line::Line;
+use crate::panics;
 use crate::provider::Client;
 use crate::telemetry::{logging, metrics::Metrics};
 use crate::worker::{self, Worker};
@@ -27,6 +29,7 @@ use crate::worker::{self, Worker};
 /// What kept it from starting. Later troubles are waited out.
 pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     logging::init(&settings.log)?;
+    panics::log();
     let metrics = Metrics::new()?;
     let line = Line::new(metrics.clone());
     let gate = Gate::new(settings.worker.concurrency, settings.provider.max_rate, metrics.clone());
@@ -49,26 +52,34 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let (state, broker) = watch::channel(BrokerState::Connecting);
     // Two tokens: /readyz and /metrics stay up while the worker drains.
     let (shutdown, drained) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = TaskTracker::new();
-    tasks.spawn(stop_on_signal(shutdown.clone())?);
-    tasks.spawn(worker::probe_when_stopped(eraser.clone(), line.clone(), shutdown.clone()));
+    let mut beside = Beside::new(shutdown.clone(), metrics.clone());
+    beside.run("the task that waits for signals", well(stop_on_signal(shutdown.clone())?));
+    let probes = worker::probe_when_stopped(eraser.clone(), line.clone(), shutdown.clone());
+    beside.run("the task that probes what is down", well(probes));
     if let Some(keep) = settings.ledger.compact_after {
-        tasks.spawn(retention::keep_compacting(ledger.clone(), keep, shutdown.clone()));
+        let compacting = retention::keep_compacting(ledger.clone(), keep, shutdown.clone());
+        beside.run("the task that compacts the ledger", well(compacting));
     }
     let token = settings.http.token.clone();
     let dry_run = settings.worker.dry_run;
     let shown =
         http::State { metrics: metrics.clone(), line: line.clone(), broker, ledger: ledger.clone(), token, dry_run };
-    let server = tasks.spawn(http::serve(listener, shown, drained.clone()));
-    let done = Worker::new(settings, eraser, gate, line, metrics, state).run(shutdown.clone()).await;
+    beside.run("the HTTP server", http::serve(listener, shown, drained.clone()));
+    let worker = Worker::new(settings, eraser, gate, line, metrics, state);
+    let done = beside.watch(worker.run(shutdown.clone())).await;
     shutdown.cancel();
     drained.cancel();
-    tasks.close();
-    tasks.wait().await;
+    let ended = beside.all_ended().await;
     ledger.close().await;
     done?;
-    server.await??;
+    ended?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// For work that can't fail.
+async fn well(work: impl Future<Output = ()>) -> Result<(), Infallible> {
+    work.await;
     Ok(())
 }
 

@@ -4,9 +4,10 @@ use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use url::Url;
 
+use super::raw::RawBrake;
 use super::source::Source;
 use super::validate::{DAY, SECOND, within};
-use super::{Brake, Broker, ConfigError, Publishers, RawBrake};
+use super::{Brake, Broker, ConfigError, Publishers};
 use crate::message::AssetPattern;
 
 /// Longest name of a user, in bytes: the AMQP property `user_id` takes no longer one.

@@ -1,15 +1,22 @@
 //! Where settings come from: a TOML file with the environment laid over it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read;
 use std::path::Path;
 
 use serde_path_to_error::Error;
 use toml::{Table, Value};
 
-use super::{ConfigError, Raw};
+use super::ConfigError;
+use super::raw::Raw;
 
 /// What the environment variables of settings begin with.
 const PREFIX: &str = "ASSET_ERASER__";
+/// Most parts of a key. Deeper ones name nothing, and would be tables within tables.
+const MOST_PARTS: usize = 4;
+/// The longest file that is read, in bytes: a path may lead to a device, which never ends.
+const MOST_TEXT: u64 = 1024 * 1024;
 
 /// The merged table, and which variable set what.
 pub(super) struct Source {
@@ -23,7 +30,22 @@ impl Source {
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut table = path.map_or(Ok(Table::new()), read_file)?;
+        let read = |path: &Path| {
+            let file = path.display().to_string();
+            match text_of(path) {
+                Ok(text) => Ok((file, text)),
+                Err(problem) => Err(ConfigError::File { file, problem }),
+            }
+        };
+        Self::new(path.map(read).transpose()?, environment)
+    }
+
+    /// Of a file, as its name and its text.
+    pub(super) fn new(
+        file: Option<(String, String)>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = file.as_ref().map_or(Ok(Table::new()), |(name, text)| table_of(name, text))?;
         let mut variables = BTreeMap::new();
         for (name, value) in environment {
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
@@ -35,11 +57,24 @@ impl Source {
             })?;
             variables.insert(key, name);
         }
-        Ok(Self { table, file: path.map(|path| path.display().to_string()), variables })
+        Ok(Self { table, file: file.map(|(name, _)| name), variables })
     }
 
     pub(super) fn parse(&self) -> Result<Raw, ConfigError> {
+        self.only_sections()?;
         serde_path_to_error::deserialize(Value::Table(self.table.clone())).map_err(|error| self.refuse(&error))
+    }
+
+    /// A list is no section, although serde would read one into it, key after key in an order that nobody knows.
+    fn only_sections(&self) -> Result<(), ConfigError> {
+        let within = |name: &str| self.table.get(name).and_then(Value::as_table).into_iter().flatten();
+        let top = self.table.iter().filter(|(key, _)| *key != "protected").map(|(key, value)| (key.clone(), value));
+        let guard = within("guard").filter(|(key, _)| matches!(key.as_str(), "http" | "postgres"));
+        let guard = guard.map(|(key, value)| (format!("guard.{key}"), value));
+        match top.chain(guard).find(|(_, value)| value.is_array()) {
+            Some((key, _)) => Err(self.problem(&key, "must be a section, with a key in each of its lines")),
+            None => Ok(()),
+        }
     }
 
     /// A problem with a key, with the place where it was set.
@@ -84,17 +119,46 @@ impl Source {
     }
 }
 
-fn read_file(path: &Path) -> Result<Table, ConfigError> {
-    let refuse = |problem: String| ConfigError::File { file: path.display().to_string(), problem };
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("can't be read: {error}")))?;
+/// The settings' variables out of an environment. The others are none of our business, whatever bytes they hold.
+///
+/// # Errors
+/// One of ours is not UTF-8.
+pub(super) fn variables(
+    all: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let ours = all.into_iter().filter(|(name, _)| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+    ours.map(|(name, value)| {
+        let place = name.to_string_lossy().into_owned();
+        let key = place[PREFIX.len()..].to_lowercase().replace("__", ".");
+        let not_text = || ConfigError::Key { key, place, problem: "is not UTF-8".to_owned() };
+        name.into_string().ok().zip(value.into_string().ok()).ok_or_else(not_text)
+    })
+    .collect()
+}
+
+/// What a file holds, or why it can't be read.
+pub(crate) fn text_of(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MOST_TEXT + 1).read_to_string(&mut text));
+    match read {
+        Ok(length) if u64::try_from(length).is_ok_and(|length| length <= MOST_TEXT) => Ok(text),
+        Ok(_) => Err(format!("can't be read: it is longer than {MOST_TEXT} bytes")),
+        Err(error) => Err(format!("can't be read: {error}")),
+    }
+}
+
+fn table_of(file: &str, text: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| {
         // Not the error's own text: it quotes the line, which may hold a secret.
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        refuse(format!("line {line}: {}", error.message()))
+        ConfigError::File { file: file.to_owned(), problem: format!("line {line}: {}", error.message()) }
     })
 }
 
 fn lay(table: &mut Table, key: &str, value: String) -> Result<(), String> {
+    if key.split('.').count() > MOST_PARTS {
+        return Err("is no setting: it has too many parts".into());
+    }
     let (mut table, mut parts) = (table, key.split('.').peekable());
     while let Some(part) = parts.next() {
         if part.is_empty() {

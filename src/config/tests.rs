@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
 
 use secrecy::ExposeSecret;
 
@@ -168,6 +169,47 @@ fn no_error_shows_a_secret() {
         assert!(!said.contains("s3cret"), "{said}");
     }
     assert!(!format!("{:?}", load(LEAST, &[]).unwrap()).contains("tok-en"));
+}
+
+#[test]
+fn a_list_is_no_section() {
+    for (file, starts) in [
+        ("worker = [4]\n", "worker ("),
+        ("provider = []\n", "provider ("),
+        ("[guard]\nhttp = [\"http://jobs/{asset_id}\"]\n", "guard.http ("),
+        ("[[retry]]\nmax_age = \"1h\"\n", "retry ("),
+    ] {
+        let said = problem(file, &[]);
+        assert!(said.starts_with(starts) && said.contains("must be a section"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_never_ends_is_not_read_to_its_end() {
+    let said = Settings::load(Some(Path::new("/dev/zero")), env(&[])).unwrap_err().to_string();
+    assert!(said.starts_with("settings file /dev/zero: can't be read: it is longer than"), "{said}");
+    let said = problem("[guard]\nnone = true\n", &[("PROVIDER__TOKEN_FILE", "/dev/zero")]);
+    assert!(said.contains("/dev/zero can't be read: it is longer than"), "{said}");
+}
+
+#[test]
+fn only_a_variable_of_ours_has_to_be_text() {
+    let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let text = |text: &str| OsString::from(text);
+    let others = [(bytes(b"OTHER_\xff"), text("x")), (text("OTHER"), bytes(b"\xff"))];
+    let ours = (text("ASSET_ERASER__LOG__LEVEL"), text("warn"));
+    let read = variables(others.into_iter().chain([ours])).unwrap();
+    assert_eq!(read, [("ASSET_ERASER__LOG__LEVEL".to_owned(), "warn".to_owned())]);
+    let said = variables([(text("ASSET_ERASER__PROVIDER__TOKEN"), bytes(b"s3cret\xff"))]).unwrap_err().to_string();
+    assert_eq!(said, "provider.token (ASSET_ERASER__PROVIDER__TOKEN): is not UTF-8");
+    let said = variables([(bytes(b"ASSET_ERASER__LOG__\xff"), text("x"))]).unwrap_err().to_string();
+    assert!(said.starts_with("log.\u{fffd} ("), "{said}");
+}
+
+#[test]
+fn a_key_of_many_parts_is_no_setting() {
+    let said = problem(LEAST, &[(&"A__".repeat(40_000), "x")]);
+    assert!(said.contains("is no setting: it has too many parts"), "{}", &said[..100]);
 }
 
 #[test]

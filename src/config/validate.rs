@@ -8,12 +8,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::raw::{Raw, RawBroker, RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry};
 use super::safety;
-use super::source::Source;
+use super::source::{Source, text_of};
 use super::{
-    Broker, Concurrency, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Raw,
-    RawBroker, RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry, Retry, Settings, Worker,
-    brief,
+    Broker, Concurrency, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Retry,
+    Settings, Worker, brief,
 };
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -220,8 +220,13 @@ fn guard(source: &Source, raw: &RawGuard) -> Result<Guard, ConfigError> {
 fn http_guard(source: &Source, raw: &RawHttpGuard) -> Result<HttpGuard, ConfigError> {
     let rule = "must be an http:// or https:// address with {asset_id} in its path or query";
     let url = raw.url.clone().unwrap_or_default();
-    let usable = Url::parse(&url.replace("{asset_id}", "x")).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if !usable || !url.contains("{asset_id}") {
+    let plain = url.expose_secret();
+    // As the parser writes the braces in a path and in a query.
+    let placed = |url: &Url| {
+        url.path().contains("%7Basset_id%7D") || url.query().is_some_and(|query| query.contains("{asset_id}"))
+    };
+    let usable = Url::parse(plain).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && placed(&url));
+    if !usable || !plain.contains("{asset_id}") {
         return Err(source.problem("guard.http.url", rule));
     }
     let timeout = raw.timeout.0;
@@ -305,7 +310,6 @@ fn secret(
 }
 
 fn from_file(source: &Source, key: &str, file: &Path) -> Result<SecretString, ConfigError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| source.problem(key, format!("{} can't be read: {error}", file.display())))?;
+    let text = text_of(file).map_err(|why| source.problem(key, format!("{} {why}", file.display())))?;
     Ok(text.trim_end_matches(['\n', '\r']).into())
 }

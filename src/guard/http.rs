@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use percent_encoding::utf8_percent_encode;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
 use super::{GuardError, Job};
 use crate::config;
+use crate::json::Object;
 use crate::message::id::AssetId;
 use crate::message::trace::TraceContext;
 use crate::provider::ID_ENCODED;
@@ -27,7 +29,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listing {
-    jobs: Vec<Job>,
+    jobs: Vec<Object<Job>>,
     #[serde(default)]
     asset_id: Option<String>,
 }
@@ -48,7 +50,8 @@ impl std::fmt::Debug for Registry {
 
 impl Registry {
     pub(super) fn new(settings: &config::HttpGuard) -> Result<Self, GuardError> {
-        url(&settings.url, SAMPLE).ok_or(GuardError::Url)?;
+        let template = settings.url.expose_secret();
+        url(template, SAMPLE).ok_or(GuardError::Url)?;
         let connect_timeout = CONNECT_TIMEOUT.min(settings.timeout);
         let http =
             transport::client(settings.token.as_ref(), connect_timeout, settings.timeout).map_err(
@@ -57,7 +60,7 @@ impl Registry {
                     SetupError::Client(why) => GuardError::Setup(why),
                 },
             )?;
-        Ok(Self { http, template: settings.url.clone() })
+        Ok(Self { http, template: template.to_owned() })
     }
 
     /// The jobs that use `asset`, finished ones included, or why that is not known.
@@ -76,11 +79,11 @@ impl Registry {
     }
 }
 
-fn read(body: &[u8], asset: &AssetId) -> Result<Vec<Job>, String> {
-    let listing: Listing = serde_json::from_slice(body).map_err(|error| why_unreadable(&error))?;
+pub(super) fn read(body: &[u8], asset: &AssetId) -> Result<Vec<Job>, String> {
+    let Object(listing): Object<Listing> = serde_json::from_slice(body).map_err(|error| why_unreadable(&error))?;
     match listing.asset_id {
         Some(other) if other != asset.as_str() => Err("the answer is about another asset".to_owned()),
-        _ => Ok(listing.jobs),
+        _ => Ok(listing.jobs.into_iter().map(|Object(job)| job).collect()),
     }
 }
 
@@ -122,6 +125,9 @@ mod tests {
         for body in [
             "",
             "[]",
+            "[[]]",
+            r#"[[],"a-1"]"#,
+            r#"{"jobs":[["j","completed"]]}"#,
             "{}",
             r#"{"jobs":null}"#,
             r#"{"jobs":{}}"#,

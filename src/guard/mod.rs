@@ -2,6 +2,8 @@
 
 mod confirm;
 mod http;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 mod postgres;
 
 use crate::config;

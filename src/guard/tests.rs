@@ -67,7 +67,7 @@ fn client(base: &str) -> Client {
 fn settings(registry: Option<&str>) -> config::Guard {
     config::Guard {
         http: registry.map(|base| config::HttpGuard {
-            url: format!("{base}/jobs/{{asset_id}}"),
+            url: format!("{base}/jobs/{{asset_id}}").into(),
             token: Some(SecretString::from("registry-token")),
             timeout: Duration::from_millis(500),
         }),

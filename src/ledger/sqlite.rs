@@ -24,7 +24,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use self::jobs::{Job, Probe, Request, Work};
+use self::jobs::{Job, Probe, Request, Told, Work};
 use self::reader::Reader;
 use self::rows::load;
 use self::writer::Writer;
@@ -70,11 +70,11 @@ impl Sqlite {
             match Writer::open(path, metrics, counted) {
                 Ok(writer) => {
                     // Nobody waits for it any more when the opening future was dropped; then the queue is closed too.
-                    let _ = opened.send(Ok(()));
+                    let _ = opened.send(Ok(Ok(())));
                     writer.run(queued, &done);
                 }
                 Err(error) => {
-                    let _ = opened.send(Err(error));
+                    let _ = opened.send(Ok(Err(error)));
                 }
             }
             drop(alive);
@@ -171,11 +171,7 @@ impl Sqlite {
         tracing::debug!(file = %file.display(), commits = commits.load(Ordering::Relaxed), "ledger closed");
     }
 
-    async fn submit<T>(
-        &self,
-        job: Box<dyn Job>,
-        answer: oneshot::Receiver<Result<T, LedgerError>>,
-    ) -> Result<T, LedgerError> {
+    async fn submit<T>(&self, job: Box<dyn Job>, answer: oneshot::Receiver<Told<T>>) -> Result<T, LedgerError> {
         match timeout(ANSWER_LIMIT, self.jobs.send(job)).await {
             Ok(Ok(())) => self::answer(&self.file, answer).await,
             Ok(Err(_)) => Err(ended_early(&self.file)),
@@ -196,9 +192,10 @@ impl Sqlite {
     }
 }
 
-async fn answer<T>(file: &Path, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Result<T, LedgerError> {
+async fn answer<T>(file: &Path, answer: oneshot::Receiver<Told<T>>) -> Result<T, LedgerError> {
     match timeout(ANSWER_LIMIT, answer).await {
-        Ok(Ok(reply)) => reply,
+        Ok(Ok(Ok(reply))) => reply,
+        Ok(Ok(Err(panic))) => std::panic::resume_unwind(panic),
         Ok(Err(_)) => Err(ended_early(file)),
         Err(_) => Err(file::silent(file)),
     }
@@ -207,3 +204,6 @@ async fn answer<T>(file: &Path, answer: oneshot::Receiver<Result<T, LedgerError>
 fn ended_early(file: &Path) -> LedgerError {
     file::unavailable(file, "its writer has ended".to_owned(), "restart this program")
 }
+
+#[cfg(test)]
+mod tests_panic;

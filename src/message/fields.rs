@@ -1,9 +1,23 @@
 //! A JSON object read field by field, so that unknown and duplicate names are seen and named.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+/// The longest name that is shown, in characters.
+const NAME_SHOWN: usize = 64;
+
+/// A name as people are told it. A publisher may have written anything there, and it goes into events, headers and logs.
+pub fn shown(name: &str) -> String {
+    if (1..=NAME_SHOWN).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return name.to_owned();
+    }
+    let mut characters = name.chars();
+    let first: String = characters.by_ref().take(NAME_SHOWN).collect();
+    format!("{first:?}{}", if characters.next().is_some() { "…" } else { "" })
+}
 
 /// The fields of one JSON object in the order written, each value still as text.
 ///
@@ -34,10 +48,16 @@ impl<'a> Fields<'a> {
         serde_json::from_str(self.get(name)?.get()).ok()
     }
 
-    /// The first name that stands twice.
+    /// Whether `name` is there, also more than once.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// The first name that stands twice. Whoever fills a body with names must not keep the worker busy for longer than
+    /// it takes to read them.
     pub fn duplicate(&self) -> Option<&str> {
-        let names = self.0.iter().map(|(name, _)| name.as_str());
-        names.clone().enumerate().find(|(i, name)| names.clone().take(*i).any(|n| n == *name)).map(|(_, name)| name)
+        let mut seen = HashSet::with_capacity(self.0.len());
+        self.0.iter().map(|(name, _)| name.as_str()).find(|name| !seen.insert(*name))
     }
 
     /// The first name that is not one of `known`.

@@ -9,6 +9,8 @@ pub mod request;
 pub mod trace;
 
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 
 pub use event::ResultEvent;
 pub use id::{AssetId, CaseId, RequestId};

@@ -78,6 +78,10 @@ fn what_a_detail_answer_means() {
         (200, "null".into(), later(Fault::Unreadable)),
         (200, "<html>".into(), later(Fault::Unreadable)),
         (200, "[]".into(), later(Fault::Unreadable)),
+        // An array in the place of an object is none, whatever stands in it.
+        (200, format!("[0,null,null,{CAT}]"), later(Fault::Unreadable)),
+        (200, "[-1]".into(), later(Fault::Unreadable)),
+        (200, r#"{"code":0,"data":["a-1"]}"#.into(), later(Fault::Unreadable)),
         (200, r#"{"code":-1"#.into(), later(Fault::Unreadable)),
         (200, r#"{"code":-1}{}"#.into(), later(Fault::Unreadable)),
         (204, String::new(), later(Fault::Unreadable)),
@@ -106,6 +110,8 @@ fn what_a_delete_answer_means() {
         (200, r#"{"code":0,"msg":"success"}"#, Meaning::Found(())),
         (200, r#"{"msg":"success"}"#, later(Fault::Unreadable)),
         (200, r#"{"code":true}"#, later(Fault::Unreadable)),
+        (200, r#"["0"]"#, later(Fault::Unreadable)),
+        (200, r#"["-1"]"#, later(Fault::Unreadable)),
         (200, r#"{"code":"-1","msg":"success"}"#, Meaning::Gone),
         (200, r#"{"code":"1001"}"#, Meaning::Refused),
         (200, r#"{"code":"1002"}"#, later(Fault::Code)),
@@ -147,6 +153,8 @@ fn what_a_job_answer_means() {
         (r#"{"id":"j","status":"completed","status":"processing"}"#, later(Fault::Unreadable)),
         (r#"{"id":"j"}"#, later(Fault::Unreadable)),
         ("{}", later(Fault::Unreadable)),
+        (r#"[null,null,null,null,"j","completed"]"#, later(Fault::Unreadable)),
+        (r#"{"data":["j","completed"]}"#, later(Fault::Unreadable)),
     ];
     for (body, meaning) in table {
         assert_eq!(job(&reply(200, body), &rules(), "j").meaning, meaning, "{body}");

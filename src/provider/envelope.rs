@@ -7,6 +7,8 @@ use serde::de::{self, Deserializer, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::json::Object;
+
 /// The longest code taken for one; the documented codes have one to four characters.
 const CODE_LIMIT: usize = 64;
 
@@ -33,7 +35,7 @@ pub(super) struct Envelope {
 impl Envelope {
     /// `None` when the bytes are no such object.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok()
+        serde_json::from_slice(body).ok().map(|Object(envelope)| envelope)
     }
 
     /// What the answer says to people.
@@ -51,7 +53,7 @@ impl Envelope {
     pub(super) fn job(&self) -> Option<Job> {
         let outer = Job { id: self.id.clone(), status: self.status.clone() };
         let inner: Job = match &self.data {
-            Some(raw) if raw.get().starts_with('{') => serde_json::from_str(raw.get()).ok()?,
+            Some(raw) if raw.get().starts_with('{') => serde_json::from_str::<Object<Job>>(raw.get()).ok()?.0,
             _ => return outer.status().is_some().then_some(outer),
         };
         let status = inner.status()?;
@@ -103,7 +105,7 @@ pub(super) struct Asset {
 impl Asset {
     /// `None` when it is missing, or no object that names an asset.
     pub(super) fn parse(data: Option<&RawValue>) -> Option<Self> {
-        serde_json::from_str(data?.get()).ok()
+        serde_json::from_str(data?.get()).ok().map(|Object(asset)| asset)
     }
 
     /// Name, type, creation time and status, as text. A field of another type must not hide that the asset exists.

@@ -6,6 +6,8 @@
 mod classify;
 mod client;
 mod envelope;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 pub(crate) mod transport;
 
 use std::fmt;

@@ -1,6 +1,5 @@
 //! One delivery, from the message to its settlement.
 
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -20,6 +19,7 @@ use crate::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
 use crate::ledger::LedgerError;
 use crate::message::{Cause, Envelope, Notice, Request, ResultEvent, TraceContext};
 use crate::pace::line::{Line, Stop};
+use crate::panics::caught;
 use crate::retry::Budget;
 use crate::telemetry::metrics::Metrics;
 
@@ -82,14 +82,25 @@ impl Handler {
         let verdict = tokio::select! {
             // Dropping the decision is safe at any point: what it did so far is in the ledger.
             () = self.hand_back.cancelled() => return delivery.returned(Return::Fresh).await,
+            verdict = caught(self.decide(&delivery.message, session)) => verdict,
+        };
+        self.carry_out(verdict, delivery, session, began).await
+    }
+
+    /// Does with a delivery what was decided about it.
+    pub(super) async fn carry_out(
+        &self,
+        verdict: Result<Result<Verdict, LedgerError>, String>,
+        delivery: Delivery,
+        session: &Session,
+        began: Instant,
+    ) -> Result<(), BrokerError> {
+        match verdict {
             // A panic in one request must not leave its delivery held by a worker that forgot it. The broker counts
             // the return, so that the delivery limit ends a request that panics every time.
-            verdict = AssertUnwindSafe(self.decide(&delivery.message, session)).catch_unwind() => verdict,
-        };
-        match verdict {
-            Err(_panic) => {
+            Err(panic) => {
                 self.metrics.panicked();
-                tracing::error!("a request panicked; it is returned");
+                tracing::error!(panic, "a request panicked; it is returned");
                 delivery.returned(Return::Nack).await
             }
             // Not answered here: when it comes back, the other worker's answer is on record. Not soon, or two copies of a

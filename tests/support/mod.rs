@@ -1,7 +1,9 @@
 //! What every test needs: a sandbox, a worker and a broker of its own names, all real processes.
 
+pub mod amqp;
 pub mod broker;
 pub mod browser;
+pub mod hostile;
 pub mod private;
 pub mod process;
 pub mod sandbox;

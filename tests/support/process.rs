@@ -53,6 +53,13 @@ impl Process {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
+    /// The most memory that it has used so far.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim_end_matches("kB").trim().parse().unwrap()
+    }
+
     pub async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
         let mut poll = || child.try_wait().unwrap();

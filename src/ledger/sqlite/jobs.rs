@@ -1,7 +1,9 @@
 //! What the writing thread is given to do.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -12,6 +14,10 @@ use crate::ledger::brake::Limit;
 use crate::ledger::state::{Call, Step, Verb};
 use crate::ledger::{LedgerError, history};
 use crate::message::id::RequestId;
+
+/// What a caller is told: the reply, or the panic over its own question. That is raised again where it was asked, so
+/// that it is that request's, and the thread lives on for the others.
+pub(super) type Told<T> = thread::Result<Result<T, LedgerError>>;
 
 /// Something to do within a transaction, and somebody to tell when that is durable.
 pub(super) trait Job: Send {
@@ -26,12 +32,12 @@ pub(super) struct Request<T, F> {
     file: Arc<Path>,
     call: Option<Call<F>>,
     /// What to answer if the commit succeeds.
-    reply: Option<Result<T, LedgerError>>,
-    to: oneshot::Sender<Result<T, LedgerError>>,
+    reply: Option<Told<T>>,
+    to: oneshot::Sender<Told<T>>,
 }
 
 impl<T, F> Request<T, F> {
-    pub(super) fn new(file: Arc<Path>, call: Call<F>, to: oneshot::Sender<Result<T, LedgerError>>) -> Self {
+    pub(super) fn new(file: Arc<Path>, call: Call<F>, to: oneshot::Sender<Told<T>>) -> Self {
         Self { file, call: Some(call), reply: None, to }
     }
 }
@@ -46,18 +52,20 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
             Err(error) if is_about_values(&error) => {
                 // One row spoilt by hand must not stop the others.
                 let (place, what) = (self.file.display().to_string(), error.to_string());
-                self.reply = Some(Err(LedgerError::Unreadable { place, request_id: id, what }));
+                self.reply = Some(Ok(Err(LedgerError::Unreadable { place, request_id: id, what })));
                 return Ok(0);
             }
             Err(error) => return Err(error),
         };
         let is_new = row.is_none();
-        let (changes, reply) = match verb(row) {
-            Ok(step) => {
+        // It decides and writes nothing, so nothing is half done when it panics.
+        let (changes, reply) = match catch_unwind(AssertUnwindSafe(|| verb(row))) {
+            Ok(Ok(step)) => {
                 let (changes, reply) = apply(transaction, &id, step, limit.as_ref(), is_new)?;
-                (changes, Ok(reply))
+                (changes, Ok(Ok(reply)))
             }
-            Err(illegal) => (0, Err(LedgerError::illegal(&id, illegal))),
+            Ok(Err(illegal)) => (0, Ok(Err(LedgerError::illegal(&id, illegal)))),
+            Err(panic) => (0, Err(panic)),
         };
         self.reply = Some(reply);
         Ok(changes)
@@ -100,12 +108,12 @@ fn apply<T>(
 /// Something to write, and what to answer then.
 pub(super) struct Work<T, F> {
     todo: Option<F>,
-    reply: Option<Result<T, LedgerError>>,
-    to: oneshot::Sender<Result<T, LedgerError>>,
+    reply: Option<Told<T>>,
+    to: oneshot::Sender<Told<T>>,
 }
 
 impl<T, F> Work<T, F> {
-    pub(super) fn new(todo: F, to: oneshot::Sender<Result<T, LedgerError>>) -> Self {
+    pub(super) fn new(todo: F, to: oneshot::Sender<Told<T>>) -> Self {
         Self { todo: Some(todo), reply: None, to }
     }
 }
@@ -115,12 +123,12 @@ impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<(T, usize)> + Send> Job
         let Some(work) = self.todo.take() else { return Ok(0) };
         match work(transaction) {
             Ok((reply, changes)) => {
-                self.reply = Some(Ok(reply));
+                self.reply = Some(Ok(Ok(reply)));
                 Ok(changes)
             }
             // One row spoilt by hand must not stop the others. It was read before anything was written.
             Err(error) if is_about_values(&error) => {
-                self.reply = Some(Err(LedgerError::Corrupt(error.to_string())));
+                self.reply = Some(Ok(Err(LedgerError::Corrupt(error.to_string()))));
                 Ok(0)
             }
             Err(error) => Err(error),
@@ -133,14 +141,10 @@ impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<(T, usize)> + Send> Job
 }
 
 /// Tells the caller its reply, or why it was not committed.
-fn answer_with<T>(
-    to: oneshot::Sender<Result<T, LedgerError>>,
-    reply: Option<Result<T, LedgerError>>,
-    committed: Result<(), LedgerError>,
-) {
-    let reply = match committed {
-        Ok(()) => reply,
-        Err(error) => Some(Err(error)),
+fn answer_with<T>(to: oneshot::Sender<Told<T>>, reply: Option<Told<T>>, committed: Result<(), LedgerError>) {
+    let reply = match (committed, reply) {
+        (Ok(()), reply) | (Err(_), reply @ Some(Err(_))) => reply,
+        (Err(error), _) => Some(Ok(Err(error))),
     };
     if let Some(reply) = reply {
         // A caller that went away has no use for the answer.
@@ -150,7 +154,7 @@ fn answer_with<T>(
 
 /// A write for its own sake.
 pub(super) struct Probe {
-    pub(super) to: oneshot::Sender<Result<(), LedgerError>>,
+    pub(super) to: oneshot::Sender<Told<()>>,
 }
 
 impl Job for Probe {
@@ -159,6 +163,6 @@ impl Job for Probe {
     }
 
     fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
-        let _ = self.to.send(committed);
+        let _ = self.to.send(Ok(committed));
     }
 }

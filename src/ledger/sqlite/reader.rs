@@ -43,6 +43,8 @@ impl Reader {
         };
         match timeout(ANSWER_LIMIT, answer).await {
             Ok(Ok(answer)) => answer,
+            // The question's own panic, raised again where it was asked.
+            Ok(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
             Ok(Err(ended)) => Err(file::unavailable(&self.file, ended.to_string(), "restart this program")),
             Err(_) => Err(file::silent(&self.file)),
         }

@@ -1,5 +1,6 @@
 //! The thread that writes the file.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +52,10 @@ impl Writer {
             {
                 batch.push(job);
             }
-            let committed = self.commit(&mut batch);
+            // Unwinding rolls the transaction back. Without this thread nobody could ever write again.
+            let committed = catch_unwind(AssertUnwindSafe(|| self.commit(&mut batch))).unwrap_or_else(|_panic| {
+                Err(file::unavailable(&self.file, "a panic while it was written".to_owned(), "report the panic above"))
+            });
             if committed.is_err() {
                 // Those that queued up meanwhile would each wait for the same lock again: tell them now.
                 while let Ok(job) = queued.try_recv() {

@@ -1,0 +1,140 @@
+//! The headers of a message, and what a copy takes along of them.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+/// Headers that the broker writes or acts upon. On a copy they would be wrong (the counts), or send it elsewhere (CC).
+const NOT_COPIED: [&str; 6] = ["CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", "x-opt-deaths"];
+const NOT_COPIED_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
+
+/// Where a copy keeps the broker-validated `user_id`: as a property, the broker would refuse it from our connection.
+/// Anybody can write this header, so it says who published the original only on a copy that is signed: whose own
+/// `user_id`, validated like any other, is ours.
+pub(super) const USER_ID: &str = "x-asset-eraser-user-id";
+
+/// The most that a copy keeps of the publisher's headers, in bytes. All properties of a message go into one frame, which
+/// has 128 KiB unless the broker was told otherwise, and a copy says a few kilobytes more than its original. One that is
+/// larger costs the connection, and with it everybody's deliveries, each time it is tried.
+pub(super) const MOST_KEPT: usize = 112 * 1024;
+
+/// What a copy keeps: everything but what belongs to this one journey of the message. An `expiration` would make the
+/// copy come back at another time than its wait queue says, or vanish from the dead queue.
+pub(super) fn copied(original: &BasicProperties, added: &[(&str, &str)]) -> BasicProperties {
+    let mut headers = original.headers().as_ref().map(kept).unwrap_or_default();
+    if let Some(user) = original.user_id() {
+        headers.insert(USER_ID.into(), AMQPValue::LongString(user.as_str().into()));
+    }
+    for (name, value) in added {
+        headers.insert((*name).into(), AMQPValue::LongString((*value).into()));
+    }
+    let mut copy = BasicProperties::default().with_headers(headers);
+    macro_rules! keep {
+        ($($get:ident $with:ident),*) => {
+            $(if let Some(value) = original.$get() { copy = copy.$with(value.clone()); })*
+        };
+    }
+    keep!(content_type with_content_type, content_encoding with_content_encoding, priority with_priority,
+          correlation_id with_correlation_id, reply_to with_reply_to, message_id with_message_id,
+          timestamp with_timestamp, kind with_type, app_id with_app_id);
+    copy
+}
+
+/// The headers of the publisher's that a copy takes along: the smallest first, as many as fit.
+fn kept(original: &FieldTable) -> FieldTable {
+    let wanted = |name: &str| {
+        !NOT_COPIED.iter().any(|other| name.eq_ignore_ascii_case(other))
+            && !NOT_COPIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let entries = original.inner().iter().filter(|(name, _)| wanted(name.as_str()));
+    let mut entries: Vec<_> = entries.map(|(name, value)| (entry_size(name, value), name, value)).collect();
+    entries.sort_by_key(|(size, _, _)| *size);
+    let (mut headers, mut room) = (FieldTable::default(), MOST_KEPT);
+    for (size, name, value) in entries {
+        let Some(left) = room.checked_sub(size) else {
+            tracing::warn!(name = %name.as_str().escape_debug(), size, "a header of a message is too large for its copy");
+            continue;
+        };
+        room = left;
+        headers.insert(name.clone(), value.clone());
+    }
+    headers
+}
+
+/// Bytes on the wire.
+fn entry_size(name: &ShortString, value: &AMQPValue) -> usize {
+    1 + name.as_str().len() + value_size(value)
+}
+
+pub(super) fn table_size(table: &FieldTable) -> usize {
+    table.inner().iter().map(|(name, value)| entry_size(name, value)).sum()
+}
+
+fn value_size(value: &AMQPValue) -> usize {
+    1 + match value {
+        AMQPValue::Void => 0,
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldArray(array) => 4 + array.as_slice().iter().map(value_size).sum::<usize>(),
+        AMQPValue::FieldTable(table) => 4 + table_size(table),
+        // A number, a time or a truth value: none is longer.
+        _ => 8,
+    }
+}
+
+/// A copy that will be believed about who published the original; so a header that the original came with, and nobody
+/// vouches for, must not stay on it.
+pub(super) fn signed(copy: BasicProperties, own: &ShortString, publisher: Option<&str>) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in copy.headers().iter().flat_map(FieldTable::inner) {
+        if name.as_str() != USER_ID {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    if let Some(publisher) = publisher {
+        headers.insert(USER_ID.into(), AMQPValue::LongString(publisher.into()));
+    }
+    copy.with_headers(headers).with_user_id(own.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_keeps_what_the_publisher_said_and_drops_what_the_broker_added() {
+        let mut headers = FieldTable::default();
+        for name in ["CC", "x-death", "x-first-death-queue", "x-delivery-count", "mine"] {
+            headers.insert(name.into(), AMQPValue::LongLongInt(3));
+        }
+        let original = BasicProperties::default()
+            .with_headers(headers)
+            .with_expiration("5".into())
+            .with_user_id("me".into())
+            .with_reply_to("replies".into());
+        let copy = copied(&original, &[("x-asset-eraser-why", "because")]);
+        let names: Vec<_> =
+            copy.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str().to_owned()).collect();
+        assert_eq!(names, ["mine", "x-asset-eraser-user-id", "x-asset-eraser-why"]);
+        assert_eq!(copy.reply_to().as_ref().unwrap().as_str(), "replies");
+        assert!(copy.expiration().is_none() && copy.user_id().is_none());
+    }
+
+    #[test]
+    fn a_copy_leaves_out_what_does_not_fit_and_keeps_the_rest() {
+        let mut headers = FieldTable::default();
+        let text = |length: usize| AMQPValue::LongString("v".repeat(length).into());
+        headers.insert("a-much".into(), text(110_000));
+        headers.insert("b-more".into(), text(20_000));
+        headers.insert("c".into(), text(3));
+        let mut array = lapin::types::FieldArray::default();
+        array.push(AMQPValue::FieldTable(headers.clone()));
+        let copy = |headers: &FieldTable| copied(&BasicProperties::default().with_headers(headers.clone()), &[]);
+        let names = |copy: &BasicProperties| -> Vec<String> {
+            copy.headers().as_ref().unwrap().inner().keys().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(&copy(&headers)), ["b-more", "c"]);
+        headers.insert("d-array".into(), AMQPValue::FieldArray(array));
+        assert_eq!(names(&copy(&headers)), ["b-more", "c"]);
+    }
+}

@@ -1,0 +1,121 @@
+//! The connection's bytes on their way to the AMQP library: all as they come, but for the properties of messages.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use async_rs::traits::Reactor;
+use async_rs::util::RuntimeParts;
+use async_rs::{Runtime, Tokio};
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::Stream;
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+
+use super::clean::Frames;
+
+/// Read from the network at once, in bytes.
+const CHUNK: usize = 32 * 1024;
+
+type Plain = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
+type Kit = RuntimeParts<Tokio, Cleaning>;
+
+/// Connects; what the library reads is clean.
+pub(super) async fn connect(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    tls: OwnedTLSConfig,
+) -> lapin::Result<Connection> {
+    let runtime = Runtime::new(Kit::new(Tokio::current(), Cleaning(Tokio::current())));
+    let plain = Runtime::new(Tokio::current());
+    let connect = async move |uri: AMQPUri, _: Runtime<Kit>| {
+        let stream = uri.connect_with_config_async(tls.as_ref(), &plain).await?;
+        Ok(AsyncTcpStream::Plain(Cleaned::new(stream)))
+    };
+    Connection::connector(uri, runtime, connect, properties).await
+}
+
+/// Tokio, whose connections are cleaned.
+#[derive(Clone, Debug)]
+struct Cleaning(Tokio);
+
+impl Reactor for Cleaning {
+    type TcpStream = Cleaned;
+    type Sleep = <Tokio as Reactor>::Sleep;
+
+    /// For sockets that somebody else has opened. The AMQP library opens its own, below.
+    fn register<H: Read + Write + Send + 'static>(
+        &self,
+        _socket: H,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
+        Err::<Cleaned, _>(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sleep(&self, dur: Duration) -> Self::Sleep {
+        self.0.sleep(dur)
+    }
+
+    fn interval(&self, dur: Duration) -> impl Stream<Item = Instant> + Send + 'static {
+        self.0.interval(dur)
+    }
+
+    fn tcp_connect_addr(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
+        let connecting = self.0.tcp_connect_addr(addr);
+        async { Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?))) }
+    }
+}
+
+/// A stream whose frames are cleaned as they come.
+struct Cleaned {
+    inner: Plain,
+    frames: Frames,
+    chunk: Box<[u8]>,
+}
+
+impl Cleaned {
+    fn new(inner: Plain) -> Self {
+        Self { inner, frames: Frames::default(), chunk: vec![0; CHUNK].into() }
+    }
+}
+
+impl AsyncRead for Cleaned {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        loop {
+            let given = this.frames.give(to);
+            if given > 0 || to.is_empty() {
+                return Poll::Ready(Ok(given));
+            }
+            let read = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut this.chunk))?;
+            if read == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            this.frames.take(&this.chunk[..read])?;
+        }
+    }
+}
+
+impl AsyncWrite for Cleaned {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, from)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+}
