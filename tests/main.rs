@@ -12,6 +12,7 @@ mod confirms_target;
 mod crashes;
 mod deletes;
 mod fence_model;
+mod https;
 mod in_use;
 mod job_table;
 mod message_contract;

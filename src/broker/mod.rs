@@ -4,6 +4,7 @@ pub mod connection;
 pub mod consumer;
 pub mod publisher;
 pub mod settlement;
+mod tls;
 pub mod topology;
 
 /// What `/readyz` says of the broker.
@@ -33,6 +34,14 @@ pub enum BrokerError {
         name: String,
         /// The broker's words.
         said: String,
+    },
+    /// The connection failed, and TLS may be why.
+    #[error("{said}; {advice}")]
+    Tls {
+        /// The library's words.
+        said: String,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// The connection or a channel failed.
     #[error("{0}")]

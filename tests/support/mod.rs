@@ -2,6 +2,8 @@
 
 pub mod broker;
 pub mod browser;
+pub mod certificates;
+pub mod party;
 pub mod private;
 pub mod process;
 pub mod sandbox;
