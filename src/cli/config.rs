@@ -22,7 +22,7 @@ pub fn print(settings: &Settings) -> String {
         ("none", guard.none.into()),
     ]);
     if let Some(http) = &guard.http {
-        let mut shown = vec![("url", http.url.clone().into()), ("timeout", time(http.timeout))];
+        let mut shown = vec![("url", shown_template(&http.url).into()), ("timeout", time(http.timeout))];
         shown.extend(http.token.as_ref().map(|_| ("token", HIDDEN.into())));
         guard_table.insert("http".to_owned(), Value::Table(section(shown)));
     }
@@ -129,6 +129,16 @@ fn shown_url(url: &SecretString) -> String {
     url.to_string()
 }
 
+/// The template without user and password. Not by way of `Url`, which would encode the braces.
+fn shown_template(template: &str) -> String {
+    let Some((scheme, rest)) = template.split_once("://") else { return HIDDEN.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}{path}"),
+        None => template.to_owned(),
+    }
+}
+
 /// A file's name is no secret.
 fn shown_ledger(url: &SecretString) -> String {
     let plain = url.expose_secret();
@@ -147,7 +157,7 @@ mod tests {
             [
                 set("BROKER__URL", "amqp://me:pass-word@broker:5671/%2f"),
                 set("PROVIDER__TOKEN", "provider-key"),
-                set("GUARD__HTTP__URL", "https://jobs.example/{asset_id}"),
+                set("GUARD__HTTP__URL", "https://me:basic-w@rd@jobs.example/{asset_id}?by=me@example"),
                 set("GUARD__HTTP__TOKEN", "registry-key"),
                 set("LEDGER__URL", "postgres://me:database-word@database/eraser?sslmode=require"),
                 set("GUARD__POSTGRES__URL", "postgres://me:table-word@database/jobs"),
@@ -161,7 +171,9 @@ mod tests {
         )
         .unwrap();
         let shown = print(&settings);
-        for secret in ["pass-word", "provider-key", "registry-key", "database-word", "status-key", "table-word"] {
+        for secret in
+            ["pass-word", "provider-key", "registry-key", "database-word", "status-key", "table-word", "basic-w"]
+        {
             assert!(!shown.contains(secret), "{shown}");
         }
         insta::assert_snapshot!(shown);
