@@ -1,7 +1,9 @@
 //! The permissions that SECURITY.md gives to each user of the broker: enough for its work, and for nothing else.
 
+use futures_util::StreamExt;
 use lapin::options::{
-    BasicConsumeOptions, BasicGetOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ErrorKind};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::party::{Party, add_user, url};
 use crate::support::private::PrivateBroker;
-use crate::support::{World, outcome, until};
+use crate::support::{LIMIT, World, deletes, outcome, until};
 
 /// RabbitMQ's answer to what a user has no permission for.
 const ACCESS_REFUSED: u16 = 403;
@@ -169,6 +171,18 @@ async fn a_reader_can_read_results_and_nothing_else() {
     for key in ["request", "#", "*", "wait.200ms", "dead"] {
         refused(bind(key).await, &format!("bind {key}"));
     }
+    // Nor can a queue of its own hand messages on to where requests come from.
+    for (exchange, key) in [(prefix.clone(), "request".to_owned()), (String::new(), world.broker.queue("requests"))] {
+        let mut arguments = FieldTable::default();
+        for (name, value) in [("x-dead-letter-exchange", exchange), ("x-dead-letter-routing-key", key)] {
+            arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        let (channel, options) = (archive.channel().await, QueueDeclareOptions::default());
+        refused(
+            channel.queue_declare("archive.trap".into(), options, arguments).await,
+            "dead-letter into the requests",
+        );
+    }
     let desk_party = Party::connect(&broker, "desk").await;
     world.sandbox.add("a").await;
     world.asked_for(["a".to_owned()]);
@@ -196,6 +210,55 @@ async fn a_reader_can_read_results_and_nothing_else() {
         }
     }
     world.finish(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_needs_no_queue_to_get_its_own_answers() {
+    let broker = PrivateBroker::start();
+    let mut world = restricted(&broker).await;
+    let desk_party = Party::connect(&broker, "desk").await;
+    world.sandbox.add("a").await;
+    world.asked_for(["a".to_owned()]);
+    // RabbitMQ's direct reply-to: consumed and published on one channel.
+    let channel = desk_party.channel().await;
+    let (queue, options) =
+        ("amq.rabbitmq.reply-to", BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() });
+    let mut answers = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap();
+    let (exchange, body) = (world.broker.prefix.as_str().into(), request("a").to_string());
+    let properties = desk().with_reply_to(queue.into());
+    let sent = channel
+        .basic_publish(exchange, "request".into(), BasicPublishOptions::default(), body.as_bytes(), properties)
+        .await;
+    sent.unwrap().await.unwrap();
+    let answer = tokio::time::timeout(LIMIT, answers.next()).await.unwrap().unwrap().unwrap();
+    let event: Value = serde_json::from_slice(&answer.data).unwrap();
+    assert_eq!((&event["data"]["request_id"], outcome(&event)), (&json!("r-a"), ("deleted", "")));
+    world.finish(0).await;
+}
+
+/// What SECURITY.md says to do about a stolen account.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stolen_account_has_queued_is_refused_once_it_is_off_the_list() {
+    let broker = PrivateBroker::start();
+    let mut world = restricted(&broker).await;
+    let (thief, prefix) = (Party::connect(&broker, "desk").await, world.broker.prefix.clone());
+    world.sandbox.add("a").await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    thief.publish(&prefix, "request", &request("a"), desk()).await.unwrap();
+    world.sandbox.until_called("jobs", "a", 1).await;
+    broker.ctl(&["clear_permissions", "-p", "/", "desk"]);
+    broker.ctl(&["close_all_user_connections", "desk", "stolen"]);
+    world.stop_worker().await;
+    world.set("PUBLISHERS__ALLOW", "another-desk");
+    world.start_worker().await;
+    world.sandbox.job("video_1", &[], "completed").await;
+    let seen = world.broker.result("r-a").await;
+    assert_eq!(outcome(&seen), ("rejected", "publisher_not_allowed"));
+    assert_eq!(deletes(&world.sandbox.calls().await), 0);
+    let url = url(&broker, "desk");
+    let again = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await;
+    assert!(again.is_err(), "it may not even connect");
+    world.finish(1).await;
 }
 
 /// RabbitMQ 4.0 looks at the keys in the header `CC` too, 3.10 does not.
