@@ -11,7 +11,7 @@ WITH_SERVERS := deploy/dev/with-servers.sh
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help demo test faults soak bench bench-goodput bench-scale bench-programs bench-retention fuzz fmt clippy doc check image need-cargo
+.PHONY: help demo test faults soak bench bench-goodput bench-scale bench-programs bench-retention fuzz fmt clippy doc deny check image need-cargo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ clippy: need-cargo ## lint the code; a warning is an error
 
 doc: need-cargo ## build the documentation; a warning is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --locked
+
+CHECKS ?= bans licenses sources
+deny: need-cargo ## check the dependencies against deny.toml (needs cargo-deny; CHECKS=advisories needs the network too)
+	@command -v cargo-deny >/dev/null || { \
+	    echo 'cargo-deny was not found: cargo install cargo-deny --locked' >&2; exit 1; }
+	$(CARGO) deny --locked check $(CHECKS)
 
 check: need-cargo ## everything that CI checks
 	.ci/run

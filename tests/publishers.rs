@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 
+use crate::support::party::{Party, add_user, url};
 use crate::support::private::PrivateBroker;
 use crate::support::{World, deletes, outcome, until, world_at};
 
@@ -14,17 +14,10 @@ use crate::support::{World, deletes, outcome, until, world_at};
 fn broker() -> PrivateBroker {
     let broker = PrivateBroker::start();
     for user in ["eraser", "mallory"] {
-        broker.ctl(&["add_user", user, &format!("{user}-password")]);
+        add_user(&broker, user);
         broker.ctl(&["set_permissions", "-p", "/", user, ".*", ".*", ".*"]);
     }
     broker
-}
-
-fn url(broker: &PrivateBroker, user: &str) -> String {
-    let mut url = url::Url::parse(&broker.url).unwrap();
-    url.set_username(user).unwrap();
-    url.set_password(Some(&format!("{user}-password"))).unwrap();
-    url.to_string()
 }
 
 async fn restricted(broker: &PrivateBroker) -> World {
@@ -33,24 +26,15 @@ async fn restricted(broker: &PrivateBroker) -> World {
 }
 
 /// Somebody else's way to the broker.
-struct Mallory {
-    channel: Channel,
-    _connection: Connection,
-}
+struct Mallory(Party);
 
 impl Mallory {
     async fn connect(broker: &PrivateBroker) -> Self {
-        let connection = Connection::connect(&url(broker, "mallory"), ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Self { channel, _connection: connection }
+        Self(Party::connect(broker, "mallory").await)
     }
 
     async fn publish(&self, world: &World, request: &Value, properties: BasicProperties) -> Result<(), lapin::Error> {
-        let (exchange, body) = (world.broker.prefix.as_str().into(), request.to_string());
-        let options = BasicPublishOptions::default();
-        let sent = self.channel.basic_publish(exchange, "request".into(), options, body.as_bytes(), properties).await?;
-        sent.await.map(|_| ())
+        self.0.publish(&world.broker.prefix, "request", request, properties).await
     }
 }
 

@@ -1,25 +1,23 @@
 //! One session with the broker: connected, declared, ready to consume and to publish. Never mended, only replaced.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Event};
 use secrecy::ExposeSecret;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::consumer::Consumer;
-use super::publisher::Publisher;
+use super::publisher::{CONFIRM, Publisher};
 use super::stream;
 use super::topology::{self, Names, TopologySettings};
-use super::{BrokerError, BrokerState};
+use super::{BrokerError, BrokerState, tls};
 use crate::config;
 use crate::telemetry::metrics::Metrics;
 
@@ -42,6 +40,10 @@ pub struct Session {
     metrics: Metrics,
     state: watch::Receiver<BrokerState>,
     lost: CancellationToken,
+    /// For a connection on which something may be tried that the broker may refuse.
+    settings: config::Broker,
+    /// Whether the broker lets us write to the default exchange, once that has been tried.
+    replies: OnceCell<bool>,
     /// Listens to the connection's events; ends with the session.
     events: JoinHandle<()>,
 }
@@ -68,11 +70,11 @@ impl Session {
         topology: &TopologySettings,
         metrics: &Metrics,
     ) -> Result<Self, BrokerError> {
-        let connection = connect(settings).await?;
         let own = publishers.map(|publishers| ShortString::from(publishers.own.as_str()));
         if let Some(own) = &own {
-            known_as(&connection, own).await?;
+            known_as(settings, own).await?;
         }
+        let connection = connect(settings).await?;
         let lost = CancellationToken::new();
         let (tell, state) = watch::channel(BrokerState::Connected);
         let events = tokio::spawn(listen(connection.events_listener(), tell, lost.clone()));
@@ -82,7 +84,18 @@ impl Session {
         publishing.confirm_select(ConfirmSelectOptions::default()).await?;
         let consuming = connection.create_channel().await?;
         let publisher = Arc::new(Publisher::new(publishing, own, lost.clone()));
-        Ok(Self { connection, consuming, publisher, names, metrics: metrics.clone(), state, lost, events })
+        Ok(Self {
+            connection,
+            consuming,
+            publisher,
+            names,
+            metrics: metrics.clone(),
+            state,
+            lost,
+            settings: settings.clone(),
+            replies: OnceCell::new(),
+            events,
+        })
     }
 
     /// Starts to consume requests; the broker sends at most `prefetch` ahead of their settlement.
@@ -115,6 +128,28 @@ impl Session {
     #[must_use]
     pub fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    /// Whether copies may be sent to `reply_to` queues, for which the broker has to let us write to the default
+    /// exchange. Tried where a refusal costs nothing: over a refused copy the session would be lost, and the request,
+    /// redelivered, would do the same again.
+    ///
+    /// # Errors
+    /// When the broker doesn't say; the session is lost then.
+    pub async fn replies(&self) -> Result<bool, BrokerError> {
+        let asked = self.replies.get_or_try_init(|| async {
+            let dropped = dropped_by(&self.settings, BasicProperties::default());
+            match tokio::time::timeout(CONFIRM, dropped).await {
+                Ok(Err(BrokerError::Amqp(error))) if topology::is_refused_access(&error) => Ok(false),
+                Ok(dropped) => dropped.map(|()| true),
+                Err(_) => Err(BrokerError::Timeout(CONFIRM, "publish")),
+            }
+        });
+        let asked = asked.await.copied();
+        if asked.is_err() {
+            self.lost.cancel();
+        }
+        asked
     }
 
     /// Cancelled when this session is of no more use.
@@ -170,23 +205,30 @@ async fn listen(
     }
 }
 
-/// Makes sure that the broker knows this connection as `user`, which it may not where a token or a certificate says
-/// who we are. It would refuse every copy then, and count the originals as returned.
-async fn known_as(connection: &Connection, user: &ShortString) -> Result<(), BrokerError> {
-    // A channel of its own: the broker closes it over a refusal.
+/// Publishes to the queue without a name, which nobody can have: the broker looks at the message, then drops it.
+async fn dropped_by(settings: &config::Broker, properties: BasicProperties) -> Result<(), BrokerError> {
+    // A connection of its own: a channel that the broker closes over a refusal costs the session on its connection.
+    let connection = connect(settings).await?;
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    let properties = BasicProperties::default().with_user_id(user.clone());
-    // To the queue without a name, which nobody can have: looked at, then dropped.
     let options = BasicPublishOptions::default();
-    let confirmed = async { channel.basic_publish("".into(), "".into(), options, b"", properties).await?.await };
-    match confirmed.await {
-        Err(error) if topology::is_refused_precondition(&error) => Err(BrokerError::Settings(format!(
-            "publishers.allow: copies of messages are signed with the user of broker.url, {user:?}, and the broker knows \
-             this connection as another one"
-        ))),
+    channel.basic_publish("".into(), "".into(), options, b"", properties).await?.await?;
+    Ok(connection.close(200, "tried".into()).await?)
+}
+
+/// Makes sure that the broker knows us as `user`, which it may not where a token or a certificate says who we are. It
+/// would refuse every copy then, and count the originals as returned.
+async fn known_as(settings: &config::Broker, user: &ShortString) -> Result<(), BrokerError> {
+    match dropped_by(settings, BasicProperties::default().with_user_id(user.clone())).await {
+        Err(BrokerError::Amqp(error)) if topology::is_refused_precondition(&error) => {
+            Err(BrokerError::Settings(format!(
+                "publishers.allow: copies of messages are signed with the user of broker.url, {user:?}, and the broker knows \
+                 this connection as another one"
+            )))
+        }
         // A broker that lets us publish nothing to that exchange has not told us; the first copy will.
-        Ok(_) | Err(_) => Ok(()),
+        Err(BrokerError::Amqp(error)) if topology::is_refused_access(&error) => Ok(()),
+        dropped => dropped,
     }
 }
 
@@ -200,22 +242,9 @@ async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    Ok(stream::connect(uri, properties, tls(settings)?).await?)
-}
-
-fn tls(settings: &config::Broker) -> Result<OwnedTLSConfig, BrokerError> {
-    let read = |key: &str, path: &Path| {
-        config::text_of(path).map_err(|why| BrokerError::Settings(format!("broker.{key}: {} {why}", path.display())))
-    };
-    let cert_chain = settings.ca_file.as_deref().map(|path| read("ca_file", path)).transpose()?;
-    let identity = match (&settings.client_cert_file, &settings.client_key_file) {
-        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
-            pem: read("client_cert_file", cert)?.into_bytes(),
-            key: read("client_key_file", key)?.into_bytes(),
-        }),
-        _ => None,
-    };
-    Ok(OwnedTLSConfig { identity, cert_chain })
+    let (over_tls, config) = (uri.scheme == AMQPScheme::AMQPS, tls::config(settings)?);
+    let connected = stream::connect(uri, properties, config).await;
+    connected.map_err(|error| if over_tls { tls::explained(error, settings) } else { error.into() })
 }
 
 #[cfg(test)]
@@ -229,9 +258,8 @@ mod tests {
         let set = |key: &str, value: &str| (format!("ASSET_ERASER__{key}"), value.to_owned());
         let all = [set("BROKER__URL", &url), set("PROVIDER__TOKEN", "x"), set("GUARD__NONE", "true")];
         let settings = Settings::load(None, all).unwrap();
-        let connection = connect(&settings.broker).await.unwrap();
         let user = url::Url::parse(&url).unwrap().username().to_owned();
-        known_as(&connection, &user.as_str().into()).await.unwrap();
+        known_as(&settings.broker, &user.as_str().into()).await.unwrap();
         let publishers = Publishers { allow: vec!["desk".to_owned()], own: "somebody else".to_owned() };
         let topology = TopologySettings::of(&settings);
         let metrics = Metrics::new().unwrap();

@@ -9,6 +9,7 @@ pub(crate) mod oracle;
 pub mod publisher;
 pub mod settlement;
 mod stream;
+mod tls;
 pub mod topology;
 
 /// What `/readyz` says of the broker.
@@ -38,6 +39,14 @@ pub enum BrokerError {
         name: String,
         /// The broker's words.
         said: String,
+    },
+    /// The connection failed, and TLS may be why.
+    #[error("{said}; {advice}")]
+    Tls {
+        /// The library's words.
+        said: String,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// The connection or a channel failed.
     #[error("{0}")]

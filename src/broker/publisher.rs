@@ -15,7 +15,7 @@ use crate::message::{ResultEvent, TraceContext};
 /// Longest wait for a confirmation. A broker that is blocked (memory or disk alarm) or a quorum queue without its
 /// majority confirms late, so it is long; RabbitMQ closes the channel of a delivery that is held longer than its
 /// `consumer_timeout`, 30 minutes by default, so it is shorter than that.
-const CONFIRM: Duration = Duration::from_secs(600);
+pub(super) const CONFIRM: Duration = Duration::from_secs(600);
 
 /// AMQP's `delivery_mode` for a message that survives a restart.
 const PERSISTENT: u8 = 2;
@@ -82,7 +82,11 @@ impl Publisher {
         properties: BasicProperties,
     ) -> Result<Routed, BrokerError> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = properties.with_delivery_mode(PERSISTENT);
+        let mut properties = properties.with_delivery_mode(PERSISTENT);
+        // The broker vouches for it, so a reader can tell our results from somebody else's.
+        if let Some(own) = &self.own {
+            properties = properties.with_user_id(own.clone());
+        }
         let sent = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties).await?;
         match sent.await? {
             Confirmation::Ack(None) => Ok(Routed::Yes),

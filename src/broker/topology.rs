@@ -20,6 +20,9 @@ const BACKSTOP: u32 = 5;
 /// RabbitMQ's code for "exists with other arguments", and for a `user_id` that is not the connection's.
 const PRECONDITION_FAILED: u16 = 406;
 
+/// RabbitMQ's code for what a user has no permission for.
+const ACCESS_REFUSED: u16 = 403;
+
 /// The names of one deployment, all from its prefix.
 #[derive(Clone, Debug)]
 pub struct Names {
@@ -167,6 +170,11 @@ async fn queue(
 /// Whether this is RabbitMQ's answer to a declaration or a property that it does not agree with.
 pub(super) fn is_refused_precondition(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(said) if said.get_id() == PRECONDITION_FAILED)
+}
+
+/// Whether this is RabbitMQ's answer to what our user has no permission for.
+pub(super) fn is_refused_access(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(said) if said.get_id() == ACCESS_REFUSED)
 }
 
 fn named(name: &str, error: lapin::Error) -> BrokerError {

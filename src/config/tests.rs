@@ -78,6 +78,16 @@ fn what_is_wrong_is_named_with_its_place() {
             &[],
             "worker.max_concurrency (",
         ),
+        (
+            LEAST,
+            &[("BROKER__CA_FILE", "ca.pem")],
+            "broker.ca_file (ASSET_ERASER__BROKER__CA_FILE): is for amqps:// only",
+        ),
+        (
+            LEAST,
+            &[("BROKER__CLIENT_CERT_FILE", "cert.pem"), ("BROKER__URL", "amqps://h/%2f")],
+            "broker.client_key_file (not set; ASSET_ERASER__BROKER__CLIENT_KEY_FILE): client_cert_file and",
+        ),
         (LEAST, &[("PROVIDER__MAX_RATE", "0")], "provider.max_rate (ASSET_ERASER__PROVIDER__MAX_RATE): must be"),
         (LEAST, &[("RETRY__WAIT_STEPS", "")], "retry.wait_steps (ASSET_ERASER__RETRY__WAIT_STEPS): must hold 1"),
         (LEAST, &[("PROVIDER__GONE_CODES", "0")], "provider.gone_codes ("),

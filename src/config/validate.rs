@@ -113,6 +113,7 @@ fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
         let key = if raw.client_cert_file.is_some() { "broker.client_key_file" } else { "broker.client_cert_file" };
         return Err(source.problem(key, "client_cert_file and client_key_file belong together"));
     }
+    certificates_are_used(source, raw, &url)?;
     Ok(Broker {
         url,
         prefix,
@@ -123,6 +124,18 @@ fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
         client_cert_file: raw.client_cert_file.clone(),
         client_key_file: raw.client_key_file.clone(),
     })
+}
+
+/// Whoever names a certificate believes the connection to be encrypted.
+fn certificates_are_used(source: &Source, raw: &RawBroker, url: &SecretString) -> Result<(), ConfigError> {
+    let files = [("broker.ca_file", &raw.ca_file), ("broker.client_cert_file", &raw.client_cert_file)];
+    let encrypted = Url::parse(url.expose_secret()).is_ok_and(|url| url.scheme() == "amqps");
+    match files.iter().find(|(_, file)| file.is_some()) {
+        Some((key, _)) if !encrypted => {
+            Err(source.problem(key, "is for amqps:// only: with amqp://, as in broker.url, nothing is encrypted"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn provider(source: &Source, raw: &RawProvider) -> Result<Provider, ConfigError> {

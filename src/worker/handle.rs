@@ -231,6 +231,11 @@ impl Handler {
             tracing::warn!(queue, "reply_to names a queue of the worker itself; no copy is sent");
             return Ok(());
         }
+        if !session.replies().await? {
+            self.metrics.reply_unroutable();
+            tracing::warn!(queue, "the broker lets the worker write to no reply_to queue; no copy is sent");
+            return Ok(());
+        }
         let properties = result_properties(event, message);
         let routed = session.publisher().publish("", queue, event.body.as_bytes(), properties).await?;
         if let Routed::No | Routed::Refused = routed {

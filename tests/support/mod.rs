@@ -3,7 +3,9 @@
 pub mod amqp;
 pub mod broker;
 pub mod browser;
+pub mod certificates;
 pub mod hostile;
+pub mod party;
 pub mod private;
 pub mod process;
 pub mod sandbox;
