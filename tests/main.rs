@@ -26,6 +26,7 @@ mod publishers;
 mod replicas;
 mod retention;
 mod secrets;
+mod security_page;
 mod shutdown;
 mod started_events;
 mod status;
