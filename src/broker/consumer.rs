@@ -68,9 +68,9 @@ impl Consumer {
     pub async fn change_prefetch(&mut self, session: &Session, prefetch: u16) -> Result<(), BrokerError> {
         let next = session.consume_again(prefetch).await?;
         let before = std::mem::replace(&mut self.inner, next);
-        self.channel.basic_cancel(before.tag(), BasicCancelOptions::default()).await?;
+        let cancelled = self.cancelled(&before).await;
         self.before.push_back(before);
-        Ok(())
+        cancelled
     }
 
     /// Asks the broker for no more. What has arrived by then still comes out of [`Consumer::next`].
@@ -78,7 +78,12 @@ impl Consumer {
     /// # Errors
     /// When the channel is gone.
     pub async fn cancel(&self) -> Result<(), BrokerError> {
-        self.channel.basic_cancel(self.inner.tag(), BasicCancelOptions::default()).await?;
-        Ok(())
+        self.cancelled(&self.inner).await
+    }
+
+    async fn cancelled(&self, consumer: &lapin::Consumer) -> Result<(), BrokerError> {
+        let options = BasicCancelOptions::default();
+        let cancelled = async { Ok(self.channel.basic_cancel(consumer.tag(), options).await?) };
+        self.publisher.while_it_lasts(cancelled).await
     }
 }

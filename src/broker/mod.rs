@@ -54,6 +54,9 @@ pub enum BrokerError {
     /// No answer in time.
     #[error("no answer from the broker within {0:?} to: {1}")]
     Timeout(std::time::Duration, &'static str),
+    /// The session was lost before the broker answered; what it was asked may have been done.
+    #[error("the connection to the broker was lost")]
+    Lost,
     /// A copy was not confirmed by any queue.
     #[error("the broker did not take a message for {0}")]
     NotTaken(String),

@@ -61,7 +61,8 @@ impl Publisher {
         body: &[u8],
         properties: BasicProperties,
     ) -> Result<Routed, BrokerError> {
-        let confirmed = tokio::time::timeout(CONFIRM, self.confirmed(exchange, key, body, properties)).await;
+        let confirmed = self.while_it_lasts(self.confirmed(exchange, key, body, properties));
+        let confirmed = tokio::time::timeout(CONFIRM, confirmed).await;
         let confirmed = confirmed.unwrap_or(Err(BrokerError::Timeout(CONFIRM, "publish")));
         if confirmed.is_err() {
             self.lost.cancel();
@@ -72,6 +73,17 @@ impl Publisher {
     /// Gives the session up: something that should be there is not, and only a new session declares it again.
     pub(super) fn give_up(&self) {
         self.lost.cancel();
+    }
+
+    /// What the broker answers, while the session lasts.
+    ///
+    /// The AMQP library leaves some questions that were under way when a connection broke without an answer. Whoever
+    /// waited on would hold one of the places for requests, until all are held by those who wait for nothing.
+    pub(super) async fn while_it_lasts<T>(
+        &self,
+        answer: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        answered_before(&self.lost, answer).await
     }
 
     async fn confirmed(
@@ -95,6 +107,17 @@ impl Publisher {
             Confirmation::Nack(_) => Ok(Routed::Refused),
             Confirmation::NotRequested => Err(BrokerError::NotTaken("a channel without confirmations".into())),
         }
+    }
+}
+
+async fn answered_before<T>(
+    lost: &CancellationToken,
+    answer: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = lost.cancelled() => Err(BrokerError::Lost),
     }
 }
 
@@ -123,4 +146,19 @@ pub fn event_properties(id: &str, trace: &TraceContext) -> BasicProperties {
         .with_message_id(id.into())
         .with_timestamp(u64::try_from(now).unwrap_or_default())
         .with_headers(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_for_an_answer_of_a_connection_that_is_lost() {
+        let lost = CancellationToken::new();
+        assert!(matches!(answered_before(&lost, async { Ok(7) }).await, Ok(7)));
+        let never = std::future::pending::<Result<(), BrokerError>>();
+        let (answer, ()) = tokio::join!(answered_before(&lost, never), async { lost.cancel() });
+        assert!(matches!(answer, Err(BrokerError::Lost)));
+        assert!(matches!(answered_before(&lost, async { Ok(7) }).await, Ok(7)), "what came, came");
+    }
 }

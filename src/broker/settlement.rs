@@ -122,14 +122,16 @@ impl Delivery {
             Return::Fresh | Return::Nack => {
                 self.settled = true;
                 let requeue = BasicNackOptions { requeue: true, multiple: false };
-                if self.acker.nack(requeue).await? { Ok(()) } else { Err(BrokerError::Stale) }
+                let nacked = async { Ok(self.acker.nack(requeue).await?) };
+                if self.publisher.while_it_lasts(nacked).await? { Ok(()) } else { Err(BrokerError::Stale) }
             }
         }
     }
 
     async fn ack(&mut self) -> Result<(), BrokerError> {
         self.settled = true;
-        if self.acker.ack(BasicAckOptions::default()).await? { Ok(()) } else { Err(BrokerError::Stale) }
+        let acked = async { Ok(self.acker.ack(BasicAckOptions::default()).await?) };
+        if self.publisher.while_it_lasts(acked).await? { Ok(()) } else { Err(BrokerError::Stale) }
     }
 
     /// Publishes a copy under `key`. Returns only when a queue has it: the original is acknowledged next.
