@@ -66,7 +66,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         http::State { metrics: metrics.clone(), line: line.clone(), broker, ledger: ledger.clone(), token, dry_run };
     beside.run("the HTTP server", http::serve(listener, shown, drained.clone()));
     let worker = Worker::new(settings, eraser, gate, line, metrics, state);
-    let done = beside.watch(worker.run(shutdown.clone())).await;
+    let done = beside.watch(Box::pin(worker.run(shutdown.clone()))).await;
     shutdown.cancel();
     drained.cancel();
     let ended = beside.all_ended().await;
