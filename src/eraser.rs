@@ -340,19 +340,19 @@ impl Run<'_> {
     /// Deletes until two witnesses agree, the provider refuses, or the in-process budget is used up.
     async fn delete_until_gone(&mut self, permit: &Permit) -> Result<Outcome, NotNow> {
         let mut budget = self.eraser.budget().start();
-        let mut deletes = 0;
+        let mut without_effect = 0;
         loop {
             let answer = match self.delete(permit).await? {
                 Ok(answer) => answer,
                 Err(outcome) => return Ok(outcome),
             };
-            deletes += 1;
             let (after, last) = match answer {
                 Meaning::Found(()) if !self.eraser.settings.provider.verify => return Ok(Outcome::Deleted),
                 Meaning::Found(()) => {
                     if self.gone_after_success().await? {
                         return Ok(self.deleted());
                     }
+                    without_effect += 1;
                     (None, LastTry::StillPresent)
                 }
                 Meaning::KeyRefused(status) => return Err(NotNow::Wait(self.eraser.key_refused(status))),
@@ -373,7 +373,7 @@ impl Run<'_> {
             };
             match budget.next(after) {
                 Some(delay) => tokio::time::sleep(delay).await,
-                None if matches!(last, LastTry::StillPresent) && deletes < LEAST_DELETES => {}
+                None if matches!(last, LastTry::StillPresent) && without_effect < LEAST_DELETES => {}
                 None => return self.give_up(last, after),
             }
         }

@@ -64,6 +64,17 @@ async fn a_delete_is_sent_again_even_when_the_looks_used_up_the_budget() {
 }
 
 #[tokio::test]
+async fn one_deletion_without_effect_is_not_the_end_when_another_call_failed_before() {
+    // The looks after the second DELETE use up the budget.
+    let mut world = world(&[("PROVIDER__VERIFY_INTERVAL", "200ms")]).await;
+    world.sandbox.fault("delete", "a", 1, json!({"cut": "before"})).await;
+    world.sandbox.fault("delete", "a", 1, json!({"pretend": true})).await;
+    assert_eq!(outcome(&world.delete("a").await), ("deleted", ""));
+    assert_eq!(deletes(&world.sandbox.calls().await), 3);
+    world.finish(0).await;
+}
+
+#[tokio::test]
 async fn an_asset_that_never_goes_away_is_still_present() {
     let mut world = world(&[]).await;
     world.sandbox.fault("delete", "a", 0, json!({"pretend": true})).await;
