@@ -4,6 +4,7 @@
 //! `FAULTS_SEED` does it again (what is drawn is the same; what meets what is up to the machine).
 
 mod asks;
+mod breaks;
 mod checker;
 mod checker_tests;
 mod plan;

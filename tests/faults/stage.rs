@@ -127,6 +127,14 @@ impl Stage {
         }
     }
 
+    /// The provider does not answer any more, and after some time neither does the broker; then both are back.
+    pub async fn both_frozen(&self, before: Duration, together: Duration) {
+        self.to_provider.freeze();
+        tokio::time::sleep(before).await;
+        frozen(&self.to_broker, together).await;
+        self.to_provider.thaw();
+    }
+
     async fn broker_away(&mut self, away: fn(&PrivateBroker)) {
         block_in_place(|| away(&self.broker));
         block_in_place(|| self.broker.start_again());
