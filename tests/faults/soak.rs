@@ -138,20 +138,11 @@ async fn conclude(mut stage: Stage, samples: &[Sample], last: Sample) {
         assert_eq!(outcome(&one.event), ("deleted", ""), "{}", one.text);
     }
     stage.world.broker.assert_one_event_a_request();
-    let most = |samples: &[Sample], of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or(0);
-    let least = |samples: &[Sample], of: fn(&Sample) -> u64| samples.iter().map(of).min().unwrap_or(0);
-    let memory = |sample: &Sample| sample.memory_kib;
-    assert!(most(late, memory) <= most(early, memory) + MORE_MEMORY_KIB, "memory has grown");
-    let counted: [(&str, fn(&Sample) -> u64, u64); 3] = [
-        ("files", |sample| sample.files, MORE_FILES),
-        ("tasks", |sample| sample.tasks, MORE_TASKS),
-        ("threads", |sample| sample.threads, MORE_THREADS),
-    ];
-    for (what, of, more) in counted {
-        let (then, now) = (least(early, of), least(late, of));
-        println!("at least {then} {what} in the first quarter, {now} in the last");
-        assert!(now <= then + more, "{what} are left over");
-    }
+    let most = |part: &[Sample]| part.iter().map(|sample| sample.memory_kib).max().unwrap_or(0);
+    assert!(most(late) <= most(early) + MORE_MEMORY_KIB, "memory has grown");
+    not_left_over("files", early, late, |sample| sample.files, MORE_FILES);
+    not_left_over("tasks", early, late, |sample| sample.tasks, MORE_TASKS);
+    not_left_over("threads", early, late, |sample| sample.threads, MORE_THREADS);
     // What the log still holds is in the file once the worker has stopped.
     stage.world.broker.until_empty(0).await;
     stage.world.stop_worker().await;
@@ -160,4 +151,11 @@ async fn conclude(mut stage: Stage, samples: &[Sample], last: Sample) {
     assert!(LEDGER_BYTES.contains(&each), "{each} bytes for each request are not what is expected");
     stage.world.start_worker().await;
     stage.world.end(0).await;
+}
+
+fn not_left_over(what: &str, early: &[Sample], late: &[Sample], of: fn(&Sample) -> u64, more: u64) {
+    let least_of = |part: &[Sample]| part.iter().map(of).min().unwrap_or(0);
+    let (then, now) = (least_of(early), least_of(late));
+    println!("at least {then} {what} in the first quarter, {now} in the last");
+    assert!(now <= then + more, "{what} are left over");
 }
