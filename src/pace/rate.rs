@@ -34,6 +34,9 @@ const WAITED: f64 = 0.02;
 const MORE_PATIENCE: f64 = 1.5;
 const LESS_PATIENCE: f64 = 0.8;
 const MOST_PATIENCE: f64 = 16.0;
+/// Below the peak, the first rejection after a cut, and one after so many calls, is the provider's mood. A limit that has
+/// become lower rejects far more than that, and at once.
+const MOOD: usize = 40;
 /// Longest hold, however long the provider asks to wait.
 const LONGEST_HOLD: Duration = Duration::from_secs(600);
 /// What is admitted is measured over this time, or over so many calls if they took longer: of a few, one more or less is
@@ -65,6 +68,8 @@ pub struct Rate {
     cut: Duration,
     /// Calls admitted and rejected since then.
     cycle: (usize, usize),
+    /// Calls admitted since the last rejection.
+    since_rejected: usize,
     /// Stretches the hold where a search costs too many rejections.
     patience: f64,
     /// Whether there was ever a measurement.
@@ -160,6 +165,7 @@ impl Rate {
     /// A call was admitted: it has an answer, whatever that says.
     pub fn admitted(&mut self, now: Duration, epoch: u64) {
         self.cycle.0 += 1;
+        self.since_rejected += 1;
         if epoch >= self.measured_from {
             self.admitted.push_back(now);
             self.forget(now);
@@ -174,8 +180,13 @@ impl Rate {
         if epoch < self.epoch || just_cut {
             return;
         }
-        self.forget(now);
         let wait = wait.unwrap_or_default();
+        let mood = wait.is_zero() && self.is_mood(now);
+        self.since_rejected = 0;
+        if mood {
+            return;
+        }
+        self.forget(now);
         let before = self.now(now);
         let (measured, searching) = match (self.measured(now), before) {
             // The measurement lags behind a rate that rises or falls.
@@ -215,6 +226,13 @@ impl Rate {
             self.admitted.clear();
             self.measured_from = self.epoch;
         }
+    }
+
+    /// Whether a rejection says nothing: the rate is one that was admitted for long, and hardly any call is rejected.
+    /// Without this a provider that rejects one call in some hundred, whatever the rate, would be asked less and less.
+    fn is_mood(&self, now: Duration) -> bool {
+        let Some(curve) = self.curve.as_ref().filter(|_| self.known) else { return false };
+        now < curve.since + curve.hold * 2 && (self.cycle.1 == 1 || self.since_rejected >= MOOD)
     }
 
     /// Admitted calls a second, lately.

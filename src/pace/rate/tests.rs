@@ -14,6 +14,8 @@ struct Provider {
     by_the_second: bool,
     retry_after: Option<Duration>,
     latency: Duration,
+    /// The share of calls that it rejects for no reason.
+    moody: f64,
 }
 
 #[derive(Default, Debug)]
@@ -35,7 +37,7 @@ impl Seen {
 
 /// Callers that always have something to do, for so many seconds; what was seen in each.
 fn simulate(provider: &mut Provider, callers: usize, seconds: u32) -> Vec<Seen> {
-    let mut rate = Rate::default();
+    let (mut rate, mut random) = (Rate::default(), fastrand::Rng::with_seed(7));
     let mut answers: VecDeque<(Duration, u64, bool)> = VecDeque::new();
     let (mut paused, mut now) = (Duration::ZERO, Duration::ZERO);
     let mut seen = Vec::new();
@@ -62,7 +64,7 @@ fn simulate(provider: &mut Provider, callers: usize, seconds: u32) -> Vec<Seen> 
             }
             while answers.len() < callers && now >= paused {
                 let Ok(epoch) = rate.take(now) else { break };
-                let admitted = provider.tokens >= 1.0;
+                let admitted = provider.tokens >= 1.0 && random.f64() >= provider.moody;
                 if admitted {
                     provider.tokens -= 1.0;
                     second.admitted += 1.0;
@@ -88,7 +90,7 @@ fn sum(seen: &[Seen]) -> Seen {
 fn provider(allowed: fn(f64) -> f64, latency_ms: u64, retry_after_s: u64) -> Provider {
     let retry_after = (retry_after_s > 0).then(|| Duration::from_secs(retry_after_s));
     let latency = Duration::from_millis(latency_ms);
-    Provider { allowed, tokens: 1.0, by_the_second: false, retry_after, latency }
+    Provider { allowed, tokens: 1.0, by_the_second: false, retry_after, latency, moody: 0.0 }
 }
 
 #[test]
@@ -115,6 +117,16 @@ fn a_fixed_allowance_is_used_and_hardly_ever_overrun() {
         }
     }
     assert!(!bad, "see above");
+}
+
+#[test]
+fn a_provider_that_rejects_some_calls_for_no_reason_is_not_asked_less_and_less() {
+    for moody in [0.002, 0.005] {
+        let mut provider = Provider { moody, ..provider(|_| 300.0, 10, 0) };
+        let settled = sum(&simulate(&mut provider, 64, 400)[30..]);
+        println!("{:.3} with {moody} rejected", settled.goodput());
+        assert!(settled.goodput() >= 0.95, "{moody}: {settled:?}");
+    }
 }
 
 #[test]
