@@ -232,7 +232,7 @@ async fn known_as(settings: &config::Broker, user: &ShortString) -> Result<(), B
     }
 }
 
-async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
+pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
     // rustls needs one provider for the process. The HTTP client chose the same one if it was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut uri: AMQPUri = settings.url.expose_secret().parse().map_err(|_| {

@@ -3,6 +3,7 @@
 mod clean;
 pub mod connection;
 pub mod consumer;
+pub mod dead;
 mod headers;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;

@@ -168,12 +168,7 @@ impl Drop for Delivery {
 
 pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, own: Option<&ShortString>) -> Message {
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
-    let header = |name: &str| properties.headers().as_ref().and_then(|headers| headers.inner().get(name));
-    let header_text = |name: &str| match header(name)? {
-        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
-        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
-        _ => None,
-    };
+    let header_text = |name: &str| header_text(properties, name);
     let copy = own.is_some() && properties.user_id().as_ref() == own;
     Message {
         body,
@@ -183,7 +178,23 @@ pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, own: Option<&Sho
         reply_to: text(properties.reply_to()),
         content_type: text(properties.content_type()),
         trace: TraceContext::new(header_text("traceparent").as_deref(), header_text("tracestate").as_deref()),
-        delivery_count: header("x-delivery-count").and_then(number).unwrap_or_default(),
+        delivery_count: header(properties, "x-delivery-count").and_then(number).unwrap_or_default(),
+    }
+}
+
+pub(super) fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref().and_then(|headers| headers.inner().get(name))
+}
+
+pub(super) fn header_text(properties: &BasicProperties, name: &str) -> Option<String> {
+    text_of(header(properties, name)?)
+}
+
+pub(super) fn text_of(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        _ => None,
     }
 }
 

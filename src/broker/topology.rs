@@ -17,8 +17,15 @@ pub const REQUEST: &str = "request";
 /// even answer any more.
 const BACKSTOP: u32 = 5;
 
+/// The dead queue's delivery limit: whoever looks at a dead letter takes it and gives it back, and RabbitMQ 4 would drop
+/// it after twenty looks. Too high to be reached, and below 2³¹, as everything that counts them can hold that.
+const LOOKS: i64 = 1_000_000_000;
+
 /// RabbitMQ's code for "exists with other arguments", and for a `user_id` that is not the connection's.
 const PRECONDITION_FAILED: u16 = 406;
+
+/// RabbitMQ's code for a queue or an exchange that does not exist.
+const NOT_FOUND: u16 = 404;
 
 /// RabbitMQ's code for what a user has no permission for.
 const ACCESS_REFUSED: u16 = 403;
@@ -115,7 +122,9 @@ pub async fn declare(channel: &Channel, names: &Names, settings: &TopologySettin
         .exchange_declare(names.exchange().into(), ExchangeKind::Topic, durable, FieldTable::default())
         .await
         .map_err(|error| named(names.exchange(), error))?;
-    queue(channel, names, &names.dead(), DEAD, quorum()).await?;
+    let mut dead = dead_lettering(names, REQUEST);
+    dead.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(LOOKS));
+    queue(channel, names, &names.dead(), DEAD, dead).await?;
     let limit = i64::from(settings.delivery_limit) + i64::from(BACKSTOP);
     let mut requests = dead_lettering(names, DEAD);
     requests.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(limit));
@@ -170,6 +179,11 @@ async fn queue(
 /// Whether this is RabbitMQ's answer to a declaration or a property that it does not agree with.
 pub(super) fn is_refused_precondition(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(said) if said.get_id() == PRECONDITION_FAILED)
+}
+
+/// Whether this is RabbitMQ's answer to what there is not.
+pub(super) fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(said) if said.get_id() == NOT_FOUND)
 }
 
 /// Whether this is RabbitMQ's answer to what our user has no permission for.
