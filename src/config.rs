@@ -1,5 +1,6 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
+mod broker;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
 mod raw;
@@ -273,6 +274,19 @@ impl Settings {
     ) -> Result<Self, ConfigError> {
         let source = source::Source::read(path, environment)?;
         validate::settings(&source, &source.parse()?)
+    }
+
+    /// The section `broker` alone, for commands that need no other. The others may be missing, or lack what a worker
+    /// needs; a key that there is not is refused all the same.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key.
+    pub fn load_broker(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Broker, ConfigError> {
+        let source = source::Source::read(path, environment)?;
+        validate::broker(&source, &source.parse()?.broker)
     }
 }
 

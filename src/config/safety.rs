@@ -1,6 +1,5 @@
 //! The settings that keep deletions within what an operator wants.
 
-use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -68,6 +67,5 @@ fn own_user(broker: &Broker) -> Option<String> {
     if url.query_pairs().any(|(key, value)| key == "auth_mechanism" && value.eq_ignore_ascii_case("external")) {
         return None;
     }
-    let user = percent_decode_str(url.username()).decode_utf8().ok()?.into_owned();
-    (!user.is_empty() && user.len() <= MAX_USER).then_some(user)
+    broker.user().filter(|user| user.len() <= MAX_USER)
 }

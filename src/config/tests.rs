@@ -167,6 +167,28 @@ fn publishers_are_others_than_the_worker() {
 }
 
 #[test]
+fn the_broker_alone_can_be_loaded_and_shown_without_its_password() {
+    let broker = |file: &str, pairs: &[(&str, &str)]| {
+        let mut path = tempfile::NamedTempFile::new().unwrap();
+        path.write_all(file.as_bytes()).unwrap();
+        Settings::load_broker(Some(path.path()), env(pairs))
+    };
+    let loaded = broker("[provider]\ntimeout = \"1s\"\n", &[("BROKER__PREFIX", "other")]).unwrap();
+    assert_eq!((loaded.prefix.as_str(), loaded.user().as_deref()), ("other", Some("guest")));
+    assert_eq!(loaded.place(), "127.0.0.1:5672, virtual host /");
+    let loaded = broker("[broker]\nurl = \"amqps://the%20desk:s3cret@mq.example/a%2fb\"\n", &[]).unwrap();
+    assert_eq!((loaded.place(), loaded.user()), ("mq.example:5671, virtual host a/b".into(), Some("the desk".into())));
+    assert_eq!(broker("[broker]\nurl = \"amqp://h:1\"\n", &[]).unwrap().place(), "h:1, virtual host /");
+    assert_eq!(broker("[broker]\nurl = \"amqp://h\"\n", &[]).unwrap().user(), None);
+    for (file, starts) in
+        [("[broker]\nprefix = \"\"\n", "broker.prefix ("), ("[provider]\ntimeot = \"1s\"\n", "provider.timeot (")]
+    {
+        let said = broker(file, &[]).unwrap_err().to_string();
+        assert!(said.starts_with(starts), "{said}");
+    }
+}
+
+#[test]
 fn no_error_shows_a_secret() {
     for (file, pairs) in [
         ("[provider]\ntoken = [\"s3cret\"]\n", &[][..]),

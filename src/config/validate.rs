@@ -93,7 +93,7 @@ fn is_ledger(url: &str) -> bool {
     url == "memory:" || kinds.iter().any(|kind| url.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()))
 }
 
-fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
+pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
     let url = raw.url.clone().unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2f".into());
     if !Url::parse(url.expose_secret()).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps")) {
         let problem =
