@@ -4,6 +4,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod database;
+pub mod dead;
 pub mod eraser;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -11,6 +11,7 @@ mod commands;
 mod confirms_target;
 mod container;
 mod crashes;
+mod dead;
 mod deletes;
 mod faults;
 mod fence_model;

@@ -17,7 +17,7 @@ use crate::support::{LIMIT, World, deletes, outcome, until};
 const ACCESS_REFUSED: u16 = 403;
 
 /// The users of SECURITY.md.
-const USERS: [&str; 4] = ["eraser", "desk", "reader", "archive"];
+const USERS: [&str; 5] = ["eraser", "desk", "reader", "archive", "sexton"];
 
 /// Runs the commands of SECURITY.md, for the exchange of this test instead of the usual one.
 fn permit(broker: &PrivateBroker, prefix: &str) {
@@ -92,6 +92,41 @@ async fn the_worker_does_all_of_its_work_with_the_permissions_that_it_is_given()
     // Results carry the worker's name, which the broker vouches for.
     let results = world.broker.seen();
     assert!(results.iter().all(|one| one.properties.user_id().as_ref().is_some_and(|user| user.as_str() == "eraser")));
+    world.finish(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_after_dead_letters_can_do_nothing_else() {
+    let broker = PrivateBroker::start();
+    let mut world = restricted(&broker).await;
+    let (desk_party, prefix) = (Party::connect(&broker, "desk").await, world.broker.prefix.clone());
+    for n in 0..2 {
+        desk_party.publish(&prefix, "request", &json!({"no": n}), desk()).await.unwrap();
+    }
+    until("both are dead", || async { (world.broker.count("dead").await == 2).then_some(()) }).await;
+    world.set("BROKER__URL", &url(&broker, "sexton"));
+    let mut run = async |args: &[&str]| {
+        let mut command = world.command_with(args);
+        let status = command.ended().await;
+        assert!(status.success(), "{args:?}: {}", command.output());
+        command.output()
+    };
+    let listed: Value = serde_json::from_str(&run(&["dead", "list", "--json"]).await).unwrap();
+    let id = listed["letters"][0]["id"].as_str().unwrap();
+    assert_eq!(listed["letters"][0]["publisher"], "desk");
+    run(&["dead", "drop", "--yes", id]).await;
+    run(&["dead", "replay", "--yes", "--all"]).await;
+    until("it is dead again", || async { (world.broker.count("dead").await == 1).then_some(()) }).await;
+
+    let sexton = Party::connect(&broker, "sexton").await;
+    for key in ["request", "dead", "result.deleted"] {
+        let published = sexton.publish(&prefix, key, &request("a"), BasicProperties::default()).await;
+        refused(published, &format!("publishing with key {key}"));
+    }
+    let queue = format!("{prefix}.requests");
+    let got = sexton.channel().await.basic_get(queue.into(), BasicGetOptions::default()).await;
+    refused(got, "reading requests");
+    world.set("BROKER__URL", &url(&broker, "eraser"));
     world.finish(1).await;
 }
 

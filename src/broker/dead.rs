@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions, QueueDeclareOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Acker, BasicProperties, Channel, Connection};
 use sha2::{Digest, Sha256};
@@ -102,6 +102,8 @@ impl DeadLetters {
     /// # Errors
     /// When the broker does not answer; each letter is then either where it was or where it was to go.
     pub async fn close(self) -> Result<(), BrokerError> {
+        // Together and by us, so that the queue keeps its order. Tag 0 is everything that is still held.
+        limited(self.channel.basic_nack(0, BasicNackOptions { multiple: true, requeue: true })).await?;
         // Answered after everything that was said before on this channel.
         limited(self.channel.close(200, "looked".into())).await?;
         limited(self.connection.close(200, "bye".into())).await

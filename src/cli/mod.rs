@@ -1,18 +1,21 @@
 //! The command line. One file a command.
 
+mod ask;
 mod beside;
 pub mod brake;
 pub mod check;
 pub mod config;
+pub mod dead;
 pub mod ledger;
 pub mod run;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Settings, variables};
+use crate::config::{ConfigError, Settings, variables};
 
 /// Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it.
 #[derive(Parser)]
@@ -38,6 +41,11 @@ enum Command {
         #[command(subcommand)]
         command: brake::BrakeCommand,
     },
+    /// Look at what could not be handled, replay it or drop it. Needs the settings of the broker alone.
+    Dead {
+        #[command(subcommand)]
+        command: dead::DeadCommand,
+    },
     /// Look into the ledger.
     Ledger {
         #[command(subcommand)]
@@ -48,39 +56,38 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    let loaded = variables(std::env::vars_os()).and_then(|set| Settings::load(args.config.as_deref(), set));
-    let settings = match loaded {
-        Ok(settings) => settings,
-        Err(error) => return fail(&error, 2),
-    };
-    if let Command::Config = args.command {
-        print!("{}", config::print(&settings));
-        return ExitCode::SUCCESS;
-    }
-    // One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread
-    // costs more than it gains. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
-    };
-    let done = runtime.block_on(async {
-        match args.command {
-            // Boxed, as all of the worker is in it.
-            Command::Run => Box::pin(run::run(settings)).await,
-            Command::Check => check::check(&settings).await,
-            Command::Config => Ok(()),
-            Command::Brake { command } => brake::brake(&settings, &command).await,
-            Command::Ledger { command } => ledger::ledger(&settings, &command).await,
-        }
-    });
-    match done {
+    match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ConfigError>() => fail(&*error, 2),
         Err(error) => fail(&*error, 1),
     }
 }
 
-fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let (file, set) = (args.config.as_deref(), variables(std::env::vars_os())?);
+    let broker = |set| Settings::load_broker(file, set);
+    let settings = |set| Settings::load(file, set);
+    match args.command {
+        // Boxed, as all of the worker is in it.
+        Command::Run => finish(Box::pin(run::run(settings(set)?))),
+        Command::Check => finish(check::check(&settings(set)?)),
+        Command::Config => {
+            print!("{}", config::print(&settings(set)?));
+            Ok(())
+        }
+        Command::Brake { command } => finish(brake::brake(&settings(set)?, &command)),
+        Command::Dead { command } => finish(dead::dead(&broker(set)?, &command)),
+        Command::Ledger { command } => finish(ledger::ledger(&settings(set)?, &command)),
+    }
+}
+
+/// One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread costs
+/// more than it gains. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
+fn finish(command: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+fn fail(error: &dyn Error, code: u8) -> ExitCode {
     eprintln!("asset-eraser: {error}");
     let mut source = error.source();
     while let Some(cause) = source {

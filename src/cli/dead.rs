@@ -1,0 +1,236 @@
+//! `asset-eraser dead`: what could not be handled, and what to do with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::ask::confirmed;
+use crate::broker::dead::Letter;
+use crate::config::Broker;
+use crate::dead::{self, Asked, Deed, Done, Which};
+
+/// Most characters of one column.
+const WIDEST: usize = 40;
+
+/// What to do with the dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadCommand {
+    /// List them, the oldest first: why each is dead, since when, who published it, what it asks.
+    List {
+        /// Only those that are dead for this cause, such as `invalid_request`.
+        #[arg(long, value_name = "CAUSE")]
+        why: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one with its properties, its headers and its body.
+    Show {
+        /// Its ID, as `dead list` prints it.
+        id: String,
+        /// The body alone, byte for byte.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Send letters through again, as if they had just been published: every check applies, and what was answered gets
+    /// the recorded answer. Asks first, as assets may be deleted.
+    Replay(Selected),
+    /// Remove letters for good. Asks first.
+    Drop(Selected),
+}
+
+/// Which letters, and whether to ask.
+#[derive(Args, Debug)]
+pub struct Selected {
+    #[command(flatten)]
+    which: Selection,
+    /// Do not ask. Needed where there is no terminal to answer on.
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Selection {
+    /// Letters, by the IDs that `dead list` prints.
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// All that are dead for this cause.
+    #[arg(long, value_name = "CAUSE")]
+    why: Option<String>,
+    /// All.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Selection {
+    fn which(&self) -> Which {
+        match (&self.why, self.all) {
+            (Some(why), _) => Which::Why(why.clone()),
+            (None, true) => Which::All,
+            (None, false) => Which::Ids(self.ids.iter().cloned().collect()),
+        }
+    }
+}
+
+/// Runs one of the commands; they work while workers do.
+///
+/// # Errors
+/// When the broker cannot be reached, there is no such letter, or what cannot be undone was not confirmed.
+pub async fn dead(broker: &Broker, command: &DeadCommand) -> Result<(), Box<dyn Error>> {
+    let mut out = std::io::stdout();
+    match command {
+        DeadCommand::List { why, limit, json } => {
+            let which = why.clone().map_or(Which::All, Which::Why);
+            list(broker, &which, *limit, *json, &mut out).await
+        }
+        DeadCommand::Show { id, raw } => show(broker, id, *raw, &mut out).await,
+        DeadCommand::Replay(selected) => act(broker, selected, Deed::Replay, &mut out).await,
+        DeadCommand::Drop(selected) => act(broker, selected, Deed::Drop, &mut out).await,
+    }
+}
+
+async fn list(
+    broker: &Broker,
+    which: &Which,
+    limit: usize,
+    as_json: bool,
+    out: &mut impl Write,
+) -> Result<(), Box<dyn Error>> {
+    let found = dead::list(broker, which, limit).await?;
+    if as_json {
+        let letters: Vec<Value> = found.letters.iter().map(object).collect();
+        writeln!(out, "{:#}", json!({"total": found.total, "complete": found.complete, "letters": letters}))?;
+        return Ok(());
+    }
+    if found.letters.is_empty() {
+        writeln!(out, "no such letter among the {} in the dead queue", found.total)?;
+        return Ok(());
+    }
+    let heads = ["ID", "SINCE", "WHY", "BY", "REQUEST", "ASSET"].map(str::to_owned);
+    table(&[heads].into_iter().chain(found.letters.iter().map(line)).collect::<Vec<_>>(), out)?;
+    let rest = if found.complete { "" } else { "; --limit shows more" };
+    writeln!(out, "{} of {} letters{rest}", found.letters.len(), found.total)?;
+    Ok(())
+}
+
+fn line(letter: &Letter) -> [String; 6] {
+    let asked = Asked::of(letter);
+    let known = |text: Option<String>| text.map_or_else(|| "-".to_owned(), |text| cut(&plain(&text)));
+    let since = letter.since.map(|since| format!("{since:.0}"));
+    let id = letter.id.clone();
+    let why = cut(&plain(&letter.why));
+    let publisher = known(letter.message.publisher.clone());
+    [id, known(since), why, publisher, known(asked.request_id), known(asked.asset_id)]
+}
+
+fn table(lines: &[[String; 6]], out: &mut impl Write) -> std::io::Result<()> {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    for line in lines {
+        let cells = line.iter().enumerate().map(|(column, text)| format!("{text:<0$}", width(column)));
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn object(letter: &Letter) -> Value {
+    let Asked { request_id, asset_id, requested_by } = Asked::of(letter);
+    let properties: BTreeMap<&str, &str> =
+        letter.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    json!({
+        "id": letter.id, "why": letter.why, "detail": letter.detail, "since": letter.since,
+        "publisher": letter.message.publisher, "request_id": request_id, "asset_id": asset_id,
+        "requested_by": requested_by, "bytes": letter.message.body.len(), "properties": properties,
+    })
+}
+
+async fn show(broker: &Broker, id: &str, raw: bool, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let which = Which::Ids(BTreeSet::from([id.to_owned()]));
+    let Some(letter) = dead::list(broker, &which, 1).await?.letters.pop() else {
+        return Err(format!("there is no letter {id:?} in the dead queue; `asset-eraser dead list` shows them").into());
+    };
+    if raw {
+        return Ok(out.write_all(&letter.message.body)?);
+    }
+    let since = letter.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+    writeln!(out, "{} is dead{since}: {} {}", letter.id, plain(&letter.why), plain(&letter.detail))?;
+    let Asked { request_id, asset_id, requested_by } = Asked::of(&letter);
+    let asked = [("request", request_id), ("asset", asset_id), ("requested by", requested_by)];
+    for (name, text) in asked.into_iter().chain([("published by", letter.message.publisher.clone())]) {
+        writeln!(out, "  {name}: {}", text.map_or_else(|| "not known".to_owned(), |text| plain(&text)))?;
+    }
+    writeln!(out, "properties:")?;
+    for (name, value) in &letter.properties {
+        writeln!(out, "  {}: {}", plain(name), plain(value))?;
+    }
+    writeln!(out, "body, {} bytes:", letter.message.body.len())?;
+    writeln!(out, "{}", readable(&letter.message.body))?;
+    Ok(())
+}
+
+async fn act(broker: &Broker, selected: &Selected, deed: Deed, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let which = selected.which.which();
+    if !selected.yes {
+        // Counted in a look of its own: nothing is held while somebody thinks.
+        let counts = dead::count(broker, &which).await?;
+        let letters: u32 = counts.values().sum();
+        for (why, count) in &counts {
+            writeln!(out, "{count:>8}  {}", plain(why))?;
+        }
+        let question = match deed {
+            Deed::Replay => format!("Send {letters} letters through again? What they ask may be deleted for good."),
+            Deed::Drop => format!("Drop {letters} letters for good? Nothing is deleted or answered for them."),
+        };
+        if letters > 0 && !confirmed(&question)? {
+            return Err("nothing was done".into());
+        }
+    }
+    let Done { letters, missing } = dead::act(broker, &which, deed).await?;
+    let done = match deed {
+        Deed::Replay => "sent through again",
+        Deed::Drop => "dropped",
+    };
+    writeln!(out, "{letters} letters {done}")?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<String> = missing.into_iter().collect();
+    Err(format!("there is no such letter in the dead queue: {}", missing.join(", ")).into())
+}
+
+/// JSON as JSON, other text as text, anything else as bytes.
+fn readable(body: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(body) else { return body.escape_ascii().to_string() };
+    let json: Option<Value> = serde_json::from_str(text).ok();
+    json.map_or_else(|| plain(text), |json| format!("{json:#}"))
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= WIDEST {
+        return text.to_owned();
+    }
+    text.chars().take(WIDEST - 1).chain(['…']).collect()
+}
+
+/// What comes from outside must not move the cursor of a terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_shown_as_what_it_is_and_moves_no_cursor() {
+        assert_eq!(readable(br#"{"a":"\u001b[2J"}"#), "{\n  \"a\": \"\\u001b[2J\"\n}");
+        assert_eq!(readable(b"no\x1b[2JJSON"), "no [2JJSON");
+        assert_eq!(readable(b"\xff\x00"), "\\xff\\x00");
+    }
+}
