@@ -37,6 +37,9 @@ const MOST_PATIENCE: f64 = 16.0;
 /// Below the peak, the first rejection after a cut, and one after so many calls, is the provider's mood. A limit that has
 /// become lower rejects far more than that, and at once.
 const MOOD: usize = 40;
+/// A rejection is doubted where so many times as much was admitted before; that is believed so much less then.
+const DOUBT: f64 = 2.0;
+const BELIEF: f64 = 0.7;
 /// Longest hold, however long the provider asks to wait.
 const LONGEST_HOLD: Duration = Duration::from_secs(600);
 /// What is admitted is measured over this time, or over so many calls if they took longer: of a few, one more or less is
@@ -68,6 +71,8 @@ pub struct Rate {
     cut: Duration,
     /// Calls admitted and rejected since then.
     cycle: (usize, usize),
+    /// The most that was admitted, in calls a second; less after each rejection that says otherwise.
+    best: f64,
     /// Calls admitted since the last rejection.
     since_rejected: usize,
     /// Stretches the hold where a search costs too many rejections.
@@ -169,6 +174,7 @@ impl Rate {
         if epoch >= self.measured_from {
             self.admitted.push_back(now);
             self.forget(now);
+            self.best = self.best.max(self.measured(now).unwrap_or_default());
         }
     }
 
@@ -197,6 +203,11 @@ impl Rate {
             // Nothing known yet: as many as have just been admitted, spread over a second.
             (None, None) => (count(self.admitted.len()).max(1.0), true),
         };
+        // As few were asked for as were admitted: after an outage, say. That there may be no more is not believed, but a
+        // little more each time it is said.
+        let doubtful = measured * DOUBT < self.best;
+        self.best = if doubtful { self.best * BELIEF } else { self.best.max(measured) };
+        let searching = searching || doubtful;
         self.known |= self.measured(now).is_some();
         let costly = !wait.is_zero();
         let calls = Duration::from_secs_f64((CALLS_HELD / measured.max(SLOWEST)).min(60.0));

@@ -130,6 +130,38 @@ fn a_provider_that_rejects_some_calls_for_no_reason_is_not_asked_less_and_less()
 }
 
 #[test]
+fn a_rejection_while_little_is_asked_does_not_slow_everything_down_for_minutes() {
+    let mut rate = Rate::default();
+    let mut now = Duration::ZERO;
+    let mut ask = |rate: &mut Rate, every_ms: u64, seconds: u64| {
+        let end = now + Duration::from_secs(seconds);
+        let mut admitted = 0;
+        while now < end {
+            now += Duration::from_millis(every_ms);
+            if let Ok(epoch) = rate.take(now) {
+                rate.admitted(now, epoch);
+                admitted += 1;
+            }
+        }
+        (admitted, now)
+    };
+    // A limit is known, and forgotten by now.
+    let (_, early) = ask(&mut rate, 8, 10);
+    rate.rejected(early, 0, None);
+    ask(&mut rate, 8, 60);
+    // Few are asked for, and some of them are rejected, each after a wait.
+    let (_, mut later) = ask(&mut rate, 50, 5);
+    for _ in 0..4 {
+        let epoch = rate.epoch;
+        rate.rejected(later, epoch, Some(Duration::from_secs(1)));
+        later = ask(&mut rate, 8, 3).1;
+    }
+    ask(&mut rate, 8, 12);
+    let (admitted, _) = ask(&mut rate, 8, 10);
+    assert!(admitted > 1_000, "{admitted} of 1250");
+}
+
+#[test]
 fn an_allowance_that_changes_is_followed() {
     let allowed = |time: f64| match time % 80.0 {
         ..20.0 => 100.0,
