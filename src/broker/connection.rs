@@ -267,4 +267,27 @@ mod tests {
         let error = opened.map(|_| ()).unwrap_err();
         assert!(error.is_permanent() && error.to_string().contains("\"somebody else\""), "{error}");
     }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_connection_that_was_never_made() {
+        let url = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run the tests with `make test`");
+        let mut stranger = url::Url::parse(&url).unwrap();
+        stranger.set_password(Some("wrong")).unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        for url in [format!("amqp://{closed}/%2f"), stranger.to_string()] {
+            let set = [("ASSET_ERASER__BROKER__URL".to_owned(), url)];
+            let settings = Settings::load_broker(None, set).unwrap();
+            for _ in 0..3 {
+                connect(&settings).await.map(|_| ()).unwrap_err();
+            }
+            let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            let ended = async {
+                while tasks() > 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+            assert!(ended.is_ok(), "{} tasks are left", tasks());
+        }
+    }
 }

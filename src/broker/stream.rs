@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,9 @@ type Plain = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 type Kit = RuntimeParts<Tokio, Cleaning>;
 
 /// Connects; what the library reads is clean.
+///
+/// The library is given a stream that is open: where it has to open one and cannot, it leaves tasks behind that never end,
+/// and a broker may be away for long.
 pub(super) async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
@@ -31,8 +35,14 @@ pub(super) async fn connect(
 ) -> lapin::Result<Connection> {
     let runtime = Runtime::new(Kit::new(Tokio::current(), Cleaning(Tokio::current())));
     let plain = Runtime::new(Tokio::current());
+    let opened = Mutex::new(Some(uri.connect_with_config_async(tls.as_ref(), &plain).await?));
     let connect = async move |uri: AMQPUri, _: Runtime<Kit>| {
-        let stream = uri.connect_with_config_async(tls.as_ref(), &plain).await?;
+        let first = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = match first {
+            Some(stream) => stream,
+            // It was closed at once, and the library tries again.
+            None => uri.connect_with_config_async(tls.as_ref(), &plain).await?,
+        };
         Ok(AsyncTcpStream::Plain(Cleaned::new(stream)))
     };
     Connection::connector(uri, runtime, connect, properties).await
