@@ -280,14 +280,27 @@ mod tests {
             for _ in 0..3 {
                 connect(&settings).await.map(|_| ()).unwrap_err();
             }
-            let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-            let ended = async {
-                while tasks() > 0 {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
-            assert!(ended.is_ok(), "{} tasks are left", tasks());
+            all_ended().await;
         }
+        // One that takes the connection and then says nothing.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("amqp://{}/%2f", silent.local_addr().unwrap());
+        let settings = Settings::load_broker(None, [("ASSET_ERASER__BROKER__URL".to_owned(), url)]).unwrap();
+        for _ in 0..3 {
+            tokio::time::timeout(Duration::from_millis(100), connect(&settings)).await.map(|_| ()).unwrap_err();
+        }
+        all_ended().await;
+    }
+
+    /// The tasks of this runtime, and the threads of the AMQP library, each of which is waited for by one.
+    async fn all_ended() {
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let ended = async {
+            while tasks() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+        assert!(ended.is_ok(), "{} tasks are left", tasks());
     }
 }

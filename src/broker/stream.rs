@@ -15,6 +15,7 @@ use futures_util::Stream;
 use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::clean::Frames;
 
@@ -26,8 +27,9 @@ type Kit = RuntimeParts<Tokio, Cleaning>;
 
 /// Connects; what the library reads is clean.
 ///
-/// The library is given a stream that is open: where it has to open one and cannot, it leaves tasks behind that never end,
-/// and a broker may be away for long.
+/// A broker may be away for long, and the library leaves something behind each time: a task where it has to open a stream
+/// and cannot, so it is given one that is open; a thread where nobody waits any more for a handshake that does not end, so
+/// its stream fails then.
 pub(super) async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
@@ -35,6 +37,8 @@ pub(super) async fn connect(
 ) -> lapin::Result<Connection> {
     let runtime = Runtime::new(Kit::new(Tokio::current(), Cleaning(Tokio::current())));
     let plain = Runtime::new(Tokio::current());
+    let given_up = CancellationToken::new();
+    let waiting = given_up.clone().drop_guard();
     let opened = Mutex::new(Some(uri.connect_with_config_async(tls.as_ref(), &plain).await?));
     let connect = async move |uri: AMQPUri, _: Runtime<Kit>| {
         let first = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -43,9 +47,11 @@ pub(super) async fn connect(
             // It was closed at once, and the library tries again.
             None => uri.connect_with_config_async(tls.as_ref(), &plain).await?,
         };
-        Ok(AsyncTcpStream::Plain(Cleaned::new(stream)))
+        Ok(AsyncTcpStream::Plain(Cleaned::new(stream, given_up.clone())))
     };
-    Connection::connector(uri, runtime, connect, properties).await
+    let connected = Connection::connector(uri, runtime, connect, properties).await?;
+    waiting.disarm();
+    Ok(connected)
 }
 
 /// Tokio, whose connections are cleaned.
@@ -74,7 +80,7 @@ impl Reactor for Cleaning {
 
     fn tcp_connect_addr(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(addr);
-        async { Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?))) }
+        async { Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?), CancellationToken::new())) }
     }
 }
 
@@ -83,11 +89,14 @@ struct Cleaned {
     inner: Plain,
     frames: Frames,
     chunk: Box<[u8]>,
+    given_up: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Cleaned {
-    fn new(inner: Plain) -> Self {
-        Self { inner, frames: Frames::default(), chunk: vec![0; CHUNK].into() }
+    /// Fails once it is `given_up`.
+    fn new(inner: Plain, given_up: CancellationToken) -> Self {
+        let given_up = Box::pin(given_up.cancelled_owned());
+        Self { inner, frames: Frames::default(), chunk: vec![0; CHUNK].into(), given_up }
     }
 }
 
@@ -99,7 +108,11 @@ impl AsyncRead for Cleaned {
             if given > 0 || to.is_empty() {
                 return Poll::Ready(Ok(given));
             }
-            let read = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut this.chunk))?;
+            let Poll::Ready(read) = Pin::new(&mut this.inner).poll_read(cx, &mut this.chunk) else {
+                ready!(this.given_up.as_mut().poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            };
+            let read = read?;
             if read == 0 {
                 return Poll::Ready(Ok(0));
             }
