@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::brake::{Braking, Limit, Release};
 use super::history::{self, Change};
+use super::overview::{Asking, Found, OPEN, minute};
 use super::retention::{Compacted, Span};
 use super::state::{Call, Decision, Kept, Row, Verb, asset_state};
 use super::{Case, Evidence, LedgerError};
@@ -103,6 +104,27 @@ impl Memory {
         let mut found: Vec<_> = found.map(evidence).collect();
         found.sort_by_key(|(_, row, _)| row.first_seen);
         found.truncate(most as usize);
+        found
+    }
+
+    pub(super) fn overview(&self, asking: Asking) -> Found {
+        let rows = &self.inner().rows;
+        let mut found = Found::default();
+        for state in OPEN {
+            let own = rows.iter().filter(|(_, (row, _))| row.state == state);
+            let mut own: Vec<_> = own.map(|(id, (row, _))| (id.clone(), row.clone())).collect();
+            own.sort_by_key(|(_, row)| row.first_seen);
+            found.counts.push((state, own.len() as u64));
+            own.truncate(asking.most as usize);
+            found.oldest.extend(own);
+        }
+        let decided = rows.values().filter(|(row, _)| row.updated >= asking.since);
+        let decided = decided.filter_map(|(row, _)| row.decision.as_ref().map(|decision| (row, decision)));
+        let whole = decided.filter(|(_, decision)| matches!(decision.kept, Kept::Event(_)));
+        found.decided = whole.map(|(row, decision)| (minute(row.updated), decision.outcome.clone(), 1)).collect();
+        found.decided.sort();
+        let more = found.decided.len().saturating_sub(asking.most_decided as usize);
+        found.decided.drain(..more);
         found
     }
 

@@ -5,6 +5,7 @@
 
 mod brake;
 mod cases;
+mod overview;
 mod rows;
 mod schema;
 mod tombstones;
@@ -18,6 +19,7 @@ use tokio_postgres::IsolationLevel;
 
 use super::brake::{Braking, Limit};
 use super::history;
+use super::overview::{Asking, Found};
 use super::retention::{Compacted, Span};
 use super::state::{Call, Row, Step, Verb};
 use super::{Case, Evidence, LedgerError};
@@ -109,6 +111,10 @@ impl Postgres {
 
     pub(super) async fn find(&self, key: &str, most: u32) -> Result<Vec<Evidence>, LedgerError> {
         self.ask(async |client| rows::find(client, key, most).await).await
+    }
+
+    pub(super) async fn overview(&self, asking: Asking) -> Result<Found, LedgerError> {
+        self.ask(async |client| overview::overview(client, &asking).await).await
     }
 
     pub(super) async fn page(&self, after: &str, most: u32) -> Result<Vec<Evidence>, LedgerError> {

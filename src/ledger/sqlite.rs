@@ -8,6 +8,7 @@ mod brake;
 mod cases;
 mod file;
 mod jobs;
+mod overview;
 mod reader;
 mod rows;
 mod tombstones;
@@ -29,6 +30,7 @@ use self::reader::Reader;
 use self::rows::load;
 use self::writer::Writer;
 use super::brake::{Braking, Limit};
+use super::overview::{Asking, Found};
 use super::retention::{Compacted, Span};
 use super::state::{Call, Row, Verb};
 use super::{Case, Evidence, LedgerError};
@@ -109,6 +111,10 @@ impl Sqlite {
 
     pub(super) async fn find(&self, key: String, most: u32) -> Result<Vec<Evidence>, LedgerError> {
         self.reader.ask(move |connection| rows::find(connection, &key, most)).await
+    }
+
+    pub(super) async fn overview(&self, asking: Asking) -> Result<Found, LedgerError> {
+        self.reader.ask(move |connection| overview::overview(connection, asking)).await
     }
 
     pub(super) async fn page(&self, after: String, most: u32) -> Result<Vec<Evidence>, LedgerError> {

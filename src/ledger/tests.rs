@@ -60,6 +60,7 @@ of_every_ledger![
     old_decisions_become_tombstones_in_the_order_they_were_taken,
     a_tombstone_remembers_what_became_of_its_asset,
     a_tombstone_is_verified,
+    the_overview_shows_what_is_open_and_what_was_decided,
 ];
 
 pub(super) async fn open_in(folder: &std::path::Path) -> Ledger {
@@ -294,6 +295,34 @@ async fn a_tombstone_is_verified(ledger: Ledger) {
     let verified = ledger.verify(None).await.unwrap().unwrap();
     assert_eq!((verified.requests, verified.problems), (5, vec![]));
     assert_eq!(ledger.verify_cases().await.unwrap(), []);
+}
+
+async fn the_overview_shows_what_is_open_and_what_was_decided(ledger: Ledger) {
+    assert_eq!(ledger.overview(at(0), 9).await.unwrap(), Overview::default());
+    // 1,700,000,000 is twenty seconds into a minute.
+    for (request, first_seen) in [("w2", 2), ("w1", 1), ("b", 3), ("d", 4), ("e1", 5), ("e2", 6), ("late", 7)] {
+        begin(&ledger, asked(request, "a"), at(first_seen)).await;
+    }
+    for request in ["w1", "w2"] {
+        ledger.put_off(&first(request), 1, "in_use", at(8)).await.unwrap();
+    }
+    ledger.deleting(&first("d"), at(8), None).await.unwrap();
+    for (request, outcome, decided) in [("e1", "deleted", 10), ("e2", "deleted", 39), ("late", "failed", 40)] {
+        ledger.decide(&first(request), outcome, "event".into(), at(decided)).await.unwrap();
+    }
+    let overview = ledger.overview(at(0), 9).await.unwrap();
+    let names = |open: &Open| open.oldest.iter().map(|entry| entry.request_id.to_string()).collect::<Vec<_>>();
+    assert_eq!((overview.waiting.count, names(&overview.waiting)), (2, vec!["w1".to_owned(), "w2".to_owned()]));
+    assert_eq!((overview.begun.count, names(&overview.begun)), (2, vec!["b".to_owned(), "d".to_owned()]));
+    let decided: Vec<(i64, String)> =
+        overview.decided.iter().map(|(minute, counts)| (minute.as_second(), format!("{counts:?}"))).collect();
+    let first_minute = 1_700_000_000 - 20;
+    let wanted = [(first_minute, r#"{"deleted": 2}"#), (first_minute + 60, r#"{"failed": 1}"#)];
+    assert_eq!(decided, wanted.map(|(minute, counts)| (minute, counts.to_owned())));
+    assert!(!overview.cut);
+    let later = ledger.overview(at(39), 1).await.unwrap();
+    assert_eq!((later.waiting.count, later.waiting.oldest.len()), (2, 1));
+    assert_eq!(later.decided.values().map(|counts| counts.values().sum::<u64>()).collect::<Vec<_>>(), [1, 1]);
 }
 
 async fn the_first_decision_wins(ledger: Ledger) {

@@ -20,7 +20,8 @@ use crate::message::id::{AssetId, RequestId};
 const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
 
 /// What makes a [`Row`], but for what was asked.
-const COLUMNS: &str = "asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
+pub(super) const COLUMNS: &str =
+    "asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
         (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
         (extract(epoch FROM updated) * 1000)::bigint AS updated, case_id, entries, chain";
 
@@ -212,7 +213,7 @@ async fn history(client: &Transaction<'_>, ids: &[&str]) -> Result<Vec<Change>, 
 }
 
 #[allow(clippy::cast_precision_loss)] // below 2^53 for every Timestamp
-fn milliseconds(time: Timestamp) -> f64 {
+pub(super) fn milliseconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64
 }
 
@@ -220,7 +221,7 @@ fn request_id(columns: &Columns) -> Result<RequestId, Fault> {
     RequestId::parse(column(columns, "request_id")?).map_err(Fault::Row)
 }
 
-fn named(columns: &Columns) -> Result<(RequestId, Row), Fault> {
+pub(super) fn named(columns: &Columns) -> Result<(RequestId, Row), Fault> {
     Ok((request_id(columns)?, read(columns)?))
 }
 
@@ -234,7 +235,7 @@ fn number(columns: &Columns, name: &str) -> Result<u32, Fault> {
     u32::try_from(column::<i64>(columns, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
 }
 
-fn time(columns: &Columns, name: &str) -> Result<Timestamp, Fault> {
+pub(super) fn time(columns: &Columns, name: &str) -> Result<Timestamp, Fault> {
     Timestamp::from_millisecond(column(columns, name)?).map_err(|error| Fault::Row(format!("{name}: {error}")))
 }
 

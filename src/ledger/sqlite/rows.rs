@@ -11,7 +11,7 @@ use crate::ledger::state::{Decision, Kept, Row, State};
 use crate::message::id::{AssetId, RequestId};
 
 /// What makes a [`Row`], but for what was asked.
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
                        first_seen, updated, case_id, entries, chain";
 
@@ -32,7 +32,7 @@ pub(super) fn strongest(connection: &Connection, asset: &AssetId) -> rusqlite::R
     connection.prepare_cached(&sql)?.query_row([asset.as_str()], named).optional()
 }
 
-fn named(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
+pub(super) fn named(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
     Ok((parsed(columns, "request_id", RequestId::parse)?, read(columns)?))
 }
 
@@ -150,7 +150,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-fn parsed<T>(
+pub(super) fn parsed<T>(
     row: &rusqlite::Row<'_>,
     column: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,
@@ -237,6 +237,6 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
 }
 
 /// A time as the file keeps it: always three decimals, so that it sorts as text.
-fn written(time: Timestamp) -> String {
+pub(super) fn written(time: Timestamp) -> String {
     format!("{time:.3}")
 }
