@@ -1,6 +1,7 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
 mod broker;
+mod console;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
 mod raw;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub worker: Worker,
     /// The HTTP port.
     pub http: Http,
+    /// The pages for people, if they are wanted.
+    pub console: Option<Console>,
     /// What is printed.
     pub log: Log,
     /// The operator's limit on deletions, if there is one.
@@ -219,6 +222,15 @@ pub struct Http {
     pub listen: SocketAddr,
     /// The bearer token that `/v1` wants, if any.
     pub token: Option<SecretString>,
+}
+
+/// The pages for people, at `/` of the HTTP port.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// Who may log in.
+    pub user: String,
+    /// With which password; as a bearer token it does without the user.
+    pub password: SecretString,
 }
 
 /// What is printed.

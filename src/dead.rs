@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::broker::BrokerError;
 use crate::broker::dead::{DeadLetters, Letter};
 use crate::config;
@@ -176,4 +178,30 @@ async fn act_counting(
     }
     look.close().await?;
     Ok(Done { letters: *begun, missing })
+}
+
+/// A body as what it is: JSON as JSON, other text as text, anything else as bytes.
+#[must_use]
+pub fn readable(body: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(body) else { return body.escape_ascii().to_string() };
+    let json: Option<Value> = serde_json::from_str(text).ok();
+    json.map_or_else(|| plain(text), |json| format!("{json:#}"))
+}
+
+/// What comes from outside must not move the cursor of a terminal.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_shown_as_what_it_is_and_moves_no_cursor() {
+        assert_eq!(readable(br#"{"a":"\u001b[2J"}"#), "{\n  \"a\": \"\\u001b[2J\"\n}");
+        assert_eq!(readable(b"no\x1b[2JJSON"), "no [2JJSON");
+        assert_eq!(readable(b"\xff\x00"), "\\xff\\x00");
+    }
 }

@@ -9,6 +9,7 @@ mod broker_loss;
 mod cases;
 mod commands;
 mod confirms_target;
+mod console;
 mod container;
 mod crashes;
 mod dead;

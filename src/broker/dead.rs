@@ -111,13 +111,15 @@ impl DeadLetters {
 }
 
 impl Letter {
-    fn new(delivery: lapin::message::Delivery, names: &Names) -> Self {
+    fn new(delivery: lapin::message::Delivery, ours: &Names) -> Self {
         let (properties, acker) = (delivery.properties, delivery.acker);
         let mut message = read(delivery.data, &properties, None);
-        if let Some(publisher) = settlement::header_text(&properties, headers::USER_ID) {
-            message.publisher = Some(publisher);
+        // A copy is the worker's, also by its `user_id`, and says in a header whose the original was.
+        let names = properties.headers().iter().flat_map(|headers| headers.inner().keys());
+        if names.map(|name| name.as_str()).any(|name| name.starts_with(headers::OURS)) {
+            message.publisher = settlement::header_text(&properties, headers::USER_ID);
         }
-        let (why, detail, since) = death(&properties, names);
+        let (why, detail, since) = death(&properties, ours);
         let properties = shown(&properties);
         let id = id(&message.body, &properties);
         Self { id, why, detail, since, message, properties, acker }

@@ -4,6 +4,7 @@ mod clean;
 pub mod connection;
 pub mod consumer;
 pub mod dead;
+pub mod depths;
 mod headers;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;

@@ -14,7 +14,8 @@ const HIDDEN: &str = "***";
 /// The settings as TOML that `--config` would take, were it not for the hidden secrets.
 #[must_use]
 pub fn print(settings: &Settings) -> String {
-    let Settings { broker, provider, guard, retry, ledger, worker, http, log, brake, protected, publishers } = settings;
+    let Settings { broker, provider, guard, retry, ledger, worker, http, console, log, brake, protected, publishers } =
+        settings;
     let mut guard_table = section(vec![
         ("in_progress", list(&guard.in_progress)),
         ("confirm_with_provider", guard.confirm_with_provider.into()),
@@ -97,12 +98,19 @@ pub fn print(settings: &Settings) -> String {
         ("http", http_table),
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
     ];
+    let console = console.as_ref().map(|console| {
+        (
+            "console",
+            section(vec![("enabled", true.into()), ("user", console.user.clone().into()), ("password", HIDDEN.into())]),
+        )
+    });
     let brake = brake.map(|brake| {
         let limit = vec![("max_deletions", i64::from(brake.max_deletions).into()), ("window", time(brake.window))];
         ("brake", section(limit))
     });
     let publishers = publishers.as_ref().map(|them| ("publishers", section(vec![("allow", list(&them.allow))])));
-    let tables = all.into_iter().chain(brake).chain(publishers).map(|(name, table)| (name, Value::Table(table)));
+    let tables =
+        all.into_iter().chain(console).chain(brake).chain(publishers).map(|(name, table)| (name, Value::Table(table)));
     let protected = Value::Array(protected.iter().map(|pattern| pattern.as_str().into()).collect());
     section(tables.chain([("protected", protected)]).collect()).to_string()
 }

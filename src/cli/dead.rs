@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::ask::confirmed;
 use crate::broker::dead::Letter;
 use crate::config::Broker;
-use crate::dead::{self, Asked, Deed, Done, Which};
+use crate::dead::{self, Asked, Deed, Done, Which, plain, readable};
 
 /// Most characters of one column.
 const WIDEST: usize = 40;
@@ -204,33 +204,9 @@ async fn act(broker: &Broker, selected: &Selected, deed: Deed, out: &mut impl Wr
     Err(format!("there is no such letter in the dead queue: {}", missing.join(", ")).into())
 }
 
-/// JSON as JSON, other text as text, anything else as bytes.
-fn readable(body: &[u8]) -> String {
-    let Ok(text) = std::str::from_utf8(body) else { return body.escape_ascii().to_string() };
-    let json: Option<Value> = serde_json::from_str(text).ok();
-    json.map_or_else(|| plain(text), |json| format!("{json:#}"))
-}
-
 fn cut(text: &str) -> String {
     if text.chars().count() <= WIDEST {
         return text.to_owned();
     }
     text.chars().take(WIDEST - 1).chain(['…']).collect()
-}
-
-/// What comes from outside must not move the cursor of a terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_is_shown_as_what_it_is_and_moves_no_cursor() {
-        assert_eq!(readable(br#"{"a":"\u001b[2J"}"#), "{\n  \"a\": \"\\u001b[2J\"\n}");
-        assert_eq!(readable(b"no\x1b[2JJSON"), "no [2JJSON");
-        assert_eq!(readable(b"\xff\x00"), "\\xff\\x00");
-    }
 }

@@ -14,7 +14,7 @@ use crate::broker::BrokerState;
 use crate::config::Settings;
 use crate::eraser::Eraser;
 use crate::guard::Guard;
-use crate::http;
+use crate::http::{self, console::Console};
 use crate::ledger::{Ledger, retention};
 use crate::pace::gate::Gate;
 use crate::pace::line::Line;
@@ -62,8 +62,10 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     }
     let token = settings.http.token.clone();
     let dry_run = settings.worker.dry_run;
+    let console = Console::new(&settings, gate.clone());
+    let (metrics_shown, line_shown, ledger_shown) = (metrics.clone(), line.clone(), ledger.clone());
     let shown =
-        http::State { metrics: metrics.clone(), line: line.clone(), broker, ledger: ledger.clone(), token, dry_run };
+        http::State { metrics: metrics_shown, line: line_shown, broker, ledger: ledger_shown, token, dry_run, console };
     beside.run("the HTTP server", http::serve(listener, shown, drained.clone()));
     let worker = Worker::new(settings, eraser, gate, line, metrics, state);
     let done = beside.watch(Box::pin(worker.run(shutdown.clone()))).await;

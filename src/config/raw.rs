@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) ledger: RawLedger,
     pub(super) worker: RawWorker,
     pub(super) http: RawHttp,
+    pub(super) console: RawConsole,
     pub(super) log: RawLog,
     pub(super) brake: RawBrake,
     pub(super) protected: Wire<List>,
@@ -128,6 +129,15 @@ pub(super) struct RawHttp {
     pub(super) listen: Option<String>,
     pub(super) token: Option<SecretString>,
     pub(super) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConsole {
+    pub(super) enabled: Wire<Flag>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<SecretString>,
+    pub(super) password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

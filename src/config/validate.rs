@@ -9,12 +9,12 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::raw::{Raw, RawBroker, RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry};
-use super::safety;
 use super::source::{Source, text_of};
 use super::{
     Broker, Concurrency, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Retry,
     Settings, Worker, brief,
 };
+use super::{console, safety};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,6 +49,7 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
             listen,
             token: secret(source, "http.token", raw.http.token.as_ref(), raw.http.token_file.as_ref())?,
         },
+        console: console::console(source, &raw.console)?,
         log: Log {
             format: raw.log.format.unwrap_or(default_format),
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
@@ -300,7 +301,7 @@ pub(super) fn within(
     Ok(value)
 }
 
-fn secret(
+pub(super) fn secret(
     source: &Source,
     key: &str,
     token: Option<&SecretString>,

@@ -1,7 +1,9 @@
-//! What the worker answers over HTTP: `/metrics`, `/livez`, `/readyz`, and `/v1` out of the ledger.
+//! What the worker answers over HTTP: `/metrics`, `/livez`, `/readyz`, `/v1` out of the ledger, and the pages for people.
 //!
-//! Reads state and changes none. The first three ask nobody: a probe must be answered the quicker the worse things are.
+//! Reads state and changes none, but for the pages, which replay and drop dead letters. The first three ask nobody: a probe
+//! must be answered the quicker the worse things are.
 
+pub mod console;
 mod v1;
 
 use std::{io, time::Duration};
@@ -18,6 +20,7 @@ use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
+use self::console::Console;
 use crate::{broker::BrokerState, ledger::Ledger, pace::line::Line, telemetry::metrics::Metrics};
 
 /// How long open connections may take to finish after shutdown began. Without a limit, a client that has connected and
@@ -39,6 +42,8 @@ pub struct State {
     pub token: Option<SecretString>,
     /// Whether nothing is ever deleted, for `/readyz`.
     pub dry_run: bool,
+    /// The pages for people, if they are wanted.
+    pub console: Option<Console>,
 }
 
 /// Serves until `shutdown` is cancelled, then lets running requests finish for at most two seconds.
@@ -62,12 +67,20 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
 }
 
 fn router(state: State) -> Router {
-    Router::new()
+    let console = state.console.clone().map(|console| console::routes(&state, console));
+    console
+        .unwrap_or_default()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .nest("/v1", v1::routes(&state))
         .with_state(state)
+}
+
+/// In a time that does not tell how much of it is right.
+fn same(given: &[u8], token: &[u8]) -> bool {
+    use subtle::ConstantTimeEq;
+    given.ct_eq(token).into()
 }
 
 async fn metrics(Shared(state): Shared<State>) -> Response {

@@ -43,6 +43,7 @@ async fn server_with(broker: BrokerState, token: Option<&str>) -> Server {
         ledger: ledger.clone(),
         token: token.map(Into::into),
         dry_run: false,
+        console: None,
     };
     let running = tokio::spawn(serve(listener, state, shutdown.clone()));
     Server { address, metrics, line, ledger, broker, shutdown, running }

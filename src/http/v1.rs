@@ -17,7 +17,7 @@ use axum::{Router, routing::get};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::State;
+use super::{State, same};
 use crate::ledger::{AssetState, Entry, LedgerError};
 use crate::message::{AssetId, RequestId};
 
@@ -97,12 +97,6 @@ async fn authorised(Shared(token): Shared<Option<SecretString>>, request: Reques
     let mut refused = json_response(StatusCode::UNAUTHORIZED, &said);
     refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     refused
-}
-
-/// In a time that does not tell how much of it is right.
-fn same(given: &[u8], token: &[u8]) -> bool {
-    use subtle::ConstantTimeEq;
-    given.ct_eq(token).into()
 }
 
 fn json_response(status: StatusCode, body: &Value) -> Response {

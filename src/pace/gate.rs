@@ -109,6 +109,12 @@ impl Gate {
         self.0.pause.left()
     }
 
+    /// Calls a second that the provider seems to allow; `None` while it has rejected none.
+    #[must_use]
+    pub fn rate_now(&self) -> Option<f64> {
+        self.rate().now(self.0.began.elapsed())
+    }
+
     /// Waits for the caller's turn. Cancel-safe.
     pub async fn pass(&self) -> Pass {
         loop {

@@ -11,7 +11,7 @@ use crate::ledger::{Change, Entry};
 
 /// Everything the ledger says of one case.
 #[derive(Debug, Serialize, Template)]
-#[template(path = "ledger/report.html")]
+#[template(path = "cli/ledger/report.html")]
 pub(super) struct Report {
     case_id: String,
     /// How many requests the case was said to have.

@@ -1,0 +1,191 @@
+//! The dead letters: listed, shown, replayed, dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::{Here, age, notice, page, second};
+use crate::broker::dead::Letter;
+use crate::dead::{self, Deed, Done, Which};
+
+/// Letters looked at for a page.
+const MOST: usize = 50;
+
+/// What came of a deed, from one page to the next.
+#[derive(Deserialize)]
+pub(super) struct Told {
+    done: Option<u32>,
+}
+
+/// A form of ours.
+#[derive(Deserialize)]
+pub(super) struct Sent {
+    token: String,
+    /// For a replay of all with one cause.
+    #[serde(default)]
+    why: String,
+    /// Ticked, for what cannot be undone.
+    #[serde(default)]
+    sure: String,
+    /// Where the answer will be found.
+    #[serde(default)]
+    request: String,
+}
+
+#[derive(Template)]
+#[template(path = "http/console/letters.html")]
+struct Letters<'a> {
+    total: u32,
+    complete: bool,
+    done: Option<u32>,
+    token: &'a str,
+    /// How many are shown of each cause.
+    causes: BTreeMap<String, usize>,
+    lines: Vec<Line>,
+}
+
+struct Line {
+    id: String,
+    why: String,
+    detail: String,
+    since: String,
+    publisher: String,
+    request: String,
+    asset: String,
+}
+
+#[derive(Template)]
+#[template(path = "http/console/letter.html")]
+struct Shown<'a> {
+    token: &'a str,
+    line: Line,
+    requested_by: String,
+    at: String,
+    properties: &'a [(String, String)],
+    bytes: usize,
+    body: String,
+}
+
+impl Line {
+    fn new(letter: &Letter, now: Timestamp) -> (Self, String) {
+        let asked = dead::Asked::of(letter);
+        let line = Self {
+            id: letter.id.clone(),
+            why: letter.why.clone(),
+            detail: letter.detail.clone(),
+            since: letter.since.map(|since| age(since, now)).unwrap_or_default(),
+            publisher: letter.message.publisher.clone().unwrap_or_default(),
+            request: asked.request_id.unwrap_or_default(),
+            asset: asked.asset_id.unwrap_or_default(),
+        };
+        (line, asked.requested_by.unwrap_or_default())
+    }
+}
+
+pub(super) async fn list(Shared(here): Shared<Here>, Query(told): Query<Told>) -> Response {
+    let _looking = here.console.0.looking.lock().await;
+    let listed = match dead::list(&here.console.0.broker, &Which::All, MOST).await {
+        Ok(listed) => listed,
+        Err(error) => return not_answered(&error),
+    };
+    let now = Timestamp::now();
+    let lines: Vec<Line> = listed.letters.iter().map(|letter| Line::new(letter, now).0).collect();
+    let mut causes = BTreeMap::new();
+    for line in &lines {
+        *causes.entry(line.why.clone()).or_default() += 1;
+    }
+    let (total, complete, token) = (listed.total, listed.complete, here.console.0.login.form_token());
+    page(StatusCode::OK, &Letters { total, complete, done: told.done, token, causes, lines })
+}
+
+pub(super) async fn show(Shared(here): Shared<Here>, Path(id): Path<String>) -> Response {
+    let _looking = here.console.0.looking.lock().await;
+    let which = Which::Ids(BTreeSet::from([id]));
+    let letter = match dead::list(&here.console.0.broker, &which, 1).await {
+        Ok(mut listed) => listed.letters.pop(),
+        Err(error) => return not_answered(&error),
+    };
+    let Some(letter) = letter else { return gone() };
+    let (line, requested_by) = Line::new(&letter, Timestamp::now());
+    let shown = Shown {
+        token: here.console.0.login.form_token(),
+        line,
+        requested_by,
+        at: letter.since.map(second).unwrap_or_default(),
+        properties: &letter.properties,
+        bytes: letter.message.body.len(),
+        body: dead::readable(&letter.message.body),
+    };
+    page(StatusCode::OK, &shown)
+}
+
+pub(super) async fn replay(
+    Shared(here): Shared<Here>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Form(sent): Form<Sent>,
+) -> Response {
+    let after = if sent.request.is_empty() {
+        "/dead?done=1".to_owned()
+    } else {
+        format!("/find?q={}", utf8_percent_encode(&sent.request, NON_ALPHANUMERIC))
+    };
+    here.act(&headers, &sent, Which::Ids(BTreeSet::from([id])), Deed::Replay, Some(after)).await
+}
+
+pub(super) async fn replay_all(Shared(here): Shared<Here>, headers: HeaderMap, Form(sent): Form<Sent>) -> Response {
+    here.act(&headers, &sent, Which::Why(sent.why.clone()), Deed::Replay, None).await
+}
+
+pub(super) async fn drop_for_good(
+    Shared(here): Shared<Here>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Form(sent): Form<Sent>,
+) -> Response {
+    here.act(&headers, &sent, Which::Ids(BTreeSet::from([id])), Deed::Drop, None).await
+}
+
+impl Here {
+    async fn act(&self, headers: &HeaderMap, sent: &Sent, which: Which, deed: Deed, after: Option<String>) -> Response {
+        let console = &self.console.0;
+        if !console.login.sent(headers, &sent.token) {
+            return notice(
+                StatusCode::FORBIDDEN,
+                "Not done",
+                "The form did not come from this console. Load the page again.",
+            );
+        }
+        if sent.sure != "yes" {
+            return notice(StatusCode::BAD_REQUEST, "Not done", "Tick the box: it cannot be undone.");
+        }
+        let _looking = console.looking.lock().await;
+        match dead::act(&console.broker, &which, deed).await {
+            Ok(Done { letters: 0, .. }) => gone(),
+            Ok(Done { letters, .. }) => {
+                tracing::info!(?which, ?deed, letters, "done at the console");
+                let to = after.unwrap_or_else(|| format!("/dead?done={letters}"));
+                (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response()
+            }
+            Err(error) => not_answered(&error),
+        }
+    }
+}
+
+fn gone() -> Response {
+    let text = "It was replayed or dropped, or somebody else looks at it just now.";
+    notice(StatusCode::NOT_FOUND, "There is no such letter", text)
+}
+
+fn not_answered(error: &dyn std::error::Error) -> Response {
+    tracing::warn!(%error, "the dead queue could not be looked through");
+    let because = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    notice(StatusCode::SERVICE_UNAVAILABLE, "The broker did not answer", format!("{error}{because}"))
+}
