@@ -71,7 +71,7 @@ async fn a_person_finds_an_asset_and_replays_and_drops_dead_letters() {
         for wanted in ["working", "already_absent", "deleted", "circuit of the provider", "used-1", "in_use"] {
             assert!(overview.contains(wanted), "{wanted}: {overview}");
         }
-        assert_eq!(browser.find_all(Locator::Css("svg.chart rect.deleted")).await.unwrap().is_empty(), false);
+        assert!(!browser.find_all(Locator::Css("svg.chart rect.deleted")).await.unwrap().is_empty());
         picture(browser, "overview").await;
 
         // Find an asset.

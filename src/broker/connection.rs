@@ -243,7 +243,8 @@ pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, Bro
     let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let (over_tls, config) = (uri.scheme == AMQPScheme::AMQPS, tls::config(settings)?);
-    let connected = stream::connect(uri, properties, config).await;
+    // Boxed: it is some kilobytes, and most of every future that has it in it.
+    let connected = Box::pin(stream::connect(uri, properties, config)).await;
     connected.map_err(|error| if over_tls { tls::explained(error, settings) } else { error.into() })
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Acker, BasicProperties, Channel, Connection};
 use sha2::{Digest, Sha256};
 
@@ -116,7 +116,7 @@ impl Letter {
         let mut message = read(delivery.data, &properties, None);
         // A copy is the worker's, also by its `user_id`, and says in a header whose the original was.
         let names = properties.headers().iter().flat_map(|headers| headers.inner().keys());
-        if names.map(|name| name.as_str()).any(|name| name.starts_with(headers::OURS)) {
+        if names.map(ShortString::as_str).any(|name| name.starts_with(headers::OURS)) {
             message.publisher = settlement::header_text(&properties, headers::USER_ID);
         }
         let (why, detail, since) = death(&properties, ours);

@@ -43,7 +43,7 @@ pub(super) struct Part {
 impl Chart {
     pub(super) fn new(decided: &BTreeMap<Timestamp, BTreeMap<String, u64>>, now: Timestamp) -> Self {
         let minutes: Vec<Timestamp> = (0..MINUTES).rev().map(|back| minute(now, back)).collect();
-        let of = |minute: &Timestamp| decided.get(minute).map(|counts| counts.values().sum()).unwrap_or(0_u64);
+        let of = |minute: &Timestamp| decided.get(minute).map_or(0, |counts| counts.values().sum::<u64>());
         let top = minutes.iter().map(of).max().unwrap_or(0);
         let bars = minutes.iter().enumerate().filter_map(|(place, minute)| {
             let counts = decided.get(minute)?;
