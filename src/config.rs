@@ -2,6 +2,7 @@
 
 mod broker;
 mod console;
+pub mod keys;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
 mod raw;

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{ConfigError, Settings, variables};
+use crate::config::{ConfigError, Settings, keys, variables};
 
 /// Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it.
 #[derive(Parser)]
@@ -35,7 +35,11 @@ enum Command {
     /// Try to reach the broker, the provider, the guard and the ledger; exits 1 if one can't be reached.
     Check,
     /// Print the effective settings, secrets hidden.
-    Config,
+    Config {
+        /// Print every setting that there is instead, with its default, as a table in Markdown.
+        #[arg(long)]
+        keys: bool,
+    },
     /// See how far the brake is, or release it.
     Brake {
         #[command(subcommand)]
@@ -71,7 +75,11 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
         // Boxed, as all of the worker is in it.
         Command::Run => finish(Box::pin(run::run(settings(set)?))),
         Command::Check => finish(check::check(&settings(set)?)),
-        Command::Config => {
+        Command::Config { keys: true } => {
+            print!("{}", keys::table());
+            Ok(())
+        }
+        Command::Config { keys: false } => {
             print!("{}", config::print(&settings(set)?));
             Ok(())
         }
