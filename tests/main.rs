@@ -1,5 +1,5 @@
 //! Black-box tests: the real worker and the sandbox as processes, a real RabbitMQ. One file a behaviour; a test for
-//! every row of the table "What happens when" in README.md. `make test` runs them.
+//! every row of docs/what-happens-when.md. `make test` runs them.
 
 mod support;
 

@@ -22,6 +22,7 @@ pub const KEYS: &[Key] = &[
         "amqp://guest:guest@127.0.0.1:5672/%2f",
         "where RabbitMQ is: `amqp://USER:PASSWORD@HOST:PORT/VHOST`, special characters %-encoded; `amqps://` for TLS",
     ),
+    key("broker.url_file", "", "a file that holds it, instead"),
     key("broker.prefix", "asset.deletion", "name of the exchange, and the beginning of every queue's name"),
     key(
         "broker.results_queue",
@@ -70,6 +71,7 @@ pub const KEYS: &[Key] = &[
         "",
         "address of a job registry, with `{asset_id}` in it, which answers `{\"jobs\":[{\"id\",\"status\"}]}`",
     ),
+    key("guard.http.url_file", "", "a file that holds it, instead"),
     key("guard.http.token", "", "bearer token that it wants (or `guard.http.token_file`)"),
     key("guard.http.token_file", "", "a file that holds it"),
     key("guard.http.timeout", "10s", "longest wait for a whole answer"),
@@ -78,6 +80,7 @@ pub const KEYS: &[Key] = &[
         "",
         "a table of jobs: `postgres://USER:PASSWORD@HOST/DATABASE`. With both sources, both have to say that the asset is free",
     ),
+    key("guard.postgres.url_file", "", "a file that holds it, instead"),
     key(
         "guard.postgres.query",
         "",
@@ -106,6 +109,7 @@ pub const KEYS: &[Key] = &[
         "sqlite://asset-eraser.db",
         "a file, for one worker; `postgres://USER:PASSWORD@HOST/DATABASE`, for any number of workers; or `memory:`, which forgets at exit",
     ),
+    key("ledger.url_file", "", "a file that holds it, instead"),
     key(
         "ledger.compact_after",
         "never",

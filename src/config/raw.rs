@@ -43,6 +43,7 @@ pub(super) struct RawBrake {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawBroker {
     pub(super) url: Option<SecretString>,
+    pub(super) url_file: Option<PathBuf>,
     pub(super) prefix: Option<String>,
     pub(super) results_queue: Wire<Flag>,
     pub(super) started_events: Wire<Flag>,
@@ -84,6 +85,7 @@ pub(super) struct RawGuard {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawHttpGuard {
     pub(super) url: Option<SecretString>,
+    pub(super) url_file: Option<PathBuf>,
     pub(super) token: Option<SecretString>,
     pub(super) token_file: Option<PathBuf>,
     pub(super) timeout: Wire<Millis>,
@@ -93,6 +95,7 @@ pub(super) struct RawHttpGuard {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawPostgresGuard {
     pub(super) url: Option<SecretString>,
+    pub(super) url_file: Option<PathBuf>,
     pub(super) query: Option<String>,
     pub(super) timeout: Wire<Millis>,
 }
@@ -111,6 +114,7 @@ pub(super) struct RawRetry {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawLedger {
     pub(super) url: Option<SecretString>,
+    pub(super) url_file: Option<PathBuf>,
     pub(super) compact_after: Wire<Millis>,
 }
 

@@ -75,7 +75,8 @@ fn concurrency(source: &Source, raw: &Raw) -> Result<Concurrency, ConfigError> {
 }
 
 fn ledger(source: &Source, raw: &RawLedger, max_age: Duration) -> Result<Ledger, ConfigError> {
-    let url = raw.url.clone().unwrap_or_else(|| "sqlite://asset-eraser.db".into());
+    let url = secret(source, "ledger.url", raw.url.as_ref(), raw.url_file.as_ref())?;
+    let url = url.unwrap_or_else(|| "sqlite://asset-eraser.db".into());
     if !is_ledger(url.expose_secret()) {
         let rule = "must be sqlite://FILE, postgres://USER:PASSWORD@HOST/DATABASE or memory:";
         return Err(source.problem("ledger.url", rule));
@@ -95,7 +96,8 @@ fn is_ledger(url: &str) -> bool {
 }
 
 pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
-    let url = raw.url.clone().unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2f".into());
+    let url = secret(source, "broker.url", raw.url.as_ref(), raw.url_file.as_ref())?;
+    let url = url.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2f".into());
     if !Url::parse(url.expose_secret()).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps")) {
         let problem =
             "must be amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://…, with special characters in it %-encoded";
@@ -233,7 +235,7 @@ fn guard(source: &Source, raw: &RawGuard) -> Result<Guard, ConfigError> {
 
 fn http_guard(source: &Source, raw: &RawHttpGuard) -> Result<HttpGuard, ConfigError> {
     let rule = "must be an http:// or https:// address with {asset_id} in its path or query";
-    let url = raw.url.clone().unwrap_or_default();
+    let url = secret(source, "guard.http.url", raw.url.as_ref(), raw.url_file.as_ref())?.unwrap_or_default();
     let plain = url.expose_secret();
     // As the parser writes the braces in a path and in a query.
     let placed = |url: &Url| {
@@ -252,7 +254,7 @@ fn http_guard(source: &Source, raw: &RawHttpGuard) -> Result<HttpGuard, ConfigEr
 }
 
 fn postgres_guard(source: &Source, raw: &RawPostgresGuard) -> Result<PostgresGuard, ConfigError> {
-    let url = raw.url.clone().unwrap_or_default();
+    let url = secret(source, "guard.postgres.url", raw.url.as_ref(), raw.url_file.as_ref())?.unwrap_or_default();
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
         return Err(source.problem("guard.postgres.url", "must be postgres://USER:PASSWORD@HOST/DATABASE"));
     }
