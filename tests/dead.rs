@@ -57,7 +57,7 @@ async fn a_letter_is_listed_shown_and_dropped() {
     assert!(code == Some(1) && said.contains("say --yes"), "it has to ask: {said}");
     assert_eq!(world.broker.count("dead").await, 2);
     let (code, said) = dead(&mut world, &["drop", "--yes", second, "0123456789ab"]).await;
-    assert!(code == Some(1) && said.contains("1 letters dropped") && said.contains("0123456789ab"), "{said}");
+    assert!(code == Some(1) && said.contains("1 letter dropped") && said.contains("0123456789ab"), "{said}");
     assert_eq!(listed(&mut world, &[]).await[0]["id"], first);
     let (code, said) = dead(&mut world, &["drop", "--yes"]).await;
     assert!(code == Some(2) && said.contains("--all"), "which ones has to be said: {said}");
@@ -77,7 +77,7 @@ async fn a_letter_of_somebody_who_may_ask_now_is_carried_out_when_it_is_replayed
     assert_eq!(listed(&mut world, &["--why", "publisher_not_allowed"]).await.len(), 2, "nobody said who they are");
     let one = listed(&mut world, &["--why", "publisher_not_allowed"]).await[0]["id"].as_str().unwrap().to_owned();
     let (code, said) = dead(&mut world, &["replay", "--yes", &one]).await;
-    assert!(code == Some(0) && said.contains("1 letters sent through again"), "{said}");
+    assert!(code == Some(0) && said.contains("1 letter sent through again"), "{said}");
     let results = world.broker.results("r-1", 2).await;
     assert_eq!(outcome(&results[1].event), ("deleted", ""));
     // Once more would be answered with the same, from the ledger; there is none.

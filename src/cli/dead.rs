@@ -110,27 +110,27 @@ async fn list(
         return Ok(());
     }
     if found.letters.is_empty() {
-        writeln!(out, "no such letter among the {} in the dead queue", found.total)?;
+        writeln!(out, "no such letter among the {} in the dead queue", letters(found.total))?;
         return Ok(());
     }
-    let heads = ["ID", "SINCE", "WHY", "BY", "REQUEST", "ASSET"].map(str::to_owned);
+    let heads = ["ID", "SINCE", "WHY", "BY", "REQUEST", "ASSET", "DETAIL"].map(str::to_owned);
     table(&[heads].into_iter().chain(found.letters.iter().map(line)).collect::<Vec<_>>(), out)?;
     let rest = if found.complete { "" } else { "; --limit shows more" };
-    writeln!(out, "{} of {} letters{rest}", found.letters.len(), found.total)?;
+    writeln!(out, "{} of {}{rest}", found.letters.len(), letters(found.total))?;
     Ok(())
 }
 
-fn line(letter: &Letter) -> [String; 6] {
+fn line(letter: &Letter) -> [String; 7] {
     let asked = Asked::of(letter);
     let known = |text: Option<String>| text.map_or_else(|| "-".to_owned(), |text| cut(&plain(&text)));
     let since = letter.since.map(|since| format!("{since:.0}"));
     let id = letter.id.clone();
     let why = cut(&plain(&letter.why));
     let publisher = known(letter.message.publisher.clone());
-    [id, known(since), why, publisher, known(asked.request_id), known(asked.asset_id)]
+    [id, known(since), why, publisher, known(asked.request_id), known(asked.asset_id), plain(&letter.detail)]
 }
 
-fn table(lines: &[[String; 6]], out: &mut impl Write) -> std::io::Result<()> {
+fn table(lines: &[[String; 7]], out: &mut impl Write) -> std::io::Result<()> {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     for line in lines {
         let cells = line.iter().enumerate().map(|(column, text)| format!("{text:<0$}", width(column)));
@@ -179,29 +179,33 @@ async fn act(broker: &Broker, selected: &Selected, deed: Deed, out: &mut impl Wr
     if !selected.yes {
         // Counted in a look of its own: nothing is held while somebody thinks.
         let counts = dead::count(broker, &which).await?;
-        let letters: u32 = counts.values().sum();
+        let count: u32 = counts.values().sum();
         for (why, count) in &counts {
             writeln!(out, "{count:>8}  {}", plain(why))?;
         }
         let question = match deed {
-            Deed::Replay => format!("Send {letters} letters through again? What they ask may be deleted for good."),
-            Deed::Drop => format!("Drop {letters} letters for good? Nothing is deleted or answered for them."),
+            Deed::Replay => format!("Send {} through again? What they ask may be deleted for good.", letters(count)),
+            Deed::Drop => format!("Drop {} for good? Nothing is deleted or answered for them.", letters(count)),
         };
-        if letters > 0 && !confirmed(&question)? {
+        if count > 0 && !confirmed(&question)? {
             return Err("nothing was done".into());
         }
     }
-    let Done { letters, missing } = dead::act(broker, &which, deed).await?;
+    let Done { letters: count, missing } = dead::act(broker, &which, deed).await?;
     let done = match deed {
         Deed::Replay => "sent through again",
         Deed::Drop => "dropped",
     };
-    writeln!(out, "{letters} letters {done}")?;
+    writeln!(out, "{} {done}", letters(count))?;
     if missing.is_empty() {
         return Ok(());
     }
     let missing: Vec<String> = missing.into_iter().collect();
     Err(format!("there is no such letter in the dead queue: {}", missing.join(", ")).into())
+}
+
+fn letters(count: u32) -> String {
+    format!("{count} {}", if count == 1 { "letter" } else { "letters" })
 }
 
 fn cut(text: &str) -> String {

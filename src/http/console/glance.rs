@@ -12,7 +12,7 @@ use crate::broker::depths::{Depth, depths};
 use crate::ledger::{Braking, LedgerError, Overview};
 
 /// How long a glance is good for.
-const FRESH: Duration = Duration::from_secs(2);
+const FRESH: Duration = Duration::from_secs(5);
 
 /// Requests shown in each state.
 const MOST: u32 = 20;
