@@ -22,10 +22,10 @@ use crate::config;
 use crate::telemetry::metrics::Metrics;
 
 /// Longest wait for a connection with everything declared.
-const OPEN: Duration = Duration::from_secs(30);
+pub(super) const OPEN: Duration = Duration::from_secs(30);
 
 /// Longest wait for a clean end.
-const CLOSE: Duration = Duration::from_secs(5);
+pub(super) const CLOSE: Duration = Duration::from_secs(5);
 
 /// Heartbeat asked of the broker, in seconds, unless the URL says otherwise: a connection that died without a word is
 /// noticed after two of them.
@@ -178,7 +178,7 @@ impl Drop for Session {
     }
 }
 
-async fn listen(
+pub(super) async fn listen(
     events: impl futures_util::Stream<Item = Event> + Send,
     state: watch::Sender<BrokerState>,
     lost: CancellationToken,
@@ -232,7 +232,7 @@ async fn known_as(settings: &config::Broker, user: &ShortString) -> Result<(), B
     }
 }
 
-async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
+pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
     // rustls needs one provider for the process. The HTTP client chose the same one if it was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut uri: AMQPUri = settings.url.expose_secret().parse().map_err(|_| {

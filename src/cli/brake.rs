@@ -1,12 +1,13 @@
 //! `asset-eraser brake`: how many deletions have begun, and letting workers go on that the brake has stopped.
 
 use std::error::Error;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::Write;
 
 use clap::Subcommand;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
+use super::ask::{Answer, ask};
 use crate::config::{Brake, Settings, brief};
 use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
@@ -62,14 +63,13 @@ async fn release(ledger: &Ledger, brake: &Brake, yes: bool) -> Result<(), Box<dy
     let mut out = std::io::stdout();
     status(ledger, brake, &mut out).await?;
     if !yes {
-        let input = std::io::stdin();
-        if !input.is_terminal() {
-            return Err("nothing was released: there is no terminal to ask on; say --yes".into());
-        }
-        write!(out, "Let up to {} more deletions begin? They can't be undone. [yes/no] ", brake.max_deletions)?;
-        out.flush()?;
-        if !confirmed(&mut input.lock())? {
-            return Err("nothing was released".into());
+        let question = format!("Let up to {} more deletions begin? They can't be undone.", brake.max_deletions);
+        match ask(&question, &mut out)? {
+            Answer::Yes => {}
+            Answer::No => return Err("nothing was released".into()),
+            Answer::NobodyThere => {
+                return Err("nothing was released: there is no terminal to ask on; say --yes".into());
+            }
         }
     }
     let released = ledger.release_brake(brake, Timestamp::now()).await?;
@@ -81,23 +81,4 @@ async fn release(ledger: &Ledger, brake: &Brake, yes: bool) -> Result<(), Box<dy
         brief(brake.window)
     )?;
     Ok(())
-}
-
-/// The whole word: what it allows can't be undone.
-fn confirmed(input: &mut impl BufRead) -> std::io::Result<bool> {
-    let mut answer = String::new();
-    input.read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("yes"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_whole_word_confirms() {
-        for (answer, wanted) in [("yes\n", true), ("YES\r\n", true), ("y\n", false), ("no\n", false), ("", false)] {
-            assert_eq!(confirmed(&mut answer.as_bytes()).unwrap(), wanted, "{answer:?}");
-        }
-    }
 }

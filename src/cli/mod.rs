@@ -1,11 +1,13 @@
 //! The command line. One file a command.
 
+mod ask;
 mod beside;
 pub mod brake;
 pub mod check;
 pub mod config;
 pub mod ledger;
 pub mod run;
+pub mod submit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +35,11 @@ enum Command {
     Check,
     /// Print the effective settings, secrets hidden.
     Config,
+    /// Ask for deletions: publish a request for each asset named, or for each line of a file.
+    ///
+    /// Needs the settings of the section broker alone. Exits 0 when everything was done, 1 when something was not, 2 when
+    /// the input or the usage is wrong and nothing was sent.
+    Submit(Box<submit::SubmitArgs>),
     /// See how far the brake is, or release it.
     Brake {
         #[command(subcommand)]
@@ -49,8 +56,23 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let loaded = variables(std::env::vars_os()).and_then(|set| Settings::load(args.config.as_deref(), set));
-    let settings = match loaded {
+    let environment = variables(std::env::vars_os());
+    // One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread
+    // costs more than it gains. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    if let Command::Submit(submit) = &args.command {
+        return match environment.and_then(|set| Settings::load_broker(args.config.as_deref(), set)) {
+            Ok(broker) => match runtime.block_on(submit::submit(&broker, submit)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error, error.code()),
+            },
+            Err(error) => fail(&error, 2),
+        };
+    }
+    let settings = match environment.and_then(|set| Settings::load(args.config.as_deref(), set)) {
         Ok(settings) => settings,
         Err(error) => return fail(&error, 2),
     };
@@ -58,18 +80,13 @@ pub fn main() -> ExitCode {
         print!("{}", config::print(&settings));
         return ExitCode::SUCCESS;
     }
-    // One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread
-    // costs more than it gains. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
-    };
     let done = runtime.block_on(async {
         match args.command {
             // Boxed, as all of the worker is in it.
             Command::Run => Box::pin(run::run(settings)).await,
             Command::Check => check::check(&settings).await,
-            Command::Config => Ok(()),
+            // Done above.
+            Command::Config | Command::Submit(_) => Ok(()),
             Command::Brake { command } => brake::brake(&settings, &command).await,
             Command::Ledger { command } => ledger::ledger(&settings, &command).await,
         }
