@@ -251,7 +251,10 @@ mod tests {
         let first = id(r#"{"asset_id":"a","deadline":"2026-11-24T11:00:00+01:00","dry_run":false}"#, "");
         assert_eq!(first, id(r#"{"deadline":"2026-11-24T10:00:00Z","asset_id":"a"}"#, ""));
         let plain = id(r#"{"asset_id":"a"}"#, "");
-        assert_eq!(plain, "IDVALUE", "an interrupted submission is run again: this must never change");
+        assert_eq!(
+            plain, "1b7b8a46-8bd2-5954-a14d-c3c9f51ea6f7",
+            "an interrupted submission is run again: this must never change"
+        );
         let mut others = vec![first, plain, id(r#"{"asset_id":"a"}"#, "again"), id(r#"{"asset_id":"b"}"#, "")];
         for more in [
             r#""requested_by":"x""#,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::ValueEnum;
-use csv::{ReaderBuilder, StringRecord, Trim};
+use csv::{ByteRecord, ReaderBuilder, StringRecord, Trim};
 
 use super::draft::{Said, json, object};
 use crate::message::fields::{Fields, shown};
@@ -108,13 +108,17 @@ fn lines(from: impl Read, format: Format, take: &mut Take<'_>) -> Result<(), Str
     }
 }
 
+fn as_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
 fn text_lines(from: impl Read, take: &mut Take<'_>, read: fn(&str) -> Result<Said, String>) -> Result<(), String> {
     let (mut from, mut line, mut number) = (BufReader::with_capacity(128 * 1024, from), Vec::new(), 0);
     loop {
         line.clear();
         number += 1;
-        let most = u64::try_from(MOST_LINE).unwrap_or(u64::MAX);
-        let length = from.by_ref().take(most).read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
+        let length =
+            from.by_ref().take(as_u64(MOST_LINE)).read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
         if length == 0 {
             return Ok(());
         }
@@ -150,41 +154,23 @@ fn plain_line(text: &str) -> Result<Said, String> {
 
 fn csv_lines(from: impl Read, take: &mut Take<'_>) -> Result<(), String> {
     let left = Rc::new(Cell::new(MOST_LINE));
-    let mut reader = ReaderBuilder::new().trim(Trim::Headers).from_reader(Bounded { from, left: left.clone() });
-    let columns = reader.headers().map_err(|error| problem(&error, 1))?.clone();
+    let lines = Lines { from: BufReader::with_capacity(128 * 1024, from), line: Vec::new(), at: 0, left: left.clone() };
+    let mut reader = ReaderBuilder::new().trim(Trim::Headers).flexible(true).from_reader(lines);
+    let columns = reader.headers().map_err(|error| format!("line 1: {error}"))?.clone();
     header(&columns).map_err(|problem| format!("line 1: {problem}"))?;
-    let mut record = StringRecord::new();
+    let mut record = ByteRecord::new();
     loop {
         left.set(MOST_LINE);
-        let number = reader.position().line();
-        match reader.read_record(&mut record) {
+        match reader.read_byte_record(&mut record) {
             Ok(false) => return Ok(()),
             Ok(true) => {
-                let number = record.position().map_or(number, csv::Position::line);
+                // Where the record has ended: where it began, the reader also counts the empty lines before it.
+                let within = record.iter().flatten().filter(|byte| **byte == b'\n').count();
+                let number = reader.position().line() - 1 - u64::try_from(within).unwrap_or_default();
                 take(number, row(&columns, &record))?;
             }
-            // The reader has found the end of the line, and can go on.
-            Err(error) if !error.is_io_error() => {
-                let number = error.position().map_or(number, csv::Position::line);
-                take(number, Err(cell_problem(&error)))?;
-            }
-            Err(error) => return Err(problem(&error, number)),
+            Err(error) => return Err(format!("line {}: {error}", reader.position().line())),
         }
-    }
-}
-
-fn problem(error: &csv::Error, number: u64) -> String {
-    format!("line {number}: {}", cell_problem(error))
-}
-
-fn cell_problem(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("has {len} columns, and the header has {expected_len}; a text with a comma in it goes in quotes")
-        }
-        csv::ErrorKind::Utf8 { .. } => "is not UTF-8".to_owned(),
-        csv::ErrorKind::Io(error) => error.to_string(),
-        _ => error.to_string(),
     }
 }
 
@@ -214,9 +200,14 @@ fn header(columns: &StringRecord) -> Result<(), String> {
 }
 
 /// An empty cell says nothing.
-fn row(columns: &StringRecord, record: &StringRecord) -> Result<Said, String> {
+fn row(columns: &StringRecord, record: &ByteRecord) -> Result<Said, String> {
     let (mut said, mut expect) = (Said::new(), Said::new());
+    if record.len() != columns.len() {
+        let (has, wanted) = (record.len(), columns.len());
+        return Err(format!("has {has} columns, and the header {wanted}; a text with a comma in it goes in quotes"));
+    }
     for (column, cell) in columns.iter().zip(record) {
+        let cell = std::str::from_utf8(cell).map_err(|_| format!("{column}: is not UTF-8"))?;
         if let Some((_, name)) = EXPECT.iter().find(|(name, _)| *name == column) {
             if !cell.is_empty() {
                 expect.push(((*name).to_owned(), json(cell)));
@@ -241,21 +232,46 @@ fn row(columns: &StringRecord, record: &StringRecord) -> Result<Said, String> {
     Ok(said)
 }
 
-/// Ends with an error when more is read than one line may have.
-struct Bounded<R> {
-    from: R,
+/// Lines that all end in one newline, also the last, and whatever stood there: so the CSV reader's own count of them is
+/// that of an editor. Ends with an error when one record has more than a line may have.
+struct Lines<R> {
+    from: BufReader<R>,
+    line: Vec<u8>,
+    /// How much of the line was given away.
+    at: usize,
+    /// What the record may still have.
     left: Rc<Cell<usize>>,
 }
 
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.left.get() == 0 {
+impl<R: Read> Lines<R> {
+    fn next(&mut self) -> io::Result<()> {
+        self.at = 0;
+        self.line.clear();
+        let most = self.left.get();
+        let read = self.from.by_ref().take(as_u64(most)).read_until(b'\n', &mut self.line)?;
+        if read == most {
             let problem = format!("is longer than {MOST_LINE} bytes; is there a quote that is never closed?");
             return Err(io::Error::other(problem));
         }
-        let read = self.from.read(to)?;
-        self.left.set(self.left.get().saturating_sub(read));
-        Ok(read)
+        self.left.set(most - read);
+        if read > 0 {
+            let text = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+            self.line.truncate(text.strip_suffix(b"\r").unwrap_or(text).len());
+            self.line.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.line.len() {
+            self.next()?;
+        }
+        let length = to.len().min(self.line.len() - self.at);
+        to[..length].copy_from_slice(&self.line[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
     }
 }
 

@@ -47,7 +47,7 @@ fn csv_says_what_its_columns_say_and_an_empty_cell_says_nothing() {
             r#"5 {"asset_id":"b","dry_run":false,"expect":{"name":"n"}}"#,
             r#"6 {"asset_id":"c","case_size":"x","dry_run":false}"#,
             "7! dry_run: must be true or false, in every line that has the column",
-            "8! has 1 columns, and the header has 6; a text with a comma in it goes in quotes",
+            "8! has 1 columns, and the header 6; a text with a comma in it goes in quotes",
             r#"9 {"asset_id":"f","reason":"say \"no\"","dry_run":true}"#,
         ]
     );
