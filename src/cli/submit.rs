@@ -27,6 +27,7 @@ use self::progress::{BETWEEN_LOOKS, Progress};
 use self::report::{End, Report};
 use self::sending::Sending;
 use super::ask::{Answer, ask};
+use crate::broker::requester::Requester;
 use crate::config;
 
 /// What to ask for, and how.
@@ -45,11 +46,9 @@ pub struct SubmitArgs {
     /// How the file is written [default: by its name; plain for standard input].
     #[arg(long)]
     format: Option<Format>,
-    #[command(flatten)]
-    defaults: Defaults,
     /// A name that becomes part of every request_id that is made: with another one, the same is asked for once more.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    batch: String,
+    #[arg(long, value_name = "NAME")]
+    batch: Option<String>,
     /// Do not ask. Needed where there is no terminal to answer on.
     #[arg(long)]
     yes: bool,
@@ -68,6 +67,9 @@ pub struct SubmitArgs {
     /// Print the totals as one JSON object.
     #[arg(long)]
     json: bool,
+    // Last, as its heading would go on over what follows.
+    #[command(flatten)]
+    defaults: Defaults,
 }
 
 /// Why it has ended badly, and what the process exits with.
@@ -106,7 +108,8 @@ impl SubmitError {
 /// Whatever kept it from that; with `--wait` also that a request was not done.
 pub async fn submit(broker: &config::Broker, args: &SubmitArgs) -> Result<(), SubmitError> {
     let input = Input::new(&args.assets, args.file.as_deref(), args.format).map_err(SubmitError::Refused)?;
-    let batch = Batch::read(&input, &args.defaults, &args.batch).map_err(|refused| {
+    let name = args.batch.as_deref().unwrap_or_default();
+    let batch = Batch::read(&input, &args.defaults, name).map_err(|refused| {
         for line in refused.lines {
             eprintln!("{line}");
         }
@@ -115,10 +118,11 @@ pub async fn submit(broker: &config::Broker, args: &SubmitArgs) -> Result<(), Su
     let results = args.results.as_ref().map(|path| {
         File::create(path).map_err(|error| SubmitError::Refused(format!("--results: {}: {error}", path.display())))
     });
+    let results = results.transpose()?;
     confirmed(broker, &batch, args.yes).await?;
     let progress = Progress::new(batch.total());
     let began = Instant::now();
-    let sending = Sending::new(broker, &batch, &progress, args.wait.then_some(args.ask_again), results.transpose()?);
+    let sending = Sending::new(broker, &batch, &progress, args.wait.then_some(args.ask_again), results);
     let end = watched(&sending, &progress, args.timeout).await;
     progress.finish(&sending.numbers());
     let report = Report { batch: &batch, sending: &sending, end, took: began.elapsed(), json: args.json };
@@ -159,6 +163,9 @@ async fn confirmed(broker: &config::Broker, batch: &Batch, yes: bool) -> Result<
     if deletions == 0 || yes {
         return Ok(());
     }
+    // Whoever says yes should not hear after it that there is nobody to take it.
+    let tried = Requester::open(broker, None).await;
+    tried.map_err(|error| SubmitError::Stopped(format!("nothing was sent: {error}")))?.close().await;
     let question = format!("{}\nPublish these requests? A deletion can't be undone.", described(broker, batch));
     // Beside the runtime, whose thread answers the broker meanwhile.
     let asked = tokio::task::spawn_blocking(move || ask(&question, &mut stderr())).await;

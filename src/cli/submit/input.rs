@@ -153,26 +153,30 @@ fn plain_line(text: &str) -> Result<Said, String> {
 }
 
 fn csv_lines(from: impl Read, take: &mut Take<'_>) -> Result<(), String> {
-    let left = Rc::new(Cell::new(MOST_LINE));
-    let lines = Lines { from: BufReader::with_capacity(128 * 1024, from), line: Vec::new(), at: 0, left: left.clone() };
+    let seen = Rc::new(Seen::default());
+    let from = BufReader::with_capacity(128 * 1024, from);
+    let lines = Lines { from, line: Vec::new(), at: 0, seen: seen.clone() };
     let mut reader = ReaderBuilder::new().trim(Trim::Headers).flexible(true).from_reader(lines);
     let columns = reader.headers().map_err(|error| format!("line 1: {error}"))?.clone();
     header(&columns).map_err(|problem| format!("line 1: {problem}"))?;
     let mut record = ByteRecord::new();
     loop {
-        left.set(MOST_LINE);
-        match reader.read_byte_record(&mut record) {
+        seen.forget();
+        let read = reader.read_byte_record(&mut record);
+        let number = seen.first.get();
+        match read {
             Ok(false) => return Ok(()),
-            Ok(true) => {
-                // Where the record has ended: where it began, the reader also counts the empty lines before it.
-                let within = record.iter().flatten().filter(|byte| **byte == b'\n').count();
-                let number = reader.position().line() - 1 - u64::try_from(within).unwrap_or_default();
-                take(number, row(&columns, &record))?;
-            }
-            Err(error) => return Err(format!("line {}: {error}", reader.position().line())),
+            // A text that is never closed takes in the requests below it.
+            Ok(true) if !seen.quotes.get().is_multiple_of(2) => take(number, Err(LONE_QUOTE.to_owned()))?,
+            Ok(true) => take(number, row(&columns, &record))?,
+            Err(error) => return Err(format!("line {number}: {error}")),
         }
     }
 }
+
+/// What is wrong with a quote that has no other.
+const LONE_QUOTE: &str = "has a quote (\") without its other; a text with quotes goes in quotes, with each of its own \
+                          quotes doubled";
 
 /// The columns of `expect`, beside those that are called like the request's fields.
 const EXPECT: [(&str, &str); 2] = [("expect.asset_type", "asset_type"), ("expect.name", "name")];
@@ -232,41 +236,56 @@ fn row(columns: &StringRecord, record: &ByteRecord) -> Result<Said, String> {
     Ok(said)
 }
 
-/// Lines that all end in one newline, also the last, and whatever stood there: so the CSV reader's own count of them is
-/// that of an editor. Ends with an error when one record has more than a line may have.
+/// Gives one line at a time, so that what it has seen is of the record that the reader has asked for. (The reader's own
+/// count of lines is off after empty ones, and where two characters end a line.)
 struct Lines<R> {
     from: BufReader<R>,
     line: Vec<u8>,
     /// How much of the line was given away.
     at: usize,
-    /// What the record may still have.
-    left: Rc<Cell<usize>>,
+    seen: Rc<Seen>,
 }
 
-impl<R: Read> Lines<R> {
-    fn next(&mut self) -> io::Result<()> {
-        self.at = 0;
-        self.line.clear();
-        let most = self.left.get();
-        let read = self.from.by_ref().take(as_u64(most)).read_until(b'\n', &mut self.line)?;
-        if read == most {
-            let problem = format!("is longer than {MOST_LINE} bytes; is there a quote that is never closed?");
-            return Err(io::Error::other(problem));
+/// What was seen of one record.
+#[derive(Default)]
+struct Seen {
+    /// Lines so far, of all records.
+    lines: Cell<u64>,
+    /// The record's first line that is not empty.
+    first: Cell<u64>,
+    bytes: Cell<usize>,
+    quotes: Cell<usize>,
+}
+
+impl Seen {
+    fn forget(&self) {
+        self.first.set(0);
+        self.bytes.set(0);
+        self.quotes.set(0);
+    }
+
+    fn take(&self, line: &[u8]) {
+        self.lines.set(self.lines.get() + 1);
+        if self.first.get() == 0 && !line.trim_ascii().is_empty() {
+            self.first.set(self.lines.get());
         }
-        self.left.set(most - read);
-        if read > 0 {
-            let text = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-            self.line.truncate(text.strip_suffix(b"\r").unwrap_or(text).len());
-            self.line.push(b'\n');
-        }
-        Ok(())
+        self.bytes.set(self.bytes.get() + line.len());
+        self.quotes.set(self.quotes.get() + line.iter().filter(|byte| **byte == b'"').count());
     }
 }
 
 impl<R: Read> Read for Lines<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if self.at == self.line.len() {
-            self.next()?;
+            self.at = 0;
+            self.line.clear();
+            let most = MOST_LINE - self.seen.bytes.get();
+            self.from.by_ref().take(as_u64(most)).read_until(b'\n', &mut self.line)?;
+            self.seen.take(&self.line);
+            if self.line.len() == most {
+                let problem = format!("is longer than {MOST_LINE} bytes; is there a quote that is never closed?");
+                return Err(io::Error::other(problem));
+            }
         }
         let length = to.len().min(self.line.len() - self.at);
         to[..length].copy_from_slice(&self.line[self.at..self.at + length]);

@@ -54,6 +54,14 @@ fn csv_says_what_its_columns_say_and_an_empty_cell_says_nothing() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_takes_in_no_other_request() {
+    for text in ["asset_id,reason\na,x\nb,\"y\nc,z\n", "asset_id,reason\na,x\nb,5\" disk\n"] {
+        let seen = read(text.as_bytes(), Format::Csv).unwrap();
+        assert!(seen.len() == 2 && seen[1].starts_with("3! has a quote (\") without its other"), "{seen:?}");
+    }
+}
+
+#[test]
 fn a_header_names_columns_that_there_are() {
     for (text, starts) in [
         ("asset-1\nasset-2\n", "line 1: asset-1: is not a column; the first line names the columns, out of request_id"),

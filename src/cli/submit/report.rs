@@ -113,11 +113,11 @@ impl Report<'_> {
         if numbers.confirmed < numbers.total {
             let unit = self.batch.unit;
             let until = match self.sending.confirmed_until()? {
-                Some(line) => format!("everything up to {unit} {line} is confirmed"),
-                None => format!("not even {unit} 1 is known to be"),
+                Some(line) => format!(", all of them up to {unit} {line}"),
+                None => String::new(),
             };
             let (confirmed, total) = (HumanCount(numbers.confirmed), HumanCount(numbers.total));
-            writeln!(out, "{confirmed} of {total} requests are confirmed by the broker: {until}")?;
+            writeln!(out, "{confirmed} of {total} requests are confirmed by the broker{until}")?;
         } else if numbers.answered == Some(0) {
             writeln!(
                 out,
