@@ -6,13 +6,14 @@ pub mod brake;
 pub mod check;
 pub mod config;
 pub mod ledger;
+mod pages;
 pub mod run;
 pub mod submit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Settings, variables};
 
@@ -50,12 +51,32 @@ enum Command {
         #[command(subcommand)]
         command: ledger::LedgerCommand,
     },
+    /// Print the completions of a shell, to be read by it at its start.
+    Completions {
+        /// Which one.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a folder.
+    Man {
+        /// The folder; files there are overwritten.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    // These two need no settings.
+    let printed = match &args.command {
+        Command::Completions { shell } => Some(pages::completions(Args::command(), *shell)),
+        Command::Man { dir } => Some(pages::man(Args::command(), dir.as_deref())),
+        _ => None,
+    };
+    if let Some(printed) = printed {
+        return ended(printed);
+    }
     let environment = variables(std::env::vars_os());
     // One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread
     // costs more than it gains. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
@@ -86,11 +107,15 @@ pub fn main() -> ExitCode {
             Command::Run => Box::pin(run::run(settings)).await,
             Command::Check => check::check(&settings).await,
             // Done above.
-            Command::Config | Command::Submit(_) => Ok(()),
+            Command::Config | Command::Submit(_) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
             Command::Brake { command } => brake::brake(&settings, &command).await,
             Command::Ledger { command } => ledger::ledger(&settings, &command).await,
         }
     });
+    ended(done)
+}
+
+fn ended(done: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&*error, 1),

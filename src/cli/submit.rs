@@ -124,7 +124,7 @@ pub async fn submit(broker: &config::Broker, args: &SubmitArgs) -> Result<(), Su
     let began = Instant::now();
     let sending = Sending::new(broker, &batch, &progress, args.wait.then_some(args.ask_again), results);
     let end = watched(&sending, &progress, args.timeout).await;
-    progress.finish(&sending.numbers());
+    progress.finish();
     let report = Report { batch: &batch, sending: &sending, end, took: began.elapsed(), json: args.json };
     report.tell()
 }

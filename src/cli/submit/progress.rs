@@ -72,11 +72,10 @@ impl Progress {
         }
     }
 
-    /// Leaves the last look where it is.
-    pub(super) fn finish(&self, numbers: &Numbers) {
+    /// Makes way for what is told at the end.
+    pub(super) fn finish(&self) {
         if let Self::Bar(bar) = self {
-            self.show(numbers);
-            bar.abandon();
+            bar.finish_and_clear();
         }
     }
 }
