@@ -59,7 +59,11 @@ fn every_command_has_a_page_that_groff_takes_without_a_warning() {
         assert!(names.contains(&name), "{names:?}");
     }
     for path in written.lines() {
-        let out = Command::new("groff").args(["-man", "-ww", "-Tutf8", path]).stdin(Stdio::null()).output().unwrap();
+        let out = Command::new("groff")
+            .args(["-man", "-ww", "-Tutf8", "-P-cbou", path])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         let (page, warned) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         assert!(out.status.success() && warned.is_empty(), "{path}: {warned}");
         assert!(page.contains("NAME") && page.contains("DESCRIPTION"), "{path}: {page}");

@@ -15,15 +15,23 @@ use clap_mangen::Man;
 pub fn completions(mut command: Command, shell: Shell) -> Result<(), Box<dyn Error>> {
     let (name, mut text) = (command.get_name().to_owned(), Vec::new());
     // The library gives up the process when it can't write; memory takes everything.
-    clap_complete::generate(shell, &mut command, name, &mut text);
-    printed(&text)
+    clap_complete::generate(shell, &mut command, &name, &mut text);
+    printed(with_one_name(&String::from_utf8(text)?, &name).as_bytes())
+}
+
+/// For bash, the library writes a name with a hyphen in it in two ways, and then completes nothing behind a command
+/// (<https://github.com/clap-rs/clap/issues/6421>).
+fn with_one_name(text: &str, name: &str) -> String {
+    text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"))
 }
 
 /// Prints the first page, or writes all of them into a folder, one a command, and names them.
 ///
 /// # Errors
 /// They can't be written.
-pub fn man(command: Command, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
+pub fn man(mut command: Command, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    // `help` has a page for every other command, which say the same.
+    command = command.disable_help_subcommand(true);
     let Some(folder) = folder else {
         return printed(&page(command)?.1);
     };
@@ -38,8 +46,6 @@ pub fn man(command: Command, folder: Option<&Path>) -> Result<(), Box<dyn Error>
 
 /// Every page with the name of its file.
 fn pages(mut command: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
-    // `help` has a page for every other command, which say the same.
-    command = command.disable_help_subcommand(true);
     command.build();
     let mut pages = Vec::new();
     let mut left = vec![command];
