@@ -72,7 +72,8 @@ async fn assets_named_as_arguments_are_deleted() {
     let options = ["--yes", "--case", "case-7", "--requested-by", "desk", "--reason", "Art. 17"];
     let (code, said) = submit(&world, &[&["a", "b", "a"][..], &options].concat()).await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("2 of 2 requests published and confirmed (1 duplicates left out)"), "{said}");
+    assert!(said.contains("2 requests published and confirmed in "), "{said}");
+    assert!(said.contains("s; duplicates left out: 1\n"), "{said}");
     for data in answers(&mut world, 2).await {
         assert_eq!(data["outcome"], "deleted");
         assert_eq!(

@@ -59,7 +59,7 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "wait")]
     timeout: Option<Duration>,
     /// So long without any answer, and those that are missing are asked for again, in case an answer was lost.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "15m")]
+    #[arg(long, value_name = "DURATION", value_parser = a_second_or_more, default_value = "15m")]
     ask_again: Duration,
     /// Write every result into a file, a JSON object a line; what it held is lost.
     #[arg(long, value_name = "FILE", requires = "wait")]
@@ -99,6 +99,14 @@ impl SubmitError {
             // As a shell tells it.
             Self::Interrupted(signal) => 128 + *signal,
         }
+    }
+}
+
+/// Asking again fills the queues.
+fn a_second_or_more(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration < Duration::from_secs(1) => Err("must be 1s or more".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
     }
 }
 
@@ -165,7 +173,10 @@ async fn confirmed(broker: &config::Broker, batch: &Batch, yes: bool) -> Result<
     }
     // Whoever says yes should not hear after it that there is nobody to take it.
     let tried = Requester::open(broker, None).await;
-    tried.map_err(|error| SubmitError::Stopped(format!("nothing was sent: {error}")))?.close().await;
+    tried
+        .map_err(|error| SubmitError::Stopped(format!("nothing was sent: the broker at {}: {error}", broker.place())))?
+        .close()
+        .await;
     let question = format!("{}\nPublish these requests? A deletion can't be undone.", described(broker, batch));
     // Beside the runtime, whose thread answers the broker meanwhile.
     let asked = tokio::task::spawn_blocking(move || ask(&question, &mut stderr())).await;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Between two lines where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
@@ -38,12 +38,19 @@ impl Progress {
         }
         let bar = ProgressBar::with_draw_target(Some(total), target);
         // One that does not parse leaves the library's own style, which shows as much.
-        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {human_pos}/{human_len} {msg} {rate} ETA {eta}") {
+        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {human_pos}/{human_len} {msg} {rate} ETA {left}") {
             let rate = |state: &ProgressState, to: &mut dyn Write| {
                 // A terminal that takes no text is no reason to stop.
                 let _ = write!(to, "{:.0}/s", state.per_sec());
             };
-            bar.set_style(style.progress_chars("=> ").with_key("rate", rate));
+            // Nobody knows before something is done.
+            let left = |state: &ProgressState, to: &mut dyn Write| {
+                let _ = match state.pos() {
+                    0 => write!(to, "?"),
+                    _ => write!(to, "{:#}", HumanDuration(state.eta())),
+                };
+            };
+            bar.set_style(style.progress_chars("=> ").with_key("rate", rate).with_key("left", left));
         }
         Self::Bar(bar)
     }

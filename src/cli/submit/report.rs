@@ -60,17 +60,19 @@ impl Report<'_> {
             writeln!(out, "{}", self.to_json())?;
         } else if let Some(answered) = numbers.answered {
             self.sending.tally().table(numbers.total - answered, &mut out)?;
-        } else {
-            let duplicates = self.batch.duplicates.count();
-            let left_out = if duplicates > 0 {
-                format!(" ({} duplicates left out)", HumanCount(duplicates))
-            } else {
-                String::new()
+        }
+        if !self.json
+            && let End::Done = self.end
+        {
+            let what = if numbers.answered.is_some() { "answered" } else { "published and confirmed" };
+            let left_out = match self.batch.duplicates.count() {
+                0 => String::new(),
+                duplicates => format!("; duplicates left out: {}", HumanCount(duplicates)),
             };
-            let (confirmed, total) = (HumanCount(numbers.confirmed), HumanCount(numbers.total));
             writeln!(
                 out,
-                "{confirmed} of {total} requests published and confirmed{left_out} in {:.1}s",
+                "{} requests {what} in {:.1}s{left_out}",
+                HumanCount(numbers.total),
                 self.took.as_secs_f64()
             )?;
         }

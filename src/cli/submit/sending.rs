@@ -1,6 +1,7 @@
 //! From the checked requests to confirmations and answers, through every loss of the broker.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::time::Duration;
@@ -30,6 +31,9 @@ const AGAIN: Budget = Budget {
     max_interval: Duration::from_secs(10),
     max_elapsed: Duration::from_secs(300),
 };
+
+/// How long a lost session is waited for to say why: whoever publishes hears of a refusal, everybody else only of the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Sends a batch, and hears what comes of it.
 pub(super) struct Sending<'a> {
@@ -131,7 +135,7 @@ impl<'a> Sending<'a> {
                     ended
                 }
                 // What has never been reached is a mistake sooner than a fault.
-                Err(error) if !ever => return Err(error.to_string()),
+                Err(error) if !ever => return Err(format!("the broker at {}: {error}", self.broker.place())),
                 Err(error) => Err(error.into()),
             };
             let error = match ended {
@@ -160,19 +164,23 @@ impl<'a> Sending<'a> {
     }
 
     async fn session(&self, requester: &Requester) -> Result<(), Broken> {
-        let ended = match self.ask_again {
-            None => self.publish_all(requester).await,
-            Some(ask_again) => {
-                let answers = requester.answers().await?;
-                tokio::select! {
-                    heard = self.hear(answers) => heard,
-                    broken = self.keep_asking(requester, ask_again) => broken,
-                    () = requester.lost().cancelled() => Err(Broken::Lost(BrokerError::Lost)),
-                    () = self.tell_blocked(requester) => Err(Broken::Lost(BrokerError::Lost)),
-                }
+        let work = async {
+            let Some(ask_again) = self.ask_again else { return self.publish_all(requester).await };
+            let answers = requester.answers().await?;
+            tokio::select! {
+                broken = self.keep_asking(requester, ask_again) => broken,
+                heard = self.hear(answers) => heard,
             }
         };
-        ended
+        let lost = async {
+            requester.lost().cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            ended = work => ended,
+            () = lost => Err(Broken::Lost(BrokerError::Lost)),
+            never = self.tell_blocked(requester) => match never {},
+        }
     }
 
     /// Publishes what has no answer, and again when none has come for long: an answer may have been lost. Ends only when
@@ -257,7 +265,10 @@ impl<'a> Sending<'a> {
     /// Hears answers until there is one to everything.
     async fn hear(&self, mut answers: Answers) -> Result<(), Broken> {
         while self.answered.borrow().count() < self.batch.spool.count() {
-            let Some(answer) = answers.next().await else { return Err(Broken::Lost(BrokerError::Lost)) };
+            let Some(answer) = answers.next().await else {
+                tokio::time::sleep(LAST_WORDS).await;
+                return Err(Broken::Lost(BrokerError::Lost));
+            };
             self.take(&answer).map_err(|error| Broken::Final(format!("--results: {error}")))?;
         }
         Ok(())
@@ -291,10 +302,13 @@ impl<'a> Sending<'a> {
         Some((index, line.parse().ok()?))
     }
 
-    /// Ends with the session.
-    async fn tell_blocked(&self, requester: &Requester) {
+    /// For ever: the end of the session is heard elsewhere.
+    async fn tell_blocked(&self, requester: &Requester) -> Infallible {
         let mut state = requester.state();
-        while state.changed().await.is_ok() {
+        loop {
+            if state.changed().await.is_err() {
+                std::future::pending().await
+            }
             let text = match *state.borrow_and_update() {
                 BrokerState::Blocked => "the broker takes no messages now (memory or disk alarm); waiting",
                 BrokerState::Connected => "the broker takes messages again",
