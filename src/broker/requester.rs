@@ -181,3 +181,50 @@ pub fn is_other_user(error: &BrokerError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+
+    use super::super::connection::Session;
+    use super::super::topology::TopologySettings;
+    use super::*;
+    use crate::config::Settings;
+    use crate::telemetry::metrics::Metrics;
+
+    #[tokio::test]
+    async fn a_broker_that_knows_us_as_somebody_else_refuses_in_a_way_that_is_known() {
+        let url = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run the tests with `make test`");
+        let prefix = format!("t-{}", uuid::Uuid::new_v4().simple());
+        let set = |key: &str, value: &str| (format!("ASSET_ERASER__{key}"), value.to_owned());
+        let all = [("BROKER__URL", url.as_str()), ("BROKER__PREFIX", &prefix), ("PROVIDER__TOKEN", "x")];
+        let all = all.into_iter().chain([("GUARD__NONE", "true"), ("RETRY__WAIT_STEPS", "1s"), ("GUARD__POLL", "1s")]);
+        let settings = Settings::load(None, all.map(|(key, value)| set(key, value))).unwrap();
+        let error = Requester::open(&settings.broker, None).await.map(|_| ()).unwrap_err();
+        assert!(is_refusal(&error) && error.to_string().contains("there is no exchange"), "{error}");
+
+        let (topology, metrics) = (TopologySettings::of(&settings), Metrics::new().unwrap());
+        let session = Session::open(&settings.broker, None, &topology, &metrics).await.unwrap();
+        let ask = Ask { request_id: "r".to_owned(), body: b"{}".to_vec(), correlation: None };
+        let stranger = Requester::open(&settings.broker, Some("somebody else")).await.unwrap();
+        let error = stranger.publish(&ask).await.unwrap_err();
+        assert!(is_other_user(&error) && is_refusal(&error), "{error}");
+        let nobody = Requester::open(&settings.broker, None).await.unwrap();
+        assert_eq!(nobody.publish(&ask).await.unwrap(), Routed::Yes);
+        nobody.close().await;
+
+        session.close().await;
+        clean_up(&settings.broker).await;
+    }
+
+    async fn clean_up(broker: &config::Broker) {
+        let connection = connect(broker).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        for queue in ["requests", "dead", "results", "wait.1s"] {
+            let name = format!("{}.{queue}", broker.prefix);
+            channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
+        }
+        channel.exchange_delete(broker.prefix.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
+        connection.close(200, "done".into()).await.unwrap();
+    }
+}

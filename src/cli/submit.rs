@@ -39,14 +39,14 @@ pub struct SubmitArgs {
     /// A file of requests, or - for standard input.
     ///
     /// CSV: the first line names the columns, which are called as the fields of a request. NDJSON: each line is a
-    /// request. In both, request_id may be missing, and is then made of all that the request says, so that the same
+    /// request. In both, `request_id` may be missing, and is then made of all that the request says, so that the same
     /// command run again asks for nothing twice.
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
     /// How the file is written [default: by its name; plain for standard input].
     #[arg(long)]
     format: Option<Format>,
-    /// A name that becomes part of every request_id that is made: with another one, the same is asked for once more.
+    /// A name that becomes part of every `request_id` that is made: with another one, the same is asked for once more.
     #[arg(long, value_name = "NAME")]
     batch: Option<String>,
     /// Do not ask. Needed where there is no terminal to answer on.

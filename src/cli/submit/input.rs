@@ -20,7 +20,7 @@ const MOST_LINE: usize = 4 * MAX_BODY;
 /// How requests are written in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A header line, then a line a request; `expect` is two columns, expect.asset_type and expect.name.
+    /// A header line, then a line a request; `expect` is two columns, `expect.asset_type` and `expect.name`.
     Csv,
     /// A JSON object a line.
     Ndjson,
@@ -270,7 +270,7 @@ impl Seen {
             self.first.set(self.lines.get());
         }
         self.bytes.set(self.bytes.get() + line.len());
-        self.quotes.set(self.quotes.get() + line.iter().filter(|byte| **byte == b'"').count());
+        self.quotes.set(self.quotes.get() + line.split(|byte| *byte == b'"').count() - 1);
     }
 }
 

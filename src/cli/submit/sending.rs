@@ -127,7 +127,8 @@ impl<'a> Sending<'a> {
     pub(super) async fn run(&self) -> Result<(), String> {
         let (mut again, mut ever, mut before) = (AGAIN.start(), false, self.done());
         loop {
-            let ended = match Requester::open(self.broker, self.user.borrow().clone().as_deref()).await {
+            let user = self.user.borrow().clone();
+            let ended = match Requester::open(self.broker, user.as_deref()).await {
                 Ok(requester) => {
                     ever = true;
                     let ended = self.session(&requester).await;
@@ -307,7 +308,7 @@ impl<'a> Sending<'a> {
         let mut state = requester.state();
         loop {
             if state.changed().await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             let text = match *state.borrow_and_update() {
                 BrokerState::Blocked => "the broker takes no messages now (memory or disk alarm); waiting",

@@ -154,7 +154,9 @@ mod tests {
         assert_eq!(one.read().unwrap(), None);
         let mut bits = Bits::new(1000);
         assert_eq!(spool.whole_until(&bits).unwrap(), None);
-        [0, 1, 3].map(|index| bits.set(index));
+        for index in [0, 1, 3] {
+            bits.set(index);
+        }
         assert_eq!(spool.whole_until(&bits).unwrap(), Some(3));
         let mut unset = spool.reader();
         assert_eq!([2, 4].map(|_| unset.read_unset(&bits).unwrap().unwrap().index), [2, 4]);
