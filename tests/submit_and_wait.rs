@@ -79,6 +79,8 @@ async fn every_outcome_is_told_and_told_again() {
     ] {
         assert!(first.1.contains(part), "{part}: {}", first.1);
     }
+    let metrics = world.get("/metrics").await.1;
+    assert!(metrics.contains("asset_eraser_replies_unroutable_total 0\n"), "every copy arrived: {metrics}");
     let calls = world.sandbox.calls().await.len();
     let again = [&args[..], &["--json", "--results", "results.ndjson"]].concat();
     let (code, said) = ended(&world, start(&world, "again", &amqp(), &again)).await;
