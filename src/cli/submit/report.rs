@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::SubmitError;
 use super::batch::Batch;
-use super::sending::Sending;
+use super::sending::{NO_ANSWER, Sending};
 
 /// How it has ended.
 #[derive(Debug)]
@@ -121,10 +121,7 @@ impl Report<'_> {
             let (confirmed, total) = (HumanCount(numbers.confirmed), HumanCount(numbers.total));
             writeln!(out, "{confirmed} of {total} requests are confirmed by the broker{until}")?;
         } else if numbers.answered == Some(0) {
-            writeln!(
-                out,
-                "No answer at all: does a worker run, may its user write to amq.default, and does its publishers.allow, if set, name this user?"
-            )?;
+            writeln!(out, "{NO_ANSWER}")?;
         }
         writeln!(
             out,

@@ -21,8 +21,8 @@ use crate::broker::{BrokerError, BrokerState};
 use crate::config;
 use crate::retry::{Backoff, Budget};
 
-/// Most requests whose confirmation is waited for at once: enough that nobody waits for the way there and back, and no
-/// more than a megabyte or two.
+/// Most requests whose confirmation is waited for at once: enough that nobody waits for the way there and back. They are
+/// in memory meanwhile, some hundred bytes each, 64 KiB at the very most.
 const UNDER_WAY: usize = 1_000;
 
 /// How long a broker is looked for, or may refuse to take requests, before it is given up: as long as a restart takes.
@@ -32,8 +32,15 @@ const AGAIN: Budget = Budget {
     max_elapsed: Duration::from_secs(300),
 };
 
+/// A session that has lasted so long did not fail at once, and is looked for anew. Longer than it may take to open one.
+const LONG: Duration = Duration::from_secs(60);
+
 /// How long a lost session is waited for to say why: whoever publishes hears of a refusal, everybody else only of the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What keeps a worker from answering us at all.
+pub(super) const NO_ANSWER: &str = "No answer at all: does a worker run? May its user write to amq.default? Does its \
+                                    publishers.allow, if set, name our user?";
 
 /// Sends a batch, and hears what comes of it.
 pub(super) struct Sending<'a> {
@@ -127,6 +134,7 @@ impl<'a> Sending<'a> {
     pub(super) async fn run(&self) -> Result<(), String> {
         let (mut again, mut ever, mut before) = (AGAIN.start(), false, self.done());
         loop {
+            let began = Instant::now();
             let user = self.user.borrow().clone();
             let ended = match Requester::open(self.broker, user.as_deref()).await {
                 Ok(requester) => {
@@ -144,7 +152,8 @@ impl<'a> Sending<'a> {
                 Err(Broken::Final(problem)) => return Err(problem),
                 Err(Broken::Lost(error)) => error,
             };
-            if self.done() != before {
+            // A session that has waited quietly for hours is no failure either.
+            if self.done() != before || began.elapsed() > LONG {
                 before = self.done();
                 again = AGAIN.start();
             }
@@ -201,6 +210,9 @@ impl<'a> Sending<'a> {
             }
             let pause_shown = humantime::format_duration(pause);
             self.progress.note(&format!("no answer for {pause_shown}; asking again for those that are missing"));
+            if self.numbers().answered == Some(0) {
+                self.progress.note(NO_ANSWER);
+            }
             // A request that waits for a job is in the queues once more each time.
             pause *= 2;
         }
