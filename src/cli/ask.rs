@@ -1,11 +1,12 @@
-//! Asking a person before something that can't be undone.
+//! Asking before what can't be undone.
 
+use std::error::Error;
 use std::io::{BufRead, IsTerminal, Write};
 
 /// What came of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The whole word.
+    /// The whole word `yes`.
     Yes,
     /// Anything else.
     No,
@@ -24,11 +25,22 @@ pub(super) fn ask(question: &str, out: &mut impl Write) -> std::io::Result<Answe
     }
     write!(out, "{question} [yes/no] ")?;
     out.flush()?;
-    Ok(if confirmed(&mut input.lock())? { Answer::Yes } else { Answer::No })
+    Ok(if is_yes(&mut input.lock())? { Answer::Yes } else { Answer::No })
 }
 
-/// The whole word: what it allows can't be undone.
-fn confirmed(input: &mut impl BufRead) -> std::io::Result<bool> {
+/// Asks on the terminal. Only the whole word `yes` is a yes.
+///
+/// # Errors
+/// Where there is no terminal to ask on.
+pub(super) fn confirmed(question: &str) -> Result<bool, Box<dyn Error>> {
+    match ask(question, &mut std::io::stdout())? {
+        Answer::Yes => Ok(true),
+        Answer::No => Ok(false),
+        Answer::NobodyThere => Err("nothing was done: there is no terminal to ask on; say --yes".into()),
+    }
+}
+
+fn is_yes(input: &mut impl BufRead) -> std::io::Result<bool> {
     let mut answer = String::new();
     input.read_line(&mut answer)?;
     Ok(answer.trim().eq_ignore_ascii_case("yes"))
@@ -41,7 +53,7 @@ mod tests {
     #[test]
     fn only_the_whole_word_confirms() {
         for (answer, wanted) in [("yes\n", true), ("YES\r\n", true), ("y\n", false), ("no\n", false), ("", false)] {
-            assert_eq!(confirmed(&mut answer.as_bytes()).unwrap(), wanted, "{answer:?}");
+            assert_eq!(is_yes(&mut answer.as_bytes()).unwrap(), wanted, "{answer:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
-use super::ask::{Answer, ask};
+use super::ask::confirmed;
 use crate::config::{Brake, Settings, brief};
 use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
@@ -62,15 +62,9 @@ async fn status(ledger: &Ledger, brake: &Brake, out: &mut impl Write) -> Result<
 async fn release(ledger: &Ledger, brake: &Brake, yes: bool) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     status(ledger, brake, &mut out).await?;
-    if !yes {
-        let question = format!("Let up to {} more deletions begin? They can't be undone.", brake.max_deletions);
-        match ask(&question, &mut out)? {
-            Answer::Yes => {}
-            Answer::No => return Err("nothing was released".into()),
-            Answer::NobodyThere => {
-                return Err("nothing was released: there is no terminal to ask on; say --yes".into());
-            }
-        }
+    let question = format!("Let up to {} more deletions begin? They can't be undone.", brake.max_deletions);
+    if !yes && !confirmed(&question)? {
+        return Err("nothing was released".into());
     }
     let released = ledger.release_brake(brake, Timestamp::now()).await?;
     writeln!(

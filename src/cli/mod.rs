@@ -10,12 +10,14 @@ mod pages;
 pub mod run;
 pub mod submit;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Settings, variables};
+use self::submit::SubmitError;
+use crate::config::{ConfigError, Settings, variables};
 
 /// Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it.
 #[derive(Parser)]
@@ -67,62 +69,40 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    // These two need no settings.
-    let printed = match &args.command {
-        Command::Completions { shell } => Some(pages::completions(Args::command(), *shell)),
-        Command::Man { dir } => Some(pages::man(Args::command(), dir.as_deref())),
-        _ => None,
-    };
-    if let Some(printed) = printed {
-        return ended(printed);
-    }
-    let environment = variables(std::env::vars_os());
-    // One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread
-    // costs more than it gains. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
-    };
-    if let Command::Submit(submit) = &args.command {
-        return match environment.and_then(|set| Settings::load_broker(args.config.as_deref(), set)) {
-            Ok(broker) => match runtime.block_on(submit::submit(&broker, submit)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error, error.code()),
-            },
-            Err(error) => fail(&error, 2),
-        };
-    }
-    let settings = match environment.and_then(|set| Settings::load(args.config.as_deref(), set)) {
-        Ok(settings) => settings,
-        Err(error) => return fail(&error, 2),
-    };
-    if let Command::Config = args.command {
-        print!("{}", config::print(&settings));
-        return ExitCode::SUCCESS;
-    }
-    let done = runtime.block_on(async {
-        match args.command {
-            // Boxed, as all of the worker is in it.
-            Command::Run => Box::pin(run::run(settings)).await,
-            Command::Check => check::check(&settings).await,
-            // Done above.
-            Command::Config | Command::Submit(_) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
-            Command::Brake { command } => brake::brake(&settings, &command).await,
-            Command::Ledger { command } => ledger::ledger(&settings, &command).await,
-        }
-    });
-    ended(done)
-}
-
-fn ended(done: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
-    match done {
+    match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&*error, 1),
+        Err(error) if error.is::<ConfigError>() => fail(&*error, 2),
+        Err(error) => fail(&*error, error.downcast_ref::<SubmitError>().map_or(1, SubmitError::code)),
     }
 }
 
-fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let (file, set) = (args.config.as_deref(), variables(std::env::vars_os())?);
+    let broker = |set| Settings::load_broker(file, set);
+    let settings = |set| Settings::load(file, set);
+    match args.command {
+        // Boxed, as all of the worker is in it.
+        Command::Run => finish(Box::pin(run::run(settings(set)?))),
+        Command::Check => finish(check::check(&settings(set)?)),
+        Command::Config => {
+            print!("{}", config::print(&settings(set)?));
+            Ok(())
+        }
+        Command::Submit(command) => finish(submit::submit(&broker(set)?, &command)),
+        Command::Brake { command } => finish(brake::brake(&settings(set)?, &command)),
+        Command::Ledger { command } => finish(ledger::ledger(&settings(set)?, &command)),
+        Command::Completions { shell } => pages::completions(Args::command(), shell),
+        Command::Man { dir } => pages::man(Args::command(), dir.as_deref()),
+    }
+}
+
+/// One thread: a request is a few hundred microseconds of work between waits, and handing it from thread to thread costs
+/// more than it gains. What blocks or computes for long has threads of its own (the ledger, the broker's loop).
+fn finish(command: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+fn fail(error: &dyn Error, code: u8) -> ExitCode {
     eprintln!("asset-eraser: {error}");
     let mut source = error.source();
     while let Some(cause) = source {

@@ -11,6 +11,7 @@ mod spool;
 mod tally;
 mod twins;
 
+use std::error::Error;
 use std::fs::File;
 use std::io::stderr;
 use std::path::PathBuf;
@@ -113,8 +114,12 @@ fn a_second_or_more(text: &str) -> Result<Duration, String> {
 /// Checks everything, asks, publishes, and with `--wait` hears what came of it.
 ///
 /// # Errors
-/// Whatever kept it from that; with `--wait` also that a request was not done.
-pub async fn submit(broker: &config::Broker, args: &SubmitArgs) -> Result<(), SubmitError> {
+/// A [`SubmitError`]: whatever kept it from that; with `--wait` also that a request was not done.
+pub async fn submit(broker: &config::Broker, args: &SubmitArgs) -> Result<(), Box<dyn Error>> {
+    Ok(submitted(broker, args).await?)
+}
+
+async fn submitted(broker: &config::Broker, args: &SubmitArgs) -> Result<(), SubmitError> {
     let input = Input::new(&args.assets, args.file.as_deref(), args.format).map_err(SubmitError::Refused)?;
     let name = args.batch.as_deref().unwrap_or_default();
     let batch = Batch::read(&input, &args.defaults, name).map_err(|refused| {
