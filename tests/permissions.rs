@@ -36,7 +36,7 @@ fn permit(broker: &PrivateBroker, prefix: &str) {
 }
 
 /// A worker with the permissions of SECURITY.md, whom only `desk` may ask.
-async fn restricted(broker: &PrivateBroker) -> World {
+pub async fn restricted(broker: &PrivateBroker) -> World {
     let own = url(broker, "eraser");
     let settings = [("BROKER__URL", own.as_str()), ("PUBLISHERS__ALLOW", "desk"), ("BROKER__STARTED_EVENTS", "true")];
     let mut world = World::without_worker(&broker.url, &settings).await;

@@ -22,10 +22,10 @@ use crate::config;
 use crate::telemetry::metrics::Metrics;
 
 /// Longest wait for a connection with everything declared.
-const OPEN: Duration = Duration::from_secs(30);
+pub(super) const OPEN: Duration = Duration::from_secs(30);
 
 /// Longest wait for a clean end.
-const CLOSE: Duration = Duration::from_secs(5);
+pub(super) const CLOSE: Duration = Duration::from_secs(5);
 
 /// Heartbeat asked of the broker, in seconds, unless the URL says otherwise: a connection that died without a word is
 /// noticed after two of them.
@@ -178,7 +178,7 @@ impl Drop for Session {
     }
 }
 
-async fn listen(
+pub(super) async fn listen(
     events: impl futures_util::Stream<Item = Event> + Send,
     state: watch::Sender<BrokerState>,
     lost: CancellationToken,

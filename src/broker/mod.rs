@@ -9,6 +9,7 @@ mod headers;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
 pub mod publisher;
+pub mod requester;
 pub mod settlement;
 mod stream;
 mod tls;

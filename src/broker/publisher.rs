@@ -49,7 +49,7 @@ impl Publisher {
         self.own.as_ref()
     }
 
-    /// Publishes a persistent, mandatory message and waits until the broker has it.
+    /// Publishes a persistent message, mandatory but for direct replies, and waits until the broker has it.
     ///
     /// # Errors
     /// When the connection or the channel is gone or says nothing; the session is lost then. The message may or may not
@@ -93,7 +93,8 @@ impl Publisher {
         body: &[u8],
         properties: BasicProperties,
     ) -> Result<Routed, BrokerError> {
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let mandatory = !is_direct_reply(exchange, key);
+        let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
         let mut properties = properties.with_delivery_mode(PERSISTENT);
         // The broker vouches for it, so a reader can tell our results from somebody else's.
         if let Some(own) = &self.own {
@@ -108,6 +109,12 @@ impl Publisher {
             Confirmation::NotRequested => Err(BrokerError::NotTaken("a channel without confirmations".into())),
         }
     }
+}
+
+/// Whether a message goes straight to the channel that asked. RabbitMQ hands it over, and returns it all the same as one
+/// that no queue takes if it is mandatory; so nobody is told whether that channel is still there.
+fn is_direct_reply(exchange: &str, key: &str) -> bool {
+    exchange.is_empty() && key.starts_with("amq.rabbitmq.reply-to.")
 }
 
 async fn answered_before<T>(

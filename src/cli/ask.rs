@@ -3,19 +3,41 @@
 use std::error::Error;
 use std::io::{BufRead, IsTerminal, Write};
 
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The whole word `yes`.
+    Yes,
+    /// Anything else.
+    No,
+    /// Standard input is no terminal.
+    NobodyThere,
+}
+
+/// Asks on `out`, and reads the answer from the terminal on standard input.
+///
+/// # Errors
+/// The question can't be written, or the answer can't be read.
+pub(super) fn ask(question: &str, out: &mut impl Write) -> std::io::Result<Answer> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Ok(Answer::NobodyThere);
+    }
+    write!(out, "{question} [yes/no] ")?;
+    out.flush()?;
+    Ok(if is_yes(&mut input.lock())? { Answer::Yes } else { Answer::No })
+}
+
 /// Asks on the terminal. Only the whole word `yes` is a yes.
 ///
 /// # Errors
 /// Where there is no terminal to ask on.
 pub(super) fn confirmed(question: &str) -> Result<bool, Box<dyn Error>> {
-    let input = std::io::stdin();
-    if !input.is_terminal() {
-        return Err("nothing was done: there is no terminal to ask on; say --yes".into());
+    match ask(question, &mut std::io::stdout())? {
+        Answer::Yes => Ok(true),
+        Answer::No => Ok(false),
+        Answer::NobodyThere => Err("nothing was done: there is no terminal to ask on; say --yes".into()),
     }
-    let mut out = std::io::stdout();
-    write!(out, "{question} [yes/no] ")?;
-    out.flush()?;
-    Ok(is_yes(&mut input.lock())?)
 }
 
 fn is_yes(input: &mut impl BufRead) -> std::io::Result<bool> {

@@ -127,7 +127,7 @@ fn detail(event: &str) -> Option<String> {
 }
 
 /// What comes from outside must not move the cursor of a terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

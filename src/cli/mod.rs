@@ -7,14 +7,17 @@ pub mod check;
 pub mod config;
 pub mod dead;
 pub mod ledger;
+mod pages;
 pub mod run;
+pub mod submit;
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use self::submit::SubmitError;
 use crate::config::{ConfigError, Settings, keys, variables};
 
 /// Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it.
@@ -40,6 +43,11 @@ enum Command {
         #[arg(long)]
         keys: bool,
     },
+    /// Ask for deletions: publish a request for each asset named, or for each line of a file.
+    ///
+    /// Needs the settings of the section broker alone. Exits 0 when everything was done, 1 when something was not, 2 when
+    /// the input or the usage is wrong and nothing was sent.
+    Submit(Box<submit::SubmitArgs>),
     /// See how far the brake is, or release it.
     Brake {
         #[command(subcommand)]
@@ -55,6 +63,17 @@ enum Command {
         #[command(subcommand)]
         command: ledger::LedgerCommand,
     },
+    /// Print the completions of a shell, to be read by it at its start.
+    Completions {
+        /// Which one.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a folder.
+    Man {
+        /// The folder; files there are overwritten.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Runs the command line of this process.
@@ -63,7 +82,7 @@ pub fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ConfigError>() => fail(&*error, 2),
-        Err(error) => fail(&*error, 1),
+        Err(error) => fail(&*error, error.downcast_ref::<SubmitError>().map_or(1, SubmitError::code)),
     }
 }
 
@@ -83,9 +102,12 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
             print!("{}", config::print(&settings(set)?));
             Ok(())
         }
+        Command::Submit(command) => finish(submit::submit(&broker(set)?, &command)),
         Command::Brake { command } => finish(brake::brake(&settings(set)?, &command)),
         Command::Dead { command } => finish(dead::dead(&broker(set)?, &command)),
         Command::Ledger { command } => finish(ledger::ledger(&settings(set)?, &command)),
+        Command::Completions { shell } => pages::completions(Args::command(), shell),
+        Command::Man { dir } => pages::man(Args::command(), dir.as_deref()),
     }
 }
 

@@ -53,6 +53,11 @@ impl<'a> Fields<'a> {
         self.0.iter().any(|(key, _)| key == name)
     }
 
+    /// Every field as it is written: its name, and its value as text.
+    pub fn written(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
+    }
+
     /// The first name that stands twice. Whoever fills a body with names must not keep the worker busy for longer than
     /// it takes to read them.
     pub fn duplicate(&self) -> Option<&str> {

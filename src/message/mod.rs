@@ -8,7 +8,7 @@ pub mod pattern;
 pub mod request;
 pub mod trace;
 
-mod fields;
+pub(crate) mod fields;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
 

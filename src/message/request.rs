@@ -13,7 +13,8 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// Most requests of one case.
 pub const MAX_CASE_SIZE: u32 = 1_000_000;
 
-const FIELDS: [&str; 10] = [
+/// Every field that a request may have.
+pub const FIELDS: [&str; 10] = [
     "request_id",
     "asset_id",
     "requested_by",

@@ -8,7 +8,7 @@ mod breaks;
 mod checker;
 mod checker_tests;
 mod plan;
-mod proxy;
+pub mod proxy;
 mod soak;
 mod stage;
 mod starters;

@@ -55,9 +55,18 @@ impl Process {
 
     /// The most memory that it has used so far.
     pub fn peak_memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-        line.trim_end_matches("kB").trim().parse().unwrap()
+        self.peak_memory_kib_so_far().expect("VmHWM")
+    }
+
+    /// The same of one that may be about to end: nothing once it has.
+    pub fn peak_memory_kib_so_far(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim_end_matches("kB").trim().parse().ok()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub async fn ended(&mut self) -> ExitStatus {
