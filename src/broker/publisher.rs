@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::BrokerError;
 use super::settlement::Message;
-use crate::message::event::CONTENT_TYPE;
+use crate::message::cloud_event::CONTENT_TYPE;
 use crate::message::{ResultEvent, TraceContext};
 
 /// Longest wait for a confirmation. A broker that is blocked (memory or disk alarm) or a quorum queue without its

@@ -13,7 +13,7 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// Most requests of one case.
 pub const MAX_CASE_SIZE: u32 = 1_000_000;
 
-const FIELDS: [&str; 10] = [
+pub(super) const FIELDS: [&str; 10] = [
     "request_id",
     "asset_id",
     "requested_by",
@@ -75,6 +75,7 @@ pub struct Labels {
 
 /// What to do while a job in progress uses the asset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnInUse {
     /// Try again until it is free.
@@ -86,6 +87,7 @@ pub enum OnInUse {
 
 /// What the detail call must say for the deletion to go on; at least one is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Expect {
     /// The provider's `assetType`, compared exactly.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@ pub mod amqp;
 pub mod broker;
 pub mod browser;
 pub mod certificates;
+pub mod contract;
 pub mod hostile;
 pub mod party;
 pub mod private;
@@ -268,7 +269,7 @@ impl World {
     }
 
     /// The end of every test: queues empty, `dead` messages buried, nothing deleted unasked or in use, every event ID
-    /// with one content, no secret anywhere; then a clean stop.
+    /// with one content and as the contract has it, no secret anywhere; then a clean stop.
     pub async fn finish(mut self, dead: u32) {
         self.broker.until_empty(dead).await;
         let calls = self.sandbox.calls().await;
@@ -288,6 +289,7 @@ impl World {
         self.no_secret_in(&metrics);
         for seen in self.broker.seen() {
             self.no_secret_in(&seen.text);
+            contract::assert_event(&seen.event);
         }
         let ready = self.get("/readyz").await.1;
         self.no_secret_in(&ready);
