@@ -10,6 +10,8 @@ mod cases;
 mod commands;
 mod confirms_target;
 mod container;
+mod contract_http;
+mod contract_messages;
 mod crashes;
 mod deletes;
 mod faults;

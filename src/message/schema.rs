@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use schemars::generate::{Contract, SchemaSettings};
+use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
@@ -113,63 +113,64 @@ struct RequestEvent {
 /// One schema, as strict as it can be.
 struct Strict {
     file: &'static str,
-    contract: Contract,
-    schema: Value,
+    schema: Schema,
+    /// Whether it is of an event, which later releases may say more in. Nobody should refuse one for that.
+    may_grow: bool,
 }
 
 impl Strict {
+    /// Of what the worker reads.
+    fn read<T: JsonSchema>(file: &'static str, title: &str, description: &str) -> Self {
+        let schema = described::<T>(title, description, draft());
+        Self { file, schema, may_grow: false }
+    }
+
+    /// Of an event that it writes.
+    fn event<D: JsonSchema>(file: &'static str, title: &str, description: &str) -> Self {
+        let settings = draft().for_serialize().with_transform(RecursiveTransform(left_out_rather_than_null));
+        let schema = described::<CloudEvent<'_, D>>(title, description, settings);
+        Self { file, schema, may_grow: true }
+    }
+
+    /// With what the types don't say.
+    fn with(mut self, more: impl FnOnce(&mut Map<String, Value>)) -> Self {
+        more(self.schema.ensure_object());
+        self
+    }
+
     /// As it is published.
-    fn published(self) -> Value {
-        let Ok(mut schema) = Schema::try_from(self.schema) else { unreachable!("made of one") };
-        if let Contract::Serialize = self.contract {
-            RecursiveTransform(open).transform(&mut schema);
+    fn published(mut self) -> Value {
+        if self.may_grow {
+            RecursiveTransform(open).transform(&mut self.schema);
         }
-        schema.to_value()
+        self.schema.to_value()
     }
 }
 
 fn all() -> [Strict; 5] {
-    let read = |file, schema| Strict { file, contract: Contract::Deserialize, schema };
-    let written = |file, schema| Strict { file, contract: Contract::Serialize, schema };
     [
-        read("request", described::<RequestBody>("Request", BEYOND, Contract::Deserialize, case_size_needs_a_case)),
-        read(
-            "request-event",
-            described::<RequestEvent>("Request in a CloudEvent", BEYOND, Contract::Deserialize, |schema| {
-                case_size_needs_a_case(&mut schema["properties"]["data"]);
-            }),
-        ),
-        written("result", event::<ResultData<'_>>("Result", RESULT, each_outcome)),
-        written("started", event::<StartedData<'_>>("Started", STARTED, |schema| notice(schema, Kind::Started))),
-        written(
-            "case-completed",
-            event::<CaseCompletedData<'_>>("Case completed", CASE, |schema| notice(schema, Kind::CaseCompleted)),
-        ),
+        Strict::read::<RequestBody>("request", "Request", BEYOND).with(case_size_needs_a_case),
+        Strict::read::<RequestEvent>("request-event", "Request in a CloudEvent", BEYOND).with(|schema| {
+            schema["properties"]["data"].as_object_mut().map(case_size_needs_a_case);
+        }),
+        Strict::event::<ResultData<'_>>("result", "Result", RESULT).with(each_outcome),
+        Strict::event::<StartedData<'_>>("started", "Started", STARTED).with(|schema| notice(schema, Kind::Started)),
+        Strict::event::<CaseCompletedData<'_>>("case-completed", "Case completed", CASE)
+            .with(|schema| notice(schema, Kind::CaseCompleted)),
     ]
 }
 
-fn event<D: JsonSchema>(title: &str, description: &str, more: impl FnOnce(&mut Value)) -> Value {
-    described::<CloudEvent<'_, D>>(title, description, Contract::Serialize, more)
-}
-
-/// Draft 7, which every validator knows, and AsyncAPI too.
-fn described<T: JsonSchema>(
-    title: &str,
-    description: &str,
-    contract: Contract,
-    more: impl FnOnce(&mut Value),
-) -> Value {
+/// Draft 7, which every validator knows, and `AsyncAPI` too.
+fn draft() -> SchemaSettings {
     let mut settings = SchemaSettings::draft07().with_transform(RecursiveTransform(plain));
     settings.inline_subschemas = true;
-    settings.contract = contract.clone();
-    if let Contract::Serialize = contract {
-        settings = settings.with_transform(RecursiveTransform(left_out_rather_than_null));
-    }
+    settings
+}
+
+fn described<T: JsonSchema>(title: &str, description: &str, settings: SchemaSettings) -> Schema {
     let mut schema = settings.into_generator().into_root_schema_for::<T>();
     schema.insert("title".into(), title.into());
     schema.insert("description".into(), description.into());
-    let mut schema = schema.to_value();
-    more(&mut schema);
     schema
 }
 
@@ -186,7 +187,6 @@ fn plain(schema: &mut Schema) {
     }
 }
 
-/// As readers of events get it: later releases may say more, and nobody should refuse an event for that.
 fn open(schema: &mut Schema) {
     schema.remove("additionalProperties");
 }
@@ -216,12 +216,13 @@ fn without_null(property: &mut Map<String, Value>) {
     }
 }
 
-fn case_size_needs_a_case(request: &mut Value) {
-    request["if"] = json!({"required": ["case_size"], "properties": {"case_size": {"type": "integer"}}});
-    request["then"] = json!({"required": ["case_id"], "properties": {"case_id": {"type": "string"}}});
+fn case_size_needs_a_case(request: &mut Map<String, Value>) {
+    let said = json!({"required": ["case_size"], "properties": {"case_size": {"type": "integer"}}});
+    request.insert("if".into(), said);
+    request.insert("then".into(), json!({"required": ["case_id"], "properties": {"case_id": {"type": "string"}}}));
 }
 
-fn notice(schema: &mut Value, kind: Kind) {
+fn notice(schema: &mut Map<String, Value>, kind: Kind) {
     schema["properties"]["type"]["const"] = json!(event_type(kind.as_str()));
     schema["required"] = json!(["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"]);
 }
@@ -253,7 +254,7 @@ const CAUSES: [Cause; 10] = [
 ];
 
 /// What goes together in a result.
-fn each_outcome(schema: &mut Value) {
+fn each_outcome(schema: &mut Map<String, Value>) {
     let rules = Outcome::NAMES.map(|name| {
         let causes: Vec<Cause> = CAUSES.into_iter().filter(|cause| outcomes(*cause).contains(&name)).collect();
         let data = if causes.is_empty() {
@@ -272,7 +273,7 @@ fn each_outcome(schema: &mut Value) {
     let times = json!({"required": ["time"], "properties": {"data": {"required": ["received_at", "decided_at"]}}});
     let told = json!({"if": unheard, "else": times});
     schema["properties"]["type"]["enum"] = json!(Outcome::NAMES.map(event_type));
-    schema["allOf"] = Value::Array(rules.into_iter().chain([told]).collect());
+    schema.insert("allOf".into(), rules.into_iter().chain([told]).collect());
 }
 
 fn place(file: &str) -> PathBuf {

@@ -18,6 +18,42 @@ pub fn yaml(path: &Path) -> Value {
     serde_saphyr::from_str(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// A document with every `$ref` in it followed, into other files too. What stands beside a `$ref` is added.
+pub fn resolved(path: &Path) -> Value {
+    let document = yaml(path);
+    follow(&document, &document, path, 0)
+}
+
+fn follow(value: &Value, document: &Value, path: &Path, depth: u32) -> Value {
+    assert!(depth < 100, "{}: a $ref that leads to itself: {value}", path.display());
+    let inside = |value: &Value| follow(value, document, path, depth + 1);
+    match value {
+        Value::Object(fields) => {
+            let mut all: serde_json::Map<String, Value> = match fields.get("$ref").and_then(Value::as_str) {
+                Some(reference) => referred(reference, document, path, depth).as_object().unwrap().clone(),
+                None => serde_json::Map::new(),
+            };
+            // The schemas are draft 7, in what every later draft has as well.
+            all.remove("$schema");
+            all.extend(
+                fields.iter().filter(|(name, _)| *name != "$ref").map(|(name, value)| (name.clone(), inside(value))),
+            );
+            Value::Object(all)
+        }
+        Value::Array(items) => items.iter().map(inside).collect(),
+        other => other.clone(),
+    }
+}
+
+fn referred(reference: &str, document: &Value, path: &Path, depth: u32) -> Value {
+    let Some(pointer) = reference.strip_prefix('#') else {
+        let other = path.parent().unwrap().join(reference);
+        return serde_json::from_str(&read(&other)).unwrap();
+    };
+    let target = document.pointer(pointer).unwrap_or_else(|| panic!("{}: {reference} leads nowhere", path.display()));
+    follow(target, document, path, depth + 1)
+}
+
 pub fn validator(schema: &Value) -> Validator {
     jsonschema::options().should_validate_formats(true).build(schema).unwrap()
 }
