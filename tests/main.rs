@@ -25,6 +25,7 @@ mod message_contract;
 mod pace;
 mod permissions;
 mod publishers;
+mod publishing;
 mod replicas;
 mod retention;
 mod secrets;
