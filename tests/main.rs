@@ -35,5 +35,6 @@ mod started_events;
 mod status;
 mod stops_the_line;
 mod tls;
+mod traces;
 mod waits_and_gives_up;
 mod withheld;

@@ -123,8 +123,8 @@ async fn answered_before<T>(
 
 /// The AMQP properties of a result.
 #[must_use]
-pub fn result_properties(event: &ResultEvent, request: &Message) -> BasicProperties {
-    let properties = event_properties(&event.id, &request.trace);
+pub fn result_properties(event: &ResultEvent, request: &Message, trace: &TraceContext) -> BasicProperties {
+    let properties = event_properties(&event.id, trace);
     match ShortString::try_new(request.correlation_id.as_deref().unwrap_or(&event.request_id)) {
         Ok(correlation) => properties.with_correlation_id(correlation),
         Err(_) => properties,
