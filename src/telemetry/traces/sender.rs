@@ -2,6 +2,7 @@
 //! task that sends batches out of it. The SDK's own batches are sent by a thread that can drive no client of ours, and
 //! what it drops is not told.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub struct Sender<E = opentelemetry_otlp::SpanExporter> {
 #[derive(Debug, Default)]
 struct Lost {
     spans: u64,
-    why: String,
+    why: Cow<'static, str>,
     told: Option<Instant>,
 }
 
@@ -92,7 +93,7 @@ impl<E: SpanExporter> Sender<E> {
             () = self.send(&stop) => {}
             () = late => {
                 self.lost.spans += self.sending + count(self.spans.len());
-                self.lost.why = "the collector took too long at the end".to_owned();
+                self.lost.why = "the collector took too long at the end".into();
             }
         }
         self.lost.told = None;
@@ -110,7 +111,7 @@ impl<E: SpanExporter> Sender<E> {
                 && let Err(error) = self.exporter.export(batch).await
             {
                 self.lost.spans += self.sending;
-                self.lost.why = error.to_string();
+                self.lost.why = error.to_string().into();
             }
             self.sending = 0;
             self.tell();
@@ -146,14 +147,14 @@ impl<E: SpanExporter> Sender<E> {
         if dropped > 0 {
             self.lost.spans += dropped;
             if self.lost.why.is_empty() {
-                self.lost.why = format!("more than {QUEUE} were waiting");
+                self.lost.why = format!("more than {QUEUE} were waiting").into();
             }
         }
         let due = self.lost.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
         if self.lost.spans > 0 && due {
             tracing::warn!(
                 spans = self.lost.spans,
-                why = self.lost.why,
+                why = %self.lost.why,
                 "spans were lost on their way to the collector"
             );
             self.lost = Lost { told: Some(Instant::now()), ..Lost::default() };
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(sender.dropped.load(Ordering::Relaxed), 70);
         sender.lost.told = Some(Instant::now());
         sender.send(&stopped()).await;
-        assert_eq!((sender.lost.spans, sender.lost.why.as_str()), (4096 + 70, "Operation failed: no"));
+        assert_eq!((sender.lost.spans, &*sender.lost.why), (4096 + 70, "Operation failed: no"));
     }
 
     #[tokio::test]
