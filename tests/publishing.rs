@@ -11,8 +11,9 @@ use crate::support::private::PrivateBroker;
 use crate::support::process::Process;
 use crate::support::{outcome, until, world_at};
 
-/// The user that they publish as; the only one who may ask.
+/// Who publishes over AMQP, and who by hand; nobody else may ask.
 const DESK: &str = "desk";
+const CLERK: &str = "clerk";
 
 fn root(path: &str) -> String {
     format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
@@ -24,21 +25,22 @@ fn install(what: &str) {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// A broker with its management plugin, and with a user for the worker beside the one for publishers. Gives the
-/// plugin's port too.
+/// A broker with its management plugin, and with users that may do no more than they have to. Gives the plugin's port too.
 fn broker() -> (PrivateBroker, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let broker = PrivateBroker::start_with(|dir| {
         std::fs::write(dir.join("plugins"), "rabbitmq_management").unwrap();
         format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n")
     });
-    for user in ["eraser", DESK] {
+    for (user, configure, write, read) in [
+        ("eraser", ".*", ".*", ".*"),
+        (DESK, "^$", r"^(t-.*|amq\.topic)$", "^$"),
+        (CLERK, r"^clerk\.replies\..*$", r"^(t-.*|amq\.topic)$", r"^clerk\.replies\..*$"),
+    ] {
         add_user(&broker, user);
+        broker.ctl(&["set_permissions", "-p", "/", user, configure, write, read]);
     }
-    broker.ctl(&["set_permissions", "-p", "/", "eraser", ".*", ".*", ".*"]);
-    broker.ctl(&["set_user_tags", DESK, "management"]);
-    let own = r"^(amq\.gen-.*|desk\.replies\..*)$";
-    broker.ctl(&["set_permissions", "-p", "/", DESK, own, r"^(t-.*|amq\.topic)$", own]);
+    broker.ctl(&["set_user_tags", CLERK, "management"]);
     (broker, port)
 }
 
@@ -69,15 +71,15 @@ fn node(broker: &PrivateBroker, dir: &Path) -> Publisher {
 }
 
 fn shell(broker: &PrivateBroker, port: u16, dir: &Path) -> Publisher {
-    let secret = url::Url::parse(&url(broker, DESK)).unwrap().password().unwrap().to_owned();
+    let secret = url::Url::parse(&url(broker, CLERK)).unwrap().password().unwrap().to_owned();
     let config = dir.join("rabbitmqadmin.conf");
     std::fs::write(
         &config,
-        format!("[here]\nhostname = 127.0.0.1\nport = {port}\nusername = {DESK}\npassword = {secret}\n"),
+        format!("[here]\nhostname = 127.0.0.1\nport = {port}\nusername = {CLERK}\npassword = {secret}\n"),
     )
     .unwrap();
     let admin = format!("rabbitmqadmin -c {} -N here", config.display());
-    let environment = vec![("RABBITMQADMIN".into(), admin), ("RABBITMQ_USER".into(), DESK.into())];
+    let environment = vec![("RABBITMQADMIN".into(), admin), ("RABBITMQ_USER".into(), CLERK.into())];
     Publisher { file: "publish.sh", program: "bash".into(), environment }
 }
 
@@ -104,7 +106,7 @@ impl Publisher {
 async fn each_publisher_gets_its_result_or_says_that_nobody_takes_its_request() {
     let ((broker, port), tools) = (broker(), tempfile::tempdir().unwrap());
     let (dir, own) = (tools.path(), url(&broker, "eraser"));
-    let mut world = world_at(&broker.url, &[("BROKER__URL", &own), ("PUBLISHERS__ALLOW", DESK)]).await;
+    let mut world = world_at(&broker.url, &[("BROKER__URL", &own), ("PUBLISHERS__ALLOW", "desk,clerk")]).await;
     let exchange = world.broker.prefix.clone();
     let publishers = [python(&broker), node(&broker, dir), shell(&broker, port, dir)];
     let assets: Vec<String> = publishers.iter().map(|one| one.file.to_owned()).collect();

@@ -9,6 +9,8 @@
 'use strict';
 const amqplib = require('amqplib');
 
+// RabbitMQ's direct reply-to: the answers to what this channel asks, without a queue or a permission for one.
+const REPLIES = 'amq.rabbitmq.reply-to';
 const EXCHANGE = process.env.ASSET_ERASER_EXCHANGE || 'asset.deletion';
 const URL_ = process.env.AMQP_URL || 'amqp://guest:guest@127.0.0.1:5672/%2F';
 
@@ -34,10 +36,9 @@ async function publishAndWait(connection, request, resolve, reject) {
   channel.on('error', (error) => reject(new Refused(error.message)));
   channel.on('return', () => reject(new Refused(
     `nobody takes requests from exchange ${EXCHANGE}: has asset-eraser ever been started?`)));
-  const { queue } = await channel.assertQueue('', { exclusive: true });
-  await channel.consume(queue, (message) => {
+  await channel.consume(REPLIES, (message) => {
     if (message) resolve(JSON.parse(message.content.toString()));
-    else reject(new Error('the broker took the queue away'));
+    else reject(new Error('the broker ended the consumer'));
   }, { noAck: true });
   channel.publish(EXCHANGE, 'request', Buffer.from(JSON.stringify(request)), {
     contentType: 'application/json',
@@ -45,7 +46,7 @@ async function publishAndWait(connection, request, resolve, reject) {
     mandatory: true,
     messageId: request.request_id,
     userId: decodeURIComponent(new URL(URL_).username), // checked by the broker; who may ask is known by it
-    replyTo: queue,
+    replyTo: REPLIES,
   });
   await channel.waitForConfirms(); // the broker has it
 }

@@ -14,6 +14,8 @@ import time
 import pika
 from pika.exceptions import AMQPConnectionError, ChannelClosed, ConnectionClosed, StreamLostError, UnroutableError
 
+# RabbitMQ's direct reply-to: the answers to what this channel asks, without a queue or a permission for one.
+REPLIES = "amq.rabbitmq.reply-to"
 EXCHANGE = os.environ.get("ASSET_ERASER_EXCHANGE", "asset.deletion")
 
 
@@ -23,18 +25,20 @@ def ask(parameters, request):
     try:
         channel = connection.channel()
         channel.confirm_delivery()
-        replies = channel.queue_declare("", exclusive=True).method.queue
+        results = []
+        channel.basic_consume(REPLIES, lambda _channel, _method, _properties, body: results.append(body), auto_ack=True)
         properties = pika.BasicProperties(
             content_type="application/json",
             delivery_mode=2,  # survives a restart of the broker
             message_id=request["request_id"],
             user_id=parameters.credentials.username,  # checked by the broker; who may ask is known by it
-            reply_to=replies,
+            reply_to=REPLIES,
         )
         # Returns when the broker has it; raises when no queue takes it or the broker refuses it.
         channel.basic_publish(EXCHANGE, "request", json.dumps(request).encode(), properties, mandatory=True)
-        for _method, _properties, body in channel.consume(replies, auto_ack=True):
-            return json.loads(body)
+        while not results:
+            connection.process_data_events(time_limit=None)
+        return json.loads(results[0])
     finally:
         if connection.is_open:
             connection.close()

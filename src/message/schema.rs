@@ -59,7 +59,7 @@ impl JsonSchema for Time {
 /// The body of a request. Decoded by `Request::decode`, which names what is wrong and keeps what could be read; this is
 /// the same in types, field by field.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, description = "What is asked for.")]
 #[expect(dead_code, reason = "nothing is ever read into it: it is there for its schema")]
 struct RequestBody {
     /// The requester's name for this request, used up by the first one that has it. May be left out of a message that
