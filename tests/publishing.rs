@@ -127,6 +127,8 @@ async fn each_publisher_gets_its_result_or_says_that_nobody_takes_its_request() 
         assert_eq!(result["data"]["request_id"], format!("r/{asset}"));
         assert_eq!(result["data"]["requested_by"], publisher.file);
     }
+    let metrics = world.get("/metrics").await.1;
+    assert!(metrics.contains("asset_eraser_replies_unroutable_total 0"), "answers arrived, and are counted as lost");
     // An exchange that nobody has bound a queue to: to be told at once, not waited for.
     for publisher in &publishers {
         let mut running = publisher.start(dir, "amq.topic", "asset-1");

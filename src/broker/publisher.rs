@@ -20,6 +20,9 @@ pub(super) const CONFIRM: Duration = Duration::from_secs(600);
 /// AMQP's `delivery_mode` for a message that survives a restart.
 const PERSISTENT: u8 = 2;
 
+/// What the name of a direct reply-to begins with, behind which RabbitMQ puts a key to one requester's channel.
+pub const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routed {
@@ -50,6 +53,9 @@ impl Publisher {
     }
 
     /// Publishes a persistent, mandatory message and waits until the broker has it.
+    ///
+    /// A direct reply-to can't be mandatory: it is no queue, so RabbitMQ returns such a message as not routed although the
+    /// requester gets it. Of a requester that is gone nobody hears.
     ///
     /// # Errors
     /// When the connection or the channel is gone or says nothing; the session is lost then. The message may or may not
@@ -93,7 +99,8 @@ impl Publisher {
         body: &[u8],
         properties: BasicProperties,
     ) -> Result<Routed, BrokerError> {
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let mandatory = !(exchange.is_empty() && key.starts_with(DIRECT_REPLY));
+        let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
         let mut properties = properties.with_delivery_mode(PERSISTENT);
         // The broker vouches for it, so a reader can tell our results from somebody else's.
         if let Some(own) = &self.own {

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::publishers::Publishers;
 use crate::broker::BrokerError;
 use crate::broker::connection::Session;
-use crate::broker::publisher::{Routed, event_properties, result_properties};
+use crate::broker::publisher::{DIRECT_REPLY, Routed, event_properties, result_properties};
 use crate::broker::settlement::{Delivery, Message, Return};
 use crate::broker::topology::{Names, REQUEST};
 use crate::config::Settings;
@@ -261,7 +261,9 @@ impl Handler {
             tracing::warn!(queue, "the broker lets the worker write to no reply_to queue; no copy is sent");
             return Ok(());
         }
-        let mut span = traces::publishing(&message.trace, "", queue, &event.id);
+        // The rest of a direct reply-to's name is the key to its requester.
+        let told = if queue.starts_with(DIRECT_REPLY) { DIRECT_REPLY } else { queue };
+        let mut span = traces::publishing(&message.trace, "", told, &event.id);
         let properties = result_properties(event, message, &span.context(&message.trace));
         let published = session.publisher().publish("", queue, event.body.as_bytes(), properties).await;
         if let Routed::No | Routed::Refused = not_published(published, &mut span)? {
