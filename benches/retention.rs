@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use asset_eraser::ledger::{Asked, Attempt, Ledger, retention};
-use asset_eraser::message::event::{Facts, LastWord, Subject};
+use asset_eraser::message::event::{AssetSeen, Facts, LastWord, Subject};
 use asset_eraser::message::request::Labels;
 use asset_eraser::message::{AssetId, CaseId, Outcome, RequestId, ResultEvent};
 use asset_eraser::telemetry::metrics::Metrics;
@@ -172,7 +172,11 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>, at: Timesta
         dry_run: false,
         request: request.to_string(),
     };
-    let asset = serde_json::json!({"name": "Cat Image", "type": "Image", "created": "2026-03-30 14:21:58"});
+    let asset = AssetSeen {
+        name: Some("Cat Image".into()),
+        asset_type: Some("Image".into()),
+        created: Some("2026-03-30 14:21:58".into()),
+    };
     let provider = LastWord { code: Some("0".into()), msg: Some("success".into()) };
     let facts =
         Facts { asset: Some(asset), verified: true, attempts: 1, received_at: Some(at), provider: Some(provider) };

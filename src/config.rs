@@ -8,6 +8,7 @@ pub(crate) mod oracle;
 mod raw;
 mod safety;
 mod source;
+mod traces;
 mod validate;
 mod values;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub console: Option<Console>,
     /// What is printed.
     pub log: Log,
+    /// Who collects spans, if anybody.
+    pub tracing: Option<Tracing>,
     /// The operator's limit on deletions, if there is one.
     pub brake: Option<Brake>,
     /// Assets that are never deleted, whoever asks.
@@ -241,6 +244,19 @@ pub struct Log {
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or `tracing` filter directives.
     pub level: String,
+}
+
+/// Who collects spans.
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// Where spans are posted, as OTLP over HTTP.
+    pub otlp_endpoint: Url,
+    /// The bearer token that the collector wants, if any.
+    pub token: Option<SecretString>,
+    /// Which part of the traces that begin here is kept, 0 to 1.
+    pub sample_ratio: f64,
+    /// What the worker is called there.
+    pub service_name: String,
 }
 
 /// How a log line looks.

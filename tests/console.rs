@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::json;
 
 use crate::support::browser::browse;
+use crate::support::sandbox::http_get;
 use crate::support::{World, deletes, outcome, until, world};
 
 const PASSWORD: &str = "a-long-password-for-the-console";
@@ -51,10 +52,16 @@ async fn busy(world: &mut World) {
     }
     world.ask(json!({"request_id": "r-gone", "asset_id": "gone-1"})).await;
     world.broker.result("r-gone").await;
+    let worker = world.worker().address().await;
     world.sandbox.add("used-1").await;
     world.sandbox.job("job-9", &["used-1"], "processing").await;
     world.ask(json!({"request_id": "r-used", "asset_id": "used-1", "requested_by": "product"})).await;
-    world.sandbox.until_called("jobs", "used-1", 1).await;
+    until("it waits", || async {
+        // Before the page is looked at: what it shows is kept for some seconds.
+        let said = http_get(&format!("{worker}/v1/requests/r-used")).await.1;
+        said.contains("\"waiting\"").then_some(())
+    })
+    .await;
     for body in [r#"{"request_id":"r-bad","asset_id":"<b>a/b</b>"}"#, "<script>alert(1)</script>"] {
         world.broker.publish_request(body.as_bytes(), BasicProperties::default()).await;
     }

@@ -4,6 +4,7 @@ use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
+use crate::support::contract::assert_event;
 use crate::support::{World, deletes, operations, outcome, until, world};
 
 /// A queue for `event.started` that holds one message and refuses more.
@@ -20,7 +21,9 @@ async fn listen(world: &World) {
 
 async fn take(world: &World) -> Value {
     let (_, body) = until("an event", || world.broker.take("started")).await;
-    serde_json::from_slice(&body).unwrap()
+    let event = serde_json::from_slice(&body).unwrap();
+    assert_event(&event);
+    event
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# install.sh rabbitmq|postgres|browser|faketime|groff: installs what is missing of Debian's servers for private-rabbitmq.sh
-# and private-postgres.sh, without starting them as services of the machine, or for the tests its headless browser, its
-# library that tells a process another time, or what `man` reads pages with.
+# install.sh rabbitmq|postgres|browser|faketime|groff|pika|node: installs what is missing of Debian's servers for
+# private-rabbitmq.sh and private-postgres.sh, without starting them as services of the machine, or for the tests its
+# headless browser, its library that tells a process another time, what `man` reads pages with, pika for its Python, or Node
+# with npm.
 set -euo pipefail
 
 readonly POLICY=/usr/sbin/policy-rc.d MARK='asset-eraser: start no service while a server is installed'
@@ -37,8 +38,20 @@ case ${1:-} in
         other='PATH=/folder/with/groff:$PATH'
         there() { command -v groff >/dev/null; }
         ;;
+    pika)
+        name='pika for /usr/bin/python3' packages=(python3-pika) variable=PYTHON
+        url=/folder/of/a/venv/bin/python run='nothing (it has to be on this machine)'
+        other='PYTHON=/folder/of/a/venv/bin/python   # after: python3 -m venv …; pip install pika'
+        there() { /usr/bin/python3 -c 'import pika' 2>/dev/null; }
+        ;;
+    node)
+        name='Node with npm' packages=(nodejs npm) variable=PATH
+        url='/folder/with/node/and/npm:$PATH' run='nothing (it has to be on this machine)'
+        other='PATH=/folder/with/node/and/npm:$PATH'
+        there() { command -v node >/dev/null && command -v npm >/dev/null; }
+        ;;
     *)
-        sed -n '2,4s/^# *//p' "$0" >&2
+        sed -n '2,5s/^# *//p' "$0" >&2
         exit 2
         ;;
 esac

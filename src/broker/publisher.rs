@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::BrokerError;
 use super::settlement::Message;
-use crate::message::event::CONTENT_TYPE;
+use crate::message::cloud_event::CONTENT_TYPE;
 use crate::message::{ResultEvent, TraceContext};
 
 /// Longest wait for a confirmation. A broker that is blocked (memory or disk alarm) or a quorum queue without its
@@ -19,6 +19,10 @@ pub(super) const CONFIRM: Duration = Duration::from_secs(600);
 
 /// AMQP's `delivery_mode` for a message that survives a restart.
 const PERSISTENT: u8 = 2;
+
+/// RabbitMQ's direct reply-to: answers come to the channel that asked, need no queue and no permission, and end with that
+/// channel. As a `reply_to` it has a key to the channel behind it.
+pub const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +118,7 @@ impl Publisher {
 /// Whether a message goes straight to the channel that asked. RabbitMQ hands it over, and returns it all the same as one
 /// that no queue takes if it is mandatory; so nobody is told whether that channel is still there.
 fn is_direct_reply(exchange: &str, key: &str) -> bool {
-    exchange.is_empty() && key.starts_with("amq.rabbitmq.reply-to.")
+    exchange.is_empty() && key.starts_with(DIRECT_REPLY)
 }
 
 async fn answered_before<T>(
@@ -130,8 +134,8 @@ async fn answered_before<T>(
 
 /// The AMQP properties of a result.
 #[must_use]
-pub fn result_properties(event: &ResultEvent, request: &Message) -> BasicProperties {
-    let properties = event_properties(&event.id, &request.trace);
+pub fn result_properties(event: &ResultEvent, request: &Message, trace: &TraceContext) -> BasicProperties {
+    let properties = event_properties(&event.id, trace);
     match ShortString::try_new(request.correlation_id.as_deref().unwrap_or(&event.request_id)) {
         Ok(correlation) => properties.with_correlation_id(correlation),
         Err(_) => properties,

@@ -9,14 +9,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{CLOSE, OPEN, connect, listen};
-use super::publisher::{Publisher, Routed};
+use super::publisher::{DIRECT_REPLY, Publisher, Routed};
 use super::topology::{Names, REQUEST};
 use super::{BrokerError, BrokerState};
 use crate::config;
-
-/// RabbitMQ's direct reply-to: answers come to the channel that asked. It needs no queue and no permission, and ends with
-/// the channel.
-const DIRECT: &str = "amq.rabbitmq.reply-to";
 
 /// RabbitMQ's codes for what no second try mends: no permission, no such exchange, a property that is refused.
 const REFUSALS: [u16; 3] = [403, NOT_FOUND, 406];
@@ -96,7 +92,7 @@ impl Requester {
     /// When the channel is gone.
     pub async fn answers(&self) -> Result<Answers, BrokerError> {
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let asked = self.channel.basic_consume(DIRECT.into(), "".into(), options, FieldTable::default());
+        let asked = self.channel.basic_consume(DIRECT_REPLY.into(), "".into(), options, FieldTable::default());
         Ok(Answers(self.publisher.while_it_lasts(async { Ok(asked.await?) }).await?))
     }
 
@@ -111,7 +107,7 @@ impl Requester {
             .with_message_id(ask.request_id.as_str().into())
             .with_timestamp(u64::try_from(now).unwrap_or_default());
         if let Some(correlation) = &ask.correlation {
-            properties = properties.with_correlation_id(correlation.as_str().into()).with_reply_to(DIRECT.into());
+            properties = properties.with_correlation_id(correlation.as_str().into()).with_reply_to(DIRECT_REPLY.into());
         }
         self.publisher.publish(self.names.exchange(), REQUEST, &ask.body, properties).await
     }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 use url::Url;
 
-use crate::config::{Concurrency, LogFormat, Settings, brief};
+use crate::config::{Concurrency, LogFormat, Settings, Tracing, brief};
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -14,8 +14,21 @@ const HIDDEN: &str = "***";
 /// The settings as TOML that `--config` would take, were it not for the hidden secrets.
 #[must_use]
 pub fn print(settings: &Settings) -> String {
-    let Settings { broker, provider, guard, retry, ledger, worker, http, console, log, brake, protected, publishers } =
-        settings;
+    let Settings {
+        broker,
+        provider,
+        guard,
+        retry,
+        ledger,
+        worker,
+        http,
+        console,
+        log,
+        tracing,
+        brake,
+        protected,
+        publishers,
+    } = settings;
     let mut guard_table = section(vec![
         ("in_progress", list(&guard.in_progress)),
         ("confirm_with_provider", guard.confirm_with_provider.into()),
@@ -108,11 +121,27 @@ pub fn print(settings: &Settings) -> String {
         let limit = vec![("max_deletions", i64::from(brake.max_deletions).into()), ("window", time(brake.window))];
         ("brake", section(limit))
     });
+    let tracing = tracing.as_ref().map(|tracing| ("tracing", shown_tracing(tracing)));
     let publishers = publishers.as_ref().map(|them| ("publishers", section(vec![("allow", list(&them.allow))])));
-    let tables =
-        all.into_iter().chain(console).chain(brake).chain(publishers).map(|(name, table)| (name, Value::Table(table)));
+    let tables = all
+        .into_iter()
+        .chain(console)
+        .chain(tracing)
+        .chain(brake)
+        .chain(publishers)
+        .map(|(name, table)| (name, Value::Table(table)));
     let protected = Value::Array(protected.iter().map(|pattern| pattern.as_str().into()).collect());
     section(tables.chain([("protected", protected)]).collect()).to_string()
+}
+
+fn shown_tracing(tracing: &Tracing) -> Table {
+    let mut shown = vec![
+        ("otlp_endpoint", tracing.otlp_endpoint.as_str().into()),
+        ("sample_ratio", tracing.sample_ratio.into()),
+        ("service_name", tracing.service_name.clone().into()),
+    ];
+    shown.extend(tracing.token.as_ref().map(|_| ("otlp_token", HIDDEN.into())));
+    section(shown)
 }
 
 fn section(pairs: Vec<(&str, Value)>) -> Table {
@@ -174,15 +203,25 @@ mod tests {
                 set("HTTP__TOKEN", "status-key"),
                 set("LOG__FORMAT", "json"),
                 set("BRAKE__MAX_DELETIONS", "500"),
+                set("TRACING__OTLP_ENDPOINT", "https://collector.example:4318"),
+                set("TRACING__OTLP_TOKEN", "collector-key"),
+                set("TRACING__SAMPLE_RATIO", "0.25"),
                 set("PUBLISHERS__ALLOW", "privacy-desk"),
                 set("PROTECTED", "asset-2026*, logo-?"),
             ],
         )
         .unwrap();
         let shown = print(&settings);
-        for secret in
-            ["pass-word", "provider-key", "registry-key", "database-word", "status-key", "table-word", "basic-w"]
-        {
+        for secret in [
+            "pass-word",
+            "provider-key",
+            "registry-key",
+            "database-word",
+            "status-key",
+            "table-word",
+            "basic-w",
+            "collector-key",
+        ] {
             assert!(!shown.contains(secret), "{shown}");
         }
         insta::assert_snapshot!(shown);

@@ -20,7 +20,7 @@ use crate::pace::gate::Gate;
 use crate::pace::line::Line;
 use crate::panics;
 use crate::provider::Client;
-use crate::telemetry::{logging, metrics::Metrics};
+use crate::telemetry::{logging, metrics::Metrics, traces};
 use crate::worker::{self, Worker};
 
 /// Runs the worker.
@@ -67,6 +67,10 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let shown =
         http::State { metrics: metrics_shown, line: line_shown, broker, ledger: ledger_shown, token, dry_run, console };
     beside.run("the HTTP server", http::serve(listener, shown, drained.clone()));
+    if let Some(tracing) = &settings.tracing {
+        // Until the worker is done: what it does last is sent as well.
+        beside.run("the task that sends traces", well(traces::start(tracing)?.run(drained.clone())));
+    }
     let worker = Worker::new(settings, eraser, gate, line, metrics, state);
     let done = beside.watch(Box::pin(worker.run(shutdown.clone()))).await;
     shutdown.cancel();

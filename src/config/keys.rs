@@ -146,6 +146,19 @@ pub const KEYS: &[Key] = &[
         "with which password, 12 characters or more (or `console.password_file`); as a bearer token it does without the user",
     ),
     key("console.password_file", "", "a file that holds it"),
+    key(
+        "tracing.otlp_endpoint",
+        "",
+        "where spans are sent, as OTLP over HTTP: `http://collector:4318` (`/v1/traces` is added where there is no path); none without",
+    ),
+    key("tracing.otlp_token", "", "bearer token that the collector wants (or `tracing.otlp_token_file`)"),
+    key("tracing.otlp_token_file", "", "a file that holds it"),
+    key(
+        "tracing.sample_ratio",
+        "1",
+        "which part of the traces that begin here is kept, 0 to 1; a publisher's `traceparent` decides for its own",
+    ),
+    key("tracing.service_name", "asset-eraser", "what the spans are of"),
     key("log.format", "text or json", "`text` on a terminal, else `json`"),
     key("log.level", "info", "`error`, `warn`, `info`, `debug`, `trace`, or `tracing` filter directives"),
 ];
@@ -216,8 +229,16 @@ mod tests {
         let printed: toml::Table = cli::config::print(&settings).parse().unwrap();
         for Key { name, default, .. } in KEYS {
             // Printed without its password; said to start at all; or of something that is off.
-            let other =
-                matches!(*name, "broker.url" | "guard.none" | "provider.token" | "brake.window" | "console.user");
+            let other = matches!(
+                *name,
+                "broker.url"
+                    | "guard.none"
+                    | "provider.token"
+                    | "brake.window"
+                    | "console.user"
+                    | "tracing.sample_ratio"
+                    | "tracing.service_name"
+            );
             let off =
                 name.starts_with("guard.http") || name.starts_with("guard.postgres") || *name == "console.enabled";
             if other || off || WORDS.contains(default) {

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::LogFormat;
-use super::values::{AtOnce, Codes, Flag, List, Millis, Number, Steps, Wire};
+use super::values::{AtOnce, Codes, Flag, List, Millis, Number, Ratio, Steps, Wire};
 
 /// All of them.
 #[derive(Debug, Default, Deserialize)]
@@ -21,9 +21,20 @@ pub(super) struct Raw {
     pub(super) http: RawHttp,
     pub(super) console: RawConsole,
     pub(super) log: RawLog,
+    pub(super) tracing: RawTracing,
     pub(super) brake: RawBrake,
     pub(super) protected: Wire<List>,
     pub(super) publishers: RawPublishers,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTracing {
+    pub(super) otlp_endpoint: Option<String>,
+    pub(super) otlp_token: Option<SecretString>,
+    pub(super) otlp_token_file: Option<PathBuf>,
+    pub(super) sample_ratio: Wire<Ratio>,
+    pub(super) service_name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -251,3 +251,40 @@ fn a_mounted_token_file_is_read_without_its_newline() {
     let settings = load("[guard]\nnone = true\n", &[("PROVIDER__TOKEN_FILE", file.path().to_str().unwrap())]).unwrap();
     assert_eq!(settings.provider.token.expose_secret(), "from-a-file");
 }
+
+#[test]
+fn spans_are_sent_where_a_collector_is_named() {
+    assert!(load(LEAST, &[]).unwrap().tracing.is_none());
+    let tracing = |pairs: &[(&str, &str)]| load(LEAST, pairs).map(|settings| settings.tracing.unwrap());
+    let all = tracing(&[("TRACING__OTLP_ENDPOINT", "http://collector:4318")]).unwrap();
+    assert_eq!(all.otlp_endpoint.as_str(), "http://collector:4318/v1/traces");
+    assert_eq!((all.sample_ratio.to_string().as_str(), all.service_name.as_str()), ("1", "asset-eraser"));
+    let own = [("TRACING__OTLP_ENDPOINT", "https://c/otlp/v1/traces"), ("TRACING__SAMPLE_RATIO", "0.5")];
+    assert_eq!(tracing(&own).unwrap().otlp_endpoint.as_str(), "https://c/otlp/v1/traces");
+    let endpoint = ("TRACING__OTLP_ENDPOINT", "http://c");
+    for (pairs, told) in [
+        (vec![("TRACING__OTLP_ENDPOINT", "grpc://c:4317")], "tracing.otlp_endpoint"),
+        (vec![("TRACING__OTLP_ENDPOINT", "http://me:s3cr3t@c")], "tracing.otlp_endpoint"),
+        (vec![("TRACING__OTLP_ENDPOINT", "http://c?key=s3cr3t")], "tracing.otlp_endpoint"),
+        (
+            vec![("TRACING__OTLP_TOKEN", "s3cr3t")],
+            "tracing.otlp_token (ASSET_ERASER__TRACING__OTLP_TOKEN): is of no use",
+        ),
+        (
+            vec![("TRACING__SAMPLE_RATIO", "0.5")],
+            "tracing.sample_ratio (ASSET_ERASER__TRACING__SAMPLE_RATIO): is of no",
+        ),
+        (vec![endpoint, ("TRACING__SAMPLE_RATIO", "1.5")], "tracing.sample_ratio"),
+        (vec![endpoint, ("TRACING__SAMPLE_RATIO", "NaN")], "tracing.sample_ratio"),
+        (vec![endpoint, ("TRACING__SERVICE_NAME", "")], "tracing.service_name"),
+    ] {
+        let problem = problem(LEAST, &pairs);
+        assert!(problem.starts_with(told) && !problem.contains("s3cr3t"), "{problem}");
+    }
+    for one in [
+        "[tracing]\notlp_endpoint = \"http://c\"\nsample_ratio = 1\n",
+        "[tracing]\notlp_endpoint = \"http://c\"\nsample_ratio = 1.0\n",
+    ] {
+        assert!(load(&format!("{LEAST}{one}"), &[]).is_ok());
+    }
+}

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::raw::{Raw, RawBroker, RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry};
 use super::source::{Source, text_of};
+use super::traces;
 use super::{
     Broker, Concurrency, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Retry,
     Settings, Worker, brief,
@@ -54,6 +55,7 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
             format: raw.log.format.unwrap_or(default_format),
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
         },
+        tracing: traces::tracing(source, &raw.tracing)?,
         brake: safety::brake(source, &raw.brake)?,
         protected: safety::protected(source, raw.protected.0.as_deref().unwrap_or_default())?,
     })

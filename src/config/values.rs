@@ -51,6 +51,23 @@ impl Kind for Number {
     }
 }
 
+#[derive(Debug)]
+pub(super) struct Ratio;
+impl Kind for Ratio {
+    type Value = f64;
+    const RULE: &'static str = "must be a number from 0 to 1, such as 0.1";
+    fn read(value: &Value) -> Option<f64> {
+        let ratio = match value {
+            Value::Float(ratio) => *ratio,
+            // 0 and 1 may be written without a point.
+            Value::Integer(number) => f64::from(u8::try_from(*number).ok()?),
+            Value::String(text) => text.parse().ok()?,
+            _ => return None,
+        };
+        (0.0..=1.0).contains(&ratio).then_some(ratio)
+    }
+}
+
 /// How many at once: a number, or `None` for "adaptive".
 #[derive(Debug)]
 pub(super) struct AtOnce;

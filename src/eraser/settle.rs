@@ -6,10 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Answer, Inner, Run, Verdict, recorded};
 use crate::ledger::LedgerError;
-use crate::message::event::{Facts, Subject};
+use crate::message::event::{AssetSeen, Facts, Subject};
 use crate::message::request::Labels;
 use crate::message::{Cause, Outcome, ResultEvent};
 use crate::pace::line::Stop;
+use crate::provider::Detail;
 
 /// The reason of a put-off for a job in progress; the ledger remembers it as what the request waited for.
 pub(super) const IN_USE: &str = "in_use";
@@ -75,7 +76,7 @@ impl Run<'_> {
     /// Makes the outcome durable. What is on record wins: a decision is never changed.
     pub(super) async fn decide(&self, outcome: &Outcome) -> Result<Answer, LedgerError> {
         let facts = Facts {
-            asset: self.asset.as_ref().and_then(|asset| serde_json::to_value(asset).ok()),
+            asset: self.asset.as_ref().map(seen),
             verified: self.verified,
             attempts: self.record.attempts,
             received_at: Some(self.record.first_seen),
@@ -150,4 +151,10 @@ impl Run<'_> {
         let fitting = steps.chain([delay]).filter(|step| *step <= left && *step <= delay).max();
         fitting.unwrap_or_else(|| self.shortest().min(delay))
     }
+}
+
+/// What goes into the event of it.
+fn seen(asset: &Detail) -> AssetSeen {
+    let Detail { name, asset_type, created, status: _ } = asset.clone();
+    AssetSeen { name, asset_type, created }
 }

@@ -14,6 +14,7 @@ use crate::message::id::AssetId;
 use crate::message::trace::TraceContext;
 use crate::provider::ID_ENCODED;
 use crate::provider::transport::{self, SetupError};
+use crate::telemetry::traces::{self, Span};
 
 /// Where the asset ID goes in the URL template.
 const PLACE: &str = "{asset_id}";
@@ -66,11 +67,23 @@ impl Registry {
     /// The jobs that use `asset`, finished ones included, or why that is not known.
     pub(super) async fn jobs(&self, asset: &AssetId, trace: &TraceContext) -> Result<Vec<Job>, String> {
         let url = url(&self.template, asset.as_str()).ok_or("no URL can be made for this asset")?;
+        // Without the URL: an operator may have put a password into it.
+        let mut span = traces::http_call(trace, "GET", None, &url, false);
+        let trace = span.context(trace);
+        let jobs = self.ask(url, asset, &trace, &mut span).await;
+        if let Err(why) = &jobs {
+            span.failed("unknown", || why.clone());
+        }
+        jobs
+    }
+
+    async fn ask(&self, url: Url, asset: &AssetId, trace: &TraceContext, span: &mut Span) -> Result<Vec<Job>, String> {
         let response = transport::traced(self.http.get(url), trace)
             .send()
             .await
             .map_err(|error| transport::fault(&error).to_string())?;
         let status = response.status().as_u16();
+        span.answered(status);
         if status != 200 {
             return Err(format!("HTTP status {status}"));
         }

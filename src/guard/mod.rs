@@ -11,6 +11,7 @@ use crate::message::id::AssetId;
 use crate::message::trace::TraceContext;
 use crate::provider::Client;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces;
 
 use confirm::Confirmer;
 use futures_util::future::join_all;
@@ -150,7 +151,14 @@ impl Guard {
     async fn ask(&self, source: &Source, asset: &AssetId, trace: &TraceContext) -> GuardAnswer {
         let (name, title, jobs) = match source {
             Source::Http(registry) => ("http", "job registry", registry.jobs(asset, trace).await),
-            Source::Postgres(table) => ("postgres", "job table", table.jobs(asset).await),
+            Source::Postgres(table) => {
+                let mut span = traces::query(trace, "SELECT jobs");
+                let jobs = table.jobs(asset).await;
+                if let Err(why) = &jobs {
+                    span.failed("unknown", || why.clone());
+                }
+                ("postgres", "job table", jobs)
+            }
         };
         let answer = match jobs {
             Ok(jobs) => in_use(jobs.into_iter().filter(|job| self.counts(job)).map(|job| job.id).collect()),

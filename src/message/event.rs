@@ -5,18 +5,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::id::{AssetId, RequestId};
-use super::outcome::Outcome;
+use super::cloud_event::{CloudEvent, NAMESPACE};
+use super::id::{AssetId, CaseId, RequestId};
+use super::outcome::{Cause, Outcome};
 use super::request::Labels;
-
-/// The CloudEvents `source` of every result.
-pub const SOURCE: &str = "/asset-eraser";
-
-/// The AMQP `content_type` of every result.
-pub const CONTENT_TYPE: &str = "application/cloudevents+json";
-
-/// Name space of the event IDs (RFC 9562, version 5). Changing it would give every request a second event ID.
-pub(super) const NAMESPACE: Uuid = Uuid::from_u128(0x6a1e_7c52_08d4_4b9b_9f36_51c0_dd2a_77e1);
 
 /// A result event as it is recorded and published, byte for byte the same every time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +30,10 @@ pub struct ResultEvent {
 }
 
 /// What the worker learnt on the way to an outcome.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// What the detail call said before the deletion.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub asset: Option<Value>,
+    pub asset: Option<AssetSeen>,
     /// True when a detail call after the delete found nothing.
     pub verified: bool,
     /// How often the request was tried.
@@ -50,17 +41,83 @@ pub struct Facts {
     /// First seen.
     pub received_at: Option<Timestamp>,
     /// The provider's last `code` and `msg`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<LastWord>,
 }
 
-/// The provider's last `code` and `msg`.
+/// What the provider said about the asset before the deletion. It owes none of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub struct AssetSeen {
+    /// The name given at upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `Image`, `Video`, `Audio`, `Document`, or what the provider adds some day.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub asset_type: Option<String>,
+    /// When it was made, as the provider writes it: without a time zone, so it is no timestamp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+}
+
+/// The provider's last `code` and `msg`; `null` where its answer had none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct LastWord {
     /// `code`, as text whatever its JSON type was.
     pub code: Option<String>,
     /// `msg`, for a person; never branched on.
     pub msg: Option<String>,
+}
+
+/// What a result says.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(super) struct ResultData<'a> {
+    /// The request that is answered.
+    request_id: &'a RequestId,
+    /// The asset that it named; missing when that could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asset_id: Option<&'a AssetId>,
+    /// Who asked, as the request says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_by: Option<&'a str>,
+    /// Why, as the request says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// The erasure case, as the request says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    case_id: Option<&'a CaseId>,
+    /// How many requests the case has, as the request says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(range(min = 1, max = crate::message::request::MAX_CASE_SIZE)))]
+    case_size: Option<u32>,
+    /// How it ended.
+    #[cfg_attr(test, schemars(extend("enum" = Outcome::NAMES)))]
+    outcome: &'static str,
+    /// Why not, for a machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Cause>,
+    /// Why not, for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    /// Whether the last look at the provider found nothing.
+    verified: bool,
+    /// How often the request was tried.
+    attempts: u32,
+    /// When the request was first seen. Missing only with `publisher_not_allowed`, which tells no times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<super::schema::Time>"))]
+    received_at: Option<Timestamp>,
+    /// When it was decided. Missing only with `publisher_not_allowed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<super::schema::Time>"))]
+    decided_at: Option<Timestamp>,
+    /// What the provider said about the asset before the deletion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asset: Option<AssetSeen>,
+    /// The provider's last word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<LastWord>,
 }
 
 /// Whose request the event answers.
@@ -87,7 +144,9 @@ impl ResultEvent {
     /// message comes again.
     #[must_use]
     pub fn unheard(subject: Subject<'_>, outcome: &Outcome) -> Self {
-        let id = |data: &Value| Uuid::new_v5(&NAMESPACE, format!("{} unheard {data}", subject.request_id).as_bytes());
+        let id = |data: &ResultData<'_>| {
+            Uuid::new_v5(&NAMESPACE, format!("{} unheard {}", subject.request_id, json!(data)).as_bytes())
+        };
         Self::with_id(id, subject, outcome, Facts::default(), None)
     }
 
@@ -102,52 +161,41 @@ impl ResultEvent {
 
     /// `id` is given the whole of `data`.
     fn with_id(
-        id: impl FnOnce(&Value) -> Uuid,
+        id: impl FnOnce(&ResultData<'_>) -> Uuid,
         subject: Subject<'_>,
         outcome: &Outcome,
         facts: Facts,
         decided_at: Option<Timestamp>,
     ) -> Self {
-        let name = outcome.as_str();
-        let mut data = json!({
-            "request_id": subject.request_id.as_str(), "outcome": name, "verified": facts.verified,
-            "attempts": facts.attempts,
-        });
-        let mut put = |key: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                data[key] = value;
-            }
+        let (refusal, labels) = (outcome.refusal(), subject.labels);
+        let data = ResultData {
+            request_id: subject.request_id,
+            asset_id: subject.asset_id,
+            requested_by: labels.requested_by.as_deref(),
+            reason: labels.reason.as_deref(),
+            case_id: labels.case_id.as_ref(),
+            case_size: labels.case_size,
+            outcome: outcome.as_str(),
+            cause: refusal.map(|refusal| refusal.cause),
+            detail: refusal.map(|refusal| refusal.detail.as_str()),
+            verified: facts.verified,
+            attempts: facts.attempts,
+            received_at: facts.received_at.or(decided_at),
+            decided_at,
+            asset: facts.asset,
+            provider: facts.provider,
         };
-        put("received_at", facts.received_at.or(decided_at).map(|at| json!(at)));
-        put("decided_at", decided_at.map(|at| json!(at)));
-        put("asset_id", subject.asset_id.map(|id| json!(id.as_str())));
-        put("requested_by", subject.labels.requested_by.as_ref().map(|text| json!(text)));
-        put("reason", subject.labels.reason.as_ref().map(|text| json!(text)));
-        put("case_id", subject.labels.case_id.as_ref().map(|text| json!(text)));
-        put("case_size", subject.labels.case_size.map(|size| json!(size)));
-        put("cause", outcome.refusal().map(|refusal| json!(refusal.cause)));
-        put("detail", outcome.refusal().map(|refusal| json!(refusal.detail)));
-        put("asset", facts.asset);
-        put("provider", facts.provider.map(|word| json!(word)));
+        let asset = subject.asset_id.map(AssetId::as_str);
         let id = id(&data);
-        let mut event = json!({
-            "specversion": "1.0", "id": id.to_string(), "source": SOURCE, "type": format!("asset.deletion.{name}.v1"),
-            "datacontenttype": "application/json", "data": data,
-        });
-        if let Some(at) = decided_at {
-            event["time"] = json!(at);
-        }
-        if let Some(asset) = subject.asset_id {
-            event["subject"] = json!(asset.as_str());
-        }
+        let event = CloudEvent::new(id, data.outcome, asset, decided_at, data);
         Self {
             id: id.to_string(),
-            outcome: name.to_owned(),
-            cause: outcome.refusal().map_or("", |refusal| refusal.cause.as_str()).to_owned(),
+            outcome: outcome.as_str().to_owned(),
+            cause: refusal.map_or("", |refusal| refusal.cause.as_str()).to_owned(),
             request_id: subject.request_id.to_string(),
-            asset_id: subject.asset_id.map_or("", AssetId::as_str).to_owned(),
+            asset_id: asset.unwrap_or_default().to_owned(),
             attempts: facts.attempts.into(),
-            body: event.to_string(),
+            body: event.to_json(),
         }
     }
 

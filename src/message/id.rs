@@ -13,8 +13,13 @@ const MAX_CASE_LEN: usize = 256;
 /// The exact ID of one asset: 1–128 of `A-Z a-z 0-9 . _ -`, never `.` or `..`.
 ///
 /// Guards promise 3: no other endpoint can be reached through an ID, whatever a publisher writes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AssetId(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(description = "The exact ID of one asset.", extend("not" = {"enum": [".", ".."]})))]
+#[serde(transparent)]
+pub struct AssetId(
+    #[cfg_attr(test, schemars(length(min = 1, max = MAX_LEN), regex(pattern = "^[A-Za-z0-9._-]+$")))] String,
+);
 
 impl AssetId {
     /// An ID that no asset has, to be asked about: whoever answers that works.
@@ -47,8 +52,9 @@ impl AssetId {
 
 /// What a requester calls one request: 1–128 visible ASCII characters. One outcome exists per request ID, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct RequestId(String);
+pub struct RequestId(#[cfg_attr(test, schemars(length(min = 1, max = MAX_LEN), regex(pattern = "^[!-~]+$")))] String);
 
 impl RequestId {
     /// Parses a request ID.
@@ -72,8 +78,15 @@ impl RequestId {
 
 /// What an erasure case is called: 1–256 characters, none of them a control character (a database takes no NUL).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct CaseId(String);
+pub struct CaseId(
+    #[cfg_attr(
+        test,
+        schemars(length(min = 1, max = MAX_CASE_LEN), regex(pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$"))
+    )]
+    String,
+);
 
 impl CaseId {
     /// Parses a case ID.

@@ -1,5 +1,6 @@
 //! The message contract: what a request may say and what a result says. Pure data, no I/O.
 
+pub mod cloud_event;
 pub mod event;
 pub mod id;
 pub mod notice;
@@ -11,6 +12,8 @@ pub mod trace;
 pub(crate) mod fields;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
+#[cfg(test)]
+mod schema;
 
 pub use event::ResultEvent;
 pub use id::{AssetId, CaseId, RequestId};

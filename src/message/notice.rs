@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::event::{NAMESPACE, SOURCE};
+use super::cloud_event::{CloudEvent, NAMESPACE};
 use super::id::{AssetId, CaseId, RequestId};
 use super::outcome::Outcome;
 
@@ -50,35 +51,75 @@ impl Kind {
     }
 }
 
+/// What a started event says: only what is the same whenever the request is handed out again.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(super) struct StartedData<'a> {
+    /// The request.
+    request_id: &'a RequestId,
+    /// The asset that is about to be deleted.
+    asset_id: &'a AssetId,
+    /// When the request was first seen.
+    #[cfg_attr(test, schemars(with = "super::schema::Time"))]
+    received_at: Timestamp,
+}
+
+/// What the end of a case says.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(super) struct CaseCompletedData<'a> {
+    /// The case.
+    case_id: &'a CaseId,
+    /// How many requests it has.
+    #[cfg_attr(test, schemars(range(min = 1, max = crate::message::request::MAX_CASE_SIZE)))]
+    case_size: u32,
+    /// How many of them had which outcome.
+    outcomes: Counts,
+    /// When the last one was decided.
+    #[cfg_attr(test, schemars(with = "super::schema::Time"))]
+    completed_at: Timestamp,
+}
+
+/// A case's requests by outcome.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(super) struct Counts {
+    deleted: u32,
+    already_absent: u32,
+    would_delete: u32,
+    rejected: u32,
+    failed: u32,
+}
+
+impl Counts {
+    fn of(decided: &BTreeMap<String, u32>) -> Self {
+        let count = |name: &str| decided.get(name).copied().unwrap_or_default();
+        let [deleted, already_absent, would_delete, rejected, failed] = Outcome::NAMES.map(count);
+        Self { deleted, already_absent, would_delete, rejected, failed }
+    }
+}
+
 impl Notice {
     /// A deletion is about to begin. Says only what is the same whenever the request is handed out again.
     #[must_use]
     pub fn started(request_id: &RequestId, asset_id: &AssetId, first_seen: Timestamp) -> Self {
-        let data = json!({
-            "request_id": request_id.as_str(), "asset_id": asset_id.as_str(), "received_at": first_seen,
-        });
-        Self::new(Kind::Started, &format!("{request_id} started"), asset_id.as_str(), first_seen, &data)
+        let data = StartedData { request_id, asset_id, received_at: first_seen };
+        Self::new(Kind::Started, &format!("{request_id} started"), asset_id.as_str(), first_seen, data)
     }
 
     /// The last request of a case was decided. `decided` counts the case's requests by outcome.
     #[must_use]
     pub fn case_completed(case: &CaseId, size: u32, decided: &BTreeMap<String, u32>, now: Timestamp) -> Self {
-        let outcomes: BTreeMap<&str, u32> =
-            Outcome::NAMES.iter().map(|name| (*name, decided.get(*name).copied().unwrap_or_default())).collect();
-        let data = json!({
-            "case_id": case.as_str(), "case_size": size, "outcomes": outcomes, "completed_at": now,
-        });
+        let data =
+            CaseCompletedData { case_id: case, case_size: size, outcomes: Counts::of(decided), completed_at: now };
         // No request ID is "case": what follows one is another word.
-        Self::new(Kind::CaseCompleted, &format!("case completed {case}"), case.as_str(), now, &data)
+        Self::new(Kind::CaseCompleted, &format!("case completed {case}"), case.as_str(), now, data)
     }
 
-    fn new(kind: Kind, name: &str, subject: &str, time: Timestamp, data: &Value) -> Self {
-        let id = Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string();
-        let event = json!({
-            "specversion": "1.0", "id": id, "source": SOURCE, "type": format!("asset.deletion.{}.v1", kind.as_str()),
-            "subject": subject, "time": time, "datacontenttype": "application/json", "data": data,
-        });
-        Self { kind, id, body: event.to_string() }
+    fn new(kind: Kind, name: &str, subject: &str, time: Timestamp, data: impl Serialize) -> Self {
+        let id = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+        let event = CloudEvent::new(id, kind.as_str(), Some(subject), Some(time), data);
+        Self { kind, id: id.to_string(), body: event.to_json() }
     }
 
     /// The end of a case, read back from the ledger.

@@ -28,6 +28,7 @@ pub struct Refusal {
 
 /// The causes of the contract. One list: the `cause` label of the metrics is bounded by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The body could not be read as a request.

@@ -76,6 +76,7 @@ pub struct Labels {
 
 /// What to do while a job in progress uses the asset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnInUse {
     /// Try again until it is free.
@@ -87,6 +88,7 @@ pub enum OnInUse {
 
 /// What the detail call must say for the deletion to go on; at least one is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Expect {
     /// The provider's `assetType`, compared exactly.
     #[serde(skip_serializing_if = "Option::is_none")]

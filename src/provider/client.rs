@@ -10,20 +10,29 @@ use url::Url;
 
 use super::classify::{self, Reply, Rules};
 use super::transport::{self, SetupError};
-use super::{Answer, Detail, Fault, JobStatus, ProviderError};
+use super::{Answer, Detail, Fault, JobStatus, Meaning, ProviderError};
 use crate::config;
 use crate::message::id::AssetId;
 use crate::message::trace::TraceContext;
 use crate::pace::gate::{Gate, Pass};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{self, Span};
 
 /// Everything but what an ID consists of.
 pub(crate) const ID_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 /// The longest job ID that is asked about.
 const JOB_ID_LIMIT: usize = 128;
 
-const ASSET: [&str; 2] = ["kyyVideo2", "asset"];
-const RESULT: [&str; 2] = ["v1", "result"];
+const ASSET: Folder = Folder { path: ["kyyVideo2", "asset"], template: "/kyyVideo2/asset/{asset_id}" };
+const RESULT: Folder = Folder { path: ["v1", "result"], template: "/v1/result/{job_id}" };
+
+/// Where one kind of thing is.
+#[derive(Clone, Copy)]
+struct Folder {
+    path: [&'static str; 2],
+    /// The same with a name for the ID, for spans.
+    template: &'static str,
+}
 
 /// The provider, as far as a deleter needs it. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -113,19 +122,24 @@ impl Client {
         pass: Pass,
         operation: &'static str,
         method: Method,
-        folder: [&str; 2],
+        folder: Folder,
         id: &str,
         trace: &TraceContext,
         classify: impl FnOnce(&Reply) -> Answer<T>,
     ) -> Answer<T> {
-        let Some(url) = endpoint(&self.base, folder, id) else {
+        let Some(url) = endpoint(&self.base, folder.path, id) else {
             return Answer::fault(Fault::Unreadable);
         };
         let started = Instant::now();
-        let answer = match self.exchange(method, url, trace).await {
-            Ok(reply) => classify(&reply),
+        let mut span = traces::http_call(trace, method.as_str(), Some(folder.template), &url, true);
+        let answer = match self.exchange(method, url, &span.context(trace)).await {
+            Ok(reply) => {
+                span.answered(reply.status);
+                classify(&reply)
+            }
             Err(fault) => Answer::fault(fault),
         };
+        traced(&mut span, &answer);
         let (verdict, wait) = answer.meaning.pace();
         pass.used(verdict, started.elapsed(), wait);
         self.metrics.provider_call(operation, answer.meaning.as_str(), started.elapsed());
@@ -141,6 +155,17 @@ impl Client {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| classify::retry_after(value, Timestamp::now()));
         Ok(Reply { status: response.status().as_u16(), retry_after, body: transport::body(response).await })
+    }
+}
+
+/// What an answer means, on the span of its call.
+fn traced<T>(span: &mut Span, answer: &Answer<T>) {
+    let meaning = answer.meaning.as_str();
+    span.note("asset_eraser.answer", meaning);
+    match &answer.meaning {
+        Meaning::Retry { why, .. } => span.failed(meaning, || why.to_string()),
+        Meaning::KeyRefused(status) => span.failed(meaning, || format!("HTTP status {status}")),
+        Meaning::Found(_) | Meaning::Gone | Meaning::Refused | Meaning::Unlisted => {}
     }
 }
 

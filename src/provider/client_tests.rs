@@ -219,7 +219,7 @@ async fn a_job_id_that_could_lead_elsewhere_is_not_asked_about() {
 fn an_endpoint_never_leaves_its_folder() {
     for base in ["https://h/api", "https://h/api/", "https://h/api?x=1#y"] {
         let base = base.parse().unwrap();
-        let made = |id| endpoint(&base, ASSET, id).map(String::from);
+        let made = |id| endpoint(&base, ASSET.path, id).map(String::from);
         assert_eq!(made("a-1._").as_deref(), Some("https://h/api/kyyVideo2/asset/a-1._"));
         assert_eq!(made("a/b").as_deref(), Some("https://h/api/kyyVideo2/asset/a%2Fb"));
         assert_eq!(made("\t").as_deref(), Some("https://h/api/kyyVideo2/asset/%09"));

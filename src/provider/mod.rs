@@ -13,8 +13,6 @@ pub(crate) mod transport;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::pace::gate::Verdict;
 
 pub use client::Client;
@@ -171,19 +169,15 @@ impl fmt::Display for Fault {
 }
 
 /// What the detail call says about an asset. Every field is optional: the provider owes none of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Detail {
     /// The name given at upload.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `Image`, `Video`, `Audio`, `Document`, or what the provider adds some day.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub asset_type: Option<String>,
     /// The provider's `createTime`, as it came: it has no time zone, so it is no timestamp.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// `Processing`, `Active`, `Failed`; not part of a result event.
-    #[serde(skip_serializing)]
     pub status: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! One delivery, from the message to its settlement.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -11,9 +12,9 @@ use tracing::Instrument;
 use super::publishers::Publishers;
 use crate::broker::BrokerError;
 use crate::broker::connection::Session;
-use crate::broker::publisher::{Routed, event_properties, result_properties};
+use crate::broker::publisher::{DIRECT_REPLY, Routed, event_properties, result_properties};
 use crate::broker::settlement::{Delivery, Message, Return};
-use crate::broker::topology::Names;
+use crate::broker::topology::{Names, REQUEST};
 use crate::config::Settings;
 use crate::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
 use crate::ledger::LedgerError;
@@ -22,6 +23,7 @@ use crate::pace::line::{Line, Stop};
 use crate::panics::caught;
 use crate::retry::Budget;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{self, Span};
 
 /// Handles deliveries; clones share everything.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub(super) struct Handler {
     line: Line,
     metrics: Metrics,
     names: Names,
+    /// Where deliveries come from.
+    queue: Arc<str>,
     publishers: Publishers,
     budget: Budget,
     shortest: Duration,
@@ -59,31 +63,41 @@ impl Handler {
             Budget { initial: retry.initial, max_interval: retry.max_interval, max_elapsed: retry.max_elapsed };
         let shortest = retry.wait_steps.iter().min().copied().unwrap_or(settings.guard.poll);
         let names = Names::new(&settings.broker.prefix);
+        let queue = names.requests().into();
         let publishers = Publishers::new(settings.publishers.as_ref());
         let poll = settings.guard.poll;
-        Self { eraser, line, metrics, names, publishers, budget, shortest, poll, hand_back }
+        Self { eraser, line, metrics, names, queue, publishers, budget, shortest, poll, hand_back }
     }
 
     /// Settles one delivery. An error means that the session is gone: the broker hands the message out again, and the
     /// ledger remembers how far it got.
-    pub(super) async fn handle(&self, delivery: Delivery, session: &Session) {
+    pub(super) async fn handle(&self, mut delivery: Delivery, session: &Session) {
         self.metrics.request_received();
         self.metrics.in_flight_inc();
         let _in_flight = InFlight(self.metrics.clone());
         let span = tracing::info_span!("request", request_id = tracing::field::Empty, asset_id = tracing::field::Empty);
-        let settled = self.settle(delivery, session).instrument(span.clone()).await;
+        let message = &mut delivery.message;
+        let (exchange, id) = (self.names.exchange(), message.message_id.as_deref());
+        let mut traced = traces::processing(&message.trace, exchange, REQUEST, &self.queue, id);
+        // A copy of the message keeps what it came with: each attempt is below its publisher's span.
+        if let Some(own) = traced.own_context() {
+            message.trace = own;
+        }
+        let settled = self.settle(delivery, session, &mut traced).instrument(span.clone()).await;
         if let Err(error) = settled {
+            traced.failed("not_settled", || error.to_string());
             span.in_scope(|| tracing::warn!(%error, "not settled; the broker hands it out again"));
         }
     }
 
-    async fn settle(&self, delivery: Delivery, session: &Session) -> Result<(), BrokerError> {
+    async fn settle(&self, delivery: Delivery, session: &Session, span: &mut Span) -> Result<(), BrokerError> {
         let began = Instant::now();
         let verdict = tokio::select! {
             // Dropping the decision is safe at any point: what it did so far is in the ledger.
             () = self.hand_back.cancelled() => return delivery.returned(Return::Fresh).await,
-            verdict = caught(self.decide(&delivery.message, session)) => verdict,
+            verdict = caught(self.decide(&delivery.message, session, span)) => verdict,
         };
+        note_verdict(span, &verdict);
         self.carry_out(verdict, delivery, session, began).await
     }
 
@@ -142,7 +156,7 @@ impl Handler {
         }
     }
 
-    async fn decide(&self, message: &Message, session: &Session) -> Result<Verdict, LedgerError> {
+    async fn decide(&self, message: &Message, session: &Session, traced: &mut Span) -> Result<Verdict, LedgerError> {
         let envelope = Envelope {
             body: &message.body,
             content_type: message.content_type.as_deref(),
@@ -157,6 +171,7 @@ impl Handler {
             Err(bad) => {
                 if let Some(id) = &bad.request_id {
                     tracing::Span::current().record("request_id", id.as_str());
+                    traced.note_text("asset_eraser.request_id", id.as_str());
                 }
                 self.eraser.refuse(&bad).await
             }
@@ -164,6 +179,8 @@ impl Handler {
                 let span = tracing::Span::current();
                 span.record("request_id", request.request_id.as_str());
                 span.record("asset_id", request.asset_id.as_str());
+                traced.note_text("asset_eraser.request_id", request.request_id.as_str());
+                traced.note_text("asset_eraser.asset_id", request.asset_id.as_str());
                 let delivered = Delivered { trace: message.trace.clone(), delivery_count: message.delivery_count };
                 let announcer = Announcer { handler: self, session, trace: &message.trace };
                 self.eraser.erase(&request, &delivered, &announcer).await
@@ -181,15 +198,20 @@ impl Handler {
     /// queue is bound for one within the budget: the delivery must not be held for as long as that lasts.
     async fn publish(&self, answer: &Answer, message: &Message, session: &Session) -> Result<bool, BrokerError> {
         let event = &answer.event;
-        let (key, properties) = (format!("result.{}", event.outcome), result_properties(event, message));
-        if !self.publish_routed(&key, &event.body, properties, session).await? {
+        let key = format!("result.{}", event.outcome);
+        let mut span = traces::publishing(&message.trace, self.names.exchange(), &key, &event.id);
+        let properties = result_properties(event, message, &span.context(&message.trace));
+        if !self.publish_routed(&key, &event.body, properties, session, &mut span).await? {
             return Ok(false);
         }
+        drop(span);
         self.metrics.result(&event.outcome, &event.cause);
         self.reply(event, message, session).await?;
         let Some(case) = &answer.case else { return Ok(true) };
-        let properties = event_properties(&case.id, &message.trace);
-        if !self.publish_routed(case.kind.routing_key(), &case.body, properties, session).await? {
+        let key = case.kind.routing_key();
+        let mut span = traces::publishing(&message.trace, self.names.exchange(), key, &case.id);
+        let properties = event_properties(&case.id, &span.context(&message.trace));
+        if !self.publish_routed(key, &case.body, properties, session, &mut span).await? {
             return Ok(false);
         }
         self.metrics.notice(case.kind);
@@ -203,14 +225,17 @@ impl Handler {
         body: &str,
         properties: BasicProperties,
         session: &Session,
+        span: &mut Span,
     ) -> Result<bool, BrokerError> {
         let (exchange, mut budget) = (self.names.exchange(), self.budget.start());
         loop {
-            let routed = session.publisher().publish(exchange, key, body.as_bytes(), properties.clone()).await?;
+            let published = session.publisher().publish(exchange, key, body.as_bytes(), properties.clone()).await;
+            let routed = not_published(published, span)?;
             if let Routed::Yes = routed {
                 return Ok(true);
             }
             let Some(delay) = budget.next(None) else {
+                span.failed("unroutable", || "no queue took it".to_owned());
                 tracing::error!(exchange, key, ?routed, "no queue takes results");
                 return Ok(false);
             };
@@ -236,9 +261,13 @@ impl Handler {
             tracing::warn!(queue, "the broker lets the worker write to no reply_to queue; no copy is sent");
             return Ok(());
         }
-        let properties = result_properties(event, message);
-        let routed = session.publisher().publish("", queue, event.body.as_bytes(), properties).await?;
-        if let Routed::No | Routed::Refused = routed {
+        // The rest of a direct reply-to's name is the key to its requester.
+        let told = if queue.starts_with(DIRECT_REPLY) { DIRECT_REPLY } else { queue };
+        let mut span = traces::publishing(&message.trace, "", told, &event.id);
+        let properties = result_properties(event, message, &span.context(&message.trace));
+        let published = session.publisher().publish("", queue, event.body.as_bytes(), properties).await;
+        if let Routed::No | Routed::Refused = not_published(published, &mut span)? {
+            span.failed("unroutable", || "no queue took it".to_owned());
             self.metrics.reply_unroutable();
             tracing::warn!(queue, "the reply_to queue does not exist or is full; the result went to the exchange only");
         }
@@ -257,15 +286,18 @@ impl Announce for Announcer<'_> {
     fn announce<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, bool> {
         async move {
             let (exchange, key) = (self.handler.names.exchange(), notice.kind.routing_key());
-            let properties = event_properties(&notice.id, self.trace);
-            let publisher = self.session.publisher();
-            match publisher.publish(exchange, key, notice.body.as_bytes(), properties).await {
+            let mut span = traces::publishing(self.trace, exchange, key, &notice.id);
+            let properties = event_properties(&notice.id, &span.context(self.trace));
+            let body = notice.body.as_bytes();
+            let published = self.session.publisher().publish(exchange, key, body, properties).await;
+            match not_published(published, &mut span) {
                 // When no queue is bound for it, nobody wants to know.
                 Ok(Routed::Yes | Routed::No) => {
                     self.handler.metrics.notice(notice.kind);
                     true
                 }
                 Ok(Routed::Refused) => {
+                    span.failed("refused", || "a queue did not take it".to_owned());
                     tracing::warn!(exchange, key, "a queue that is bound for this event does not take it");
                     false
                 }
@@ -277,6 +309,35 @@ impl Announce for Announcer<'_> {
         }
         .boxed()
     }
+}
+
+/// What was decided, on the span of the delivery. Only what is the worker's or the provider's trouble is an error.
+fn note_verdict(span: &mut Span, verdict: &Result<Result<Verdict, LedgerError>, String>) {
+    let answer = match verdict {
+        Err(panic) => return span.failed("panic", || panic.clone()),
+        Ok(Err(LedgerError::Superseded { .. })) => return span.note("asset_eraser.put_off", "superseded"),
+        Ok(Err(error)) => return span.failed("ledger", || error.to_string()),
+        Ok(Ok(Verdict::PutOff { reason, .. })) => return span.note("asset_eraser.put_off", *reason),
+        Ok(Ok(Verdict::Answer(answer))) => answer,
+        Ok(Ok(Verdict::Bury { answer, why, .. })) => {
+            span.note("asset_eraser.buried", *why);
+            let Some(answer) = answer else { return };
+            answer
+        }
+    };
+    let event = &answer.event;
+    span.note_text("asset_eraser.outcome", &event.outcome);
+    if !event.cause.is_empty() {
+        span.note_text("asset_eraser.cause", &event.cause);
+    }
+    if event.outcome == "failed" {
+        span.failed(&event.cause, || event.cause.clone());
+    }
+}
+
+/// An error of publishing goes onto its span, and on.
+fn not_published<T>(published: Result<T, BrokerError>, span: &mut Span) -> Result<T, BrokerError> {
+    published.inspect_err(|error| span.failed("not_confirmed", || error.to_string()))
 }
 
 fn log_settled(event: &ResultEvent, began: Instant) {

@@ -4,6 +4,8 @@ pub mod amqp;
 pub mod broker;
 pub mod browser;
 pub mod certificates;
+pub mod collector;
+pub mod contract;
 pub mod hostile;
 pub mod party;
 pub mod private;
@@ -267,8 +269,13 @@ impl World {
         self.asked.extend(assets);
     }
 
+    /// What the worker printed that was started as number so much.
+    pub fn output(&self, run: u32) -> String {
+        process::output(self.dir.path(), &format!("worker-{run}"))
+    }
+
     /// The end of every test: queues empty, `dead` messages buried, nothing deleted unasked or in use, every event ID
-    /// with one content, no secret anywhere; then a clean stop.
+    /// with one content and as the contract has it, no secret anywhere; then a clean stop.
     pub async fn finish(mut self, dead: u32) {
         self.broker.until_empty(dead).await;
         let calls = self.sandbox.calls().await;
@@ -288,6 +295,7 @@ impl World {
         self.no_secret_in(&metrics);
         for seen in self.broker.seen() {
             self.no_secret_in(&seen.text);
+            contract::assert_event(&seen.event);
         }
         let ready = self.get("/readyz").await.1;
         self.no_secret_in(&ready);
@@ -296,7 +304,7 @@ impl World {
             stop(replica).await;
         }
         for run in 1..=self.runs {
-            self.no_secret_in(&process::output(self.dir.path(), &format!("worker-{run}")));
+            self.no_secret_in(&self.output(run));
         }
         self.broker.clean_up().await;
     }
@@ -314,9 +322,10 @@ impl World {
         let password = self.broker.password();
         let ledger = Some(self.ledger()).filter(|url| url.starts_with("postgres"));
         let ledger = ledger.and_then(|url| url::Url::parse(url).ok());
-        let status = self.settings.iter().find(|(key, _)| key == "HTTP__TOKEN").map(|(_, token)| token.as_str());
+        let ours = |(key, _): &&(String, String)| matches!(key.as_str(), "HTTP__TOKEN" | "TRACING__OTLP_TOKEN");
+        let tokens = self.settings.iter().filter(ours).map(|(_, token)| token.as_str());
         let bare = [self.secrets.provider.as_str(), &self.secrets.registry];
-        for secret in bare.into_iter().chain(status).chain(ledger.as_ref().and_then(url::Url::password)) {
+        for secret in bare.into_iter().chain(tokens).chain(ledger.as_ref().and_then(url::Url::password)) {
             assert!(!text.contains(secret), "a token or a password was printed or served");
         }
         // The usual one is a word like any other, and the user's name: only that one is looked for as in a URL.
