@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 use url::Url;
 
-use crate::config::{Concurrency, LogFormat, Settings, Tracing, brief};
+use crate::config::{self, Concurrency, LogFormat, Settings, Tracing, brief};
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -29,55 +29,6 @@ pub fn print(settings: &Settings) -> String {
         protected,
         publishers,
     } = settings;
-    let mut guard_table = section(vec![
-        ("in_progress", list(&guard.in_progress)),
-        ("confirm_with_provider", guard.confirm_with_provider.into()),
-        ("poll", time(guard.poll)),
-        ("none", guard.none.into()),
-    ]);
-    if let Some(http) = &guard.http {
-        let mut shown = vec![("url", shown_template(&http.url).into()), ("timeout", time(http.timeout))];
-        shown.extend(http.token.as_ref().map(|_| ("token", HIDDEN.into())));
-        guard_table.insert("http".to_owned(), Value::Table(section(shown)));
-    }
-    if let Some(postgres) = &guard.postgres {
-        let shown = vec![
-            ("url", shown_url(&postgres.url).into()),
-            ("query", postgres.query.clone().into()),
-            ("timeout", time(postgres.timeout)),
-        ];
-        guard_table.insert("postgres".to_owned(), Value::Table(section(shown)));
-    }
-    let mut broker_table = section(vec![
-        ("url", shown_url(&broker.url).into()),
-        ("prefix", broker.prefix.clone().into()),
-        ("results_queue", broker.results_queue.into()),
-        ("started_events", broker.started_events.into()),
-        ("delivery_limit", i64::from(broker.delivery_limit).into()),
-    ]);
-    let files = [
-        ("ca_file", &broker.ca_file),
-        ("client_cert_file", &broker.client_cert_file),
-        ("client_key_file", &broker.client_key_file),
-    ];
-    for (key, file) in files {
-        if let Some(file) = file {
-            broker_table.insert(key.to_owned(), file.display().to_string().into());
-        }
-    }
-    let mut provider_table = section(vec![
-        ("base_url", provider.base_url.as_str().into()),
-        ("token", HIDDEN.into()),
-        ("connect_timeout", time(provider.connect_timeout)),
-        ("timeout", time(provider.timeout)),
-        ("confirm_target", provider.confirm_target.into()),
-        ("verify", provider.verify.into()),
-        ("verify_interval", time(provider.verify_interval)),
-        ("retry_codes", list(&provider.retry_codes)),
-        ("gone_codes", list(&provider.gone_codes)),
-        ("refused_codes", list(&provider.refused_codes)),
-    ]);
-    provider_table.extend(provider.max_rate.map(|rate| ("max_rate".to_owned(), i64::from(rate.get()).into())));
     let retry = section(vec![
         ("initial", time(retry.initial)),
         ("max_interval", time(retry.max_interval)),
@@ -102,9 +53,9 @@ pub fn print(settings: &Settings) -> String {
     let mut ledger_table = section(vec![("url", shown_ledger(&ledger.url).into())]);
     ledger_table.extend(ledger.compact_after.map(|keep| ("compact_after".to_owned(), time(keep))));
     let all = [
-        ("broker", broker_table),
-        ("provider", provider_table),
-        ("guard", guard_table),
+        ("broker", shown_broker(broker)),
+        ("provider", shown_provider(provider)),
+        ("guard", shown_guard(guard)),
         ("retry", retry),
         ("ledger", ledger_table),
         ("worker", worker_table),
@@ -142,6 +93,67 @@ fn shown_tracing(tracing: &Tracing) -> Table {
     ];
     shown.extend(tracing.token.as_ref().map(|_| ("otlp_token", HIDDEN.into())));
     section(shown)
+}
+
+fn shown_broker(broker: &config::Broker) -> Table {
+    let mut shown = section(vec![
+        ("url", shown_url(&broker.url).into()),
+        ("prefix", broker.prefix.clone().into()),
+        ("results_queue", broker.results_queue.into()),
+        ("started_events", broker.started_events.into()),
+        ("delivery_limit", i64::from(broker.delivery_limit).into()),
+    ]);
+    let files = [
+        ("ca_file", &broker.ca_file),
+        ("client_cert_file", &broker.client_cert_file),
+        ("client_key_file", &broker.client_key_file),
+    ];
+    for (key, file) in files {
+        if let Some(file) = file {
+            shown.insert(key.to_owned(), file.display().to_string().into());
+        }
+    }
+    shown
+}
+
+fn shown_provider(provider: &config::Provider) -> Table {
+    let mut shown = section(vec![
+        ("base_url", provider.base_url.as_str().into()),
+        ("token", HIDDEN.into()),
+        ("connect_timeout", time(provider.connect_timeout)),
+        ("timeout", time(provider.timeout)),
+        ("confirm_target", provider.confirm_target.into()),
+        ("verify", provider.verify.into()),
+        ("verify_interval", time(provider.verify_interval)),
+        ("retry_codes", list(&provider.retry_codes)),
+        ("gone_codes", list(&provider.gone_codes)),
+        ("refused_codes", list(&provider.refused_codes)),
+    ]);
+    shown.extend(provider.max_rate.map(|rate| ("max_rate".to_owned(), i64::from(rate.get()).into())));
+    shown
+}
+
+fn shown_guard(guard: &config::Guard) -> Table {
+    let mut shown = section(vec![
+        ("in_progress", list(&guard.in_progress)),
+        ("confirm_with_provider", guard.confirm_with_provider.into()),
+        ("poll", time(guard.poll)),
+        ("none", guard.none.into()),
+    ]);
+    if let Some(http) = &guard.http {
+        let mut all = vec![("url", shown_template(&http.url).into()), ("timeout", time(http.timeout))];
+        all.extend(http.token.as_ref().map(|_| ("token", HIDDEN.into())));
+        shown.insert("http".to_owned(), Value::Table(section(all)));
+    }
+    if let Some(postgres) = &guard.postgres {
+        let all = vec![
+            ("url", shown_url(&postgres.url).into()),
+            ("query", postgres.query.clone().into()),
+            ("timeout", time(postgres.timeout)),
+        ];
+        shown.insert("postgres".to_owned(), Value::Table(section(all)));
+    }
+    shown
 }
 
 fn section(pairs: Vec<(&str, Value)>) -> Table {

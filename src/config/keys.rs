@@ -170,12 +170,12 @@ const WORDS: [&str; 5] = ["found out", "never", "no brake", "everybody", "text o
 /// As a table in Markdown.
 #[must_use]
 pub fn table() -> String {
-    let mut table = "| Key | Default | |\n| --- | --- | --- |\n".to_owned();
-    for Key { name, default, about } in KEYS {
+    let row = |Key { name, default, about }: &Key| {
         let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-        table.push_str(&format!("| `{name}` | {default} | {about} |\n"));
-    }
-    table
+        format!("| `{name}` | {default} | {about} |\n")
+    };
+    let head = "| Key | Default | |\n| --- | --- | --- |\n".to_owned();
+    [head].into_iter().chain(KEYS.iter().map(row)).collect()
 }
 
 #[cfg(test)]
