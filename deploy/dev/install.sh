@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# install.sh rabbitmq|postgres|browser|faketime: installs what is missing of Debian's servers for private-rabbitmq.sh and
-# private-postgres.sh, without starting them as services of the machine, or for the tests its headless browser, or its
-# library that tells a process another time.
+# install.sh rabbitmq|postgres|browser|faketime|prometheus: installs what is missing of Debian's servers for
+# private-rabbitmq.sh and private-postgres.sh, without starting them as services of the machine, or for the tests its
+# headless browser, its library that tells a process another time, or its Prometheus (with promtool).
 set -euo pipefail
 
 readonly POLICY=/usr/sbin/policy-rc.d MARK='asset-eraser: start no service while a server is installed'
@@ -30,6 +30,12 @@ case ${1:-} in
         url=/path/to/libfaketimeMT.so.1 run='nothing (it has to be on this machine)'
         other='LIBFAKETIME=/path/to/libfaketimeMT.so.1'
         there() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; }
+        ;;
+    prometheus)
+        name='Prometheus (with promtool)' packages=(prometheus) variable=PATH
+        url='/folder/with/prometheus:$PATH' run='nothing (it has to be on this machine)'
+        other='PATH=/folder/with/promtool:$PATH'
+        there() { command -v prometheus >/dev/null && command -v promtool >/dev/null; }
         ;;
     *)
         sed -n '2,4s/^# *//p' "$0" >&2
