@@ -20,6 +20,7 @@ mod https;
 mod in_use;
 mod job_table;
 mod message_contract;
+mod monitoring;
 mod pace;
 mod permissions;
 mod publishers;
