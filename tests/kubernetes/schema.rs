@@ -45,7 +45,9 @@ fn assert_kept(written: &Value, read: &Value, at: &str) {
         }
         (Value::Array(written), Value::Array(read)) => {
             assert_eq!(written.len(), read.len(), "{at}");
-            written.iter().zip(read).for_each(|(written, read)| assert_kept(written, read, &format!("{at}[]")));
+            for (written, read) in written.iter().zip(read) {
+                assert_kept(written, read, &format!("{at}[]"));
+            }
         }
         _ => assert_eq!(written, read, "{at}"),
     }
@@ -99,7 +101,9 @@ fn fits(value: &Value, shape: &Value, at: &str) {
         }
         Value::Array(element) => {
             let list = value.as_array().unwrap_or_else(|| panic!("{at} is no list: {value}"));
-            list.iter().for_each(|value| fits(value, &element[0], &format!("{at}[]")));
+            for value in list {
+                fits(value, &element[0], &format!("{at}[]"));
+            }
         }
         Value::Object(shape) => {
             let object = value.as_object().unwrap_or_else(|| panic!("{at} is no object: {value}"));

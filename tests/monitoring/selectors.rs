@@ -1,4 +1,4 @@
-//! What a PromQL expression asks for: its metrics with their label matchers, and the labels that it groups by.
+//! What a `PromQL` expression asks for: its metrics with their label matchers, and the labels that it groups by.
 //! Prometheus itself has parsed the expression before; this only takes it apart.
 
 /// `metric{label="value"}`.
