@@ -1,5 +1,5 @@
 //! deploy/systemd: the unit stops nothing short, restarts what a restart can mend, and leaves the worker no rights.
-//! (That the worker lives with it was tried by hand, see SECURITY.md.)
+//! (That the worker lives with it was tried by hand: see SECURITY.md.)
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
