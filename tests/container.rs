@@ -50,3 +50,35 @@ fn the_image_runs_as_a_user_without_rights_by_number() {
     assert!(later.contains("FROM base AS worker") && later.contains("FROM base AS demo"), "{later}");
     assert!(!dockerfile.contains("chmod +s") && !later.contains("RUN"), "nothing is changed after that");
 }
+
+#[test]
+fn what_the_compose_file_mounts_is_there_and_names_its_services() {
+    let compose: serde_json::Value = serde_saphyr::from_str(&file("docker-compose.yml")).unwrap();
+    let services = compose["services"].as_object().unwrap();
+    let mut mounted = Vec::new();
+    for (name, service) in services {
+        for volume in service["volumes"].as_array().into_iter().flatten() {
+            let volume = volume.as_str().unwrap();
+            if let Some((from, to)) = volume.strip_prefix("./").and_then(|volume| volume.split_once(':')) {
+                let path = format!("{}/{from}", env!("CARGO_MANIFEST_DIR"));
+                assert!(std::path::Path::new(&path).exists(), "{name} mounts {from}");
+                assert!(to.ends_with(":ro"), "{name} could change {from}");
+                mounted.push(to.trim_end_matches(":ro").to_owned());
+            }
+        }
+    }
+    let scraped = file("deploy/prometheus/prometheus.yml");
+    let datasource = file("deploy/grafana/provisioning/datasources/prometheus.yml");
+    for (text, address, service) in [
+        (&scraped, "worker:9464", "worker"),
+        (&scraped, "rabbitmq:15692", "rabbitmq"),
+        (&datasource, "http://prometheus:9090", "prometheus"),
+    ] {
+        assert!(text.contains(address) && services.contains_key(service), "{address}");
+    }
+    let provider = file("deploy/grafana/provisioning/dashboards/asset-eraser.yml");
+    let folder = mounted.iter().find_map(|to| to.strip_suffix("/asset-eraser.json")).unwrap();
+    assert!(provider.contains(&format!("path: {folder} ")), "{provider}");
+    // As the Deployment's terminationGracePeriodSeconds, which is held to worker.grace.
+    assert_eq!(compose["services"]["worker"]["stop_grace_period"], "45s");
+}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# install.sh rabbitmq|postgres|browser|faketime|groff|pika|node: installs what is missing of Debian's servers for
+# install.sh rabbitmq|postgres|browser|faketime|groff|pika|node|prometheus: installs what is missing of Debian's servers for
 # private-rabbitmq.sh and private-postgres.sh, without starting them as services of the machine, or for the tests its
-# headless browser, its library that tells a process another time, what `man` reads pages with, pika for its Python, or Node
-# with npm.
+# headless browser, its library that tells a process another time, what `man` reads pages with, pika for its Python, Node
+# with npm, or its Prometheus with promtool.
 set -euo pipefail
 
 readonly POLICY=/usr/sbin/policy-rc.d MARK='asset-eraser: start no service while a server is installed'
@@ -49,6 +49,12 @@ case ${1:-} in
         url='/folder/with/node/and/npm:$PATH' run='nothing (it has to be on this machine)'
         other='PATH=/folder/with/node/and/npm:$PATH'
         there() { command -v node >/dev/null && command -v npm >/dev/null; }
+        ;;
+    prometheus)
+        name='Prometheus (with promtool)' packages=(prometheus) variable=PATH
+        url='/folder/with/prometheus:$PATH' run='nothing (it has to be on this machine)'
+        other='PATH=/folder/with/promtool:$PATH'
+        there() { command -v prometheus >/dev/null && command -v promtool >/dev/null; }
         ;;
     *)
         sed -n '2,5s/^# *//p' "$0" >&2

@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod party;
 pub mod private;
 pub mod process;
+pub mod prometheus;
 pub mod sandbox;
 
 use std::collections::BTreeSet;
