@@ -19,6 +19,13 @@ use crate::pace::line::Stop;
 
 const NAMESPACE: &str = "asset_eraser";
 
+/// Why a request is put off, beside the causes that stop the line.
+const PUT_OFF: [&str; 8] =
+    ["in_use", "guard", "provider", "pace", "broker", "line_stopped", "superseded", "unroutable"];
+
+/// Why a message is buried.
+const DEAD: [&str; 3] = ["invalid_request", "publisher_not_allowed", "delivery_limit"];
+
 /// First seen to decided. From one quick answer (10 ms) to the default `retry.max_age` (24 h), since a request may
 /// wait that long for a job to end; about three buckets per factor of ten where most requests are.
 const DECIDED_AFTER_SECONDS: &[f64] = &[
@@ -244,8 +251,8 @@ impl Metrics {
         self.0.broker_connected.set(i64::from(connected));
     }
 
-    /// Consuming was seen to work just now (a delivery, an accepted consume, an answered heartbeat probe). An alert on
-    /// the age of this time finds the worker that looks alive and consumes nothing.
+    /// A delivery came just now. An alert on the age of this time, while messages wait, finds the worker that looks alive
+    /// and consumes nothing.
     pub fn consumer_worked(&self) {
         self.0.consumer_last_worked.set(jiff::Timestamp::now().as_duration().as_secs_f64());
     }
@@ -328,6 +335,12 @@ impl Inner {
         }
         for kind in [Kind::Started, Kind::CaseCompleted] {
             self.notices.with_label_values(&[kind.as_str()]);
+        }
+        for reason in PUT_OFF.into_iter().chain(Stop::ALL.map(Stop::as_str)) {
+            self.put_off.with_label_values(&[self.bounded_reason(reason)]);
+        }
+        for why in DEAD {
+            self.dead_letters.with_label_values(&[why]);
         }
         for stop in [Stop::ProviderDown, Stop::GuardDown] {
             self.circuit_opened.with_label_values(&[stop.as_str()]);
