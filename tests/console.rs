@@ -132,7 +132,7 @@ async fn a_person_finds_an_asset_and_replays_and_drops_dead_letters() {
         picture(browser, "phone").await;
     })
     .await;
-    assert_eq!(world.broker.count("dead").await, 1);
+    until("one is dead", || async { (world.broker.count("dead").await == 1).then_some(()) }).await;
     world.sandbox.job("job-9", &["used-1"], "completed").await;
     world.broker.result("r-used").await;
     assert_eq!(deletes(&world.sandbox.calls().await), 14);
