@@ -21,7 +21,8 @@ async fn console(world: &mut World, login: &str) -> String {
 }
 
 async fn text(browser: &Client) -> String {
-    browser.find(Locator::Css("body")).await.unwrap().text().await.unwrap()
+    // While one page goes and the next comes, there is none.
+    until("there is a page", || async { browser.find(Locator::Css("body")).await.ok()?.text().await.ok() }).await
 }
 
 /// For a person to look at, where `SCREENSHOTS` names a folder.
