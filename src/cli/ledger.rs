@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use self::report::Report;
 use crate::config::Settings;
+use crate::dead::plain;
 use crate::ledger::{Change, Entry, Ledger};
 use crate::message::CaseId;
 use crate::telemetry::metrics::Metrics;
@@ -124,11 +125,6 @@ fn person(entry: &Entry, history: &[Change], out: &mut impl Write) -> std::io::R
 fn detail(event: &str) -> Option<String> {
     let event: Value = serde_json::from_str(event).ok()?;
     event["data"]["detail"].as_str().map(str::to_owned)
-}
-
-/// What comes from outside must not move the cursor of a terminal.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {

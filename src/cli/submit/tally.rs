@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cli::ledger::plain;
+use crate::dead::plain;
 
 /// The outcomes that leave nothing to be done.
 const GOOD: [&str; 3] = ["deleted", "already_absent", "would_delete"];
