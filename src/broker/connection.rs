@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 pub(super) const OPEN: Duration = Duration::from_secs(30);
 
 /// Longest wait for a clean end.
-pub(super) const CLOSE: Duration = Duration::from_secs(5);
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Heartbeat asked of the broker, in seconds, unless the URL says otherwise: a connection that died without a word is
 /// noticed after two of them.
@@ -166,9 +166,7 @@ impl Session {
 
     /// Ends the session; what is not acknowledged goes back to the queue.
     pub async fn close(&self) {
-        // A connection that is already gone refuses to be closed; either way it is over.
-        let closed = tokio::time::timeout(CLOSE, self.connection.close(200, "bye".into())).await;
-        tracing::debug!(clean = matches!(closed, Ok(Ok(()))), "broker session ended");
+        close(&self.connection).await;
     }
 }
 
@@ -176,6 +174,12 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.events.abort();
     }
+}
+
+pub(super) async fn close(connection: &Connection) {
+    // A connection that is already gone refuses to be closed; either way it is over.
+    let closed = tokio::time::timeout(CLOSE, connection.close(200, "bye".into())).await;
+    tracing::debug!(clean = matches!(closed, Ok(Ok(()))), "broker session ended");
 }
 
 pub(super) async fn listen(

@@ -8,15 +8,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{CLOSE, OPEN, connect, listen};
+use super::connection::{OPEN, close, connect, listen};
 use super::publisher::{DIRECT_REPLY, Publisher, Routed};
-use super::topology::{Names, REQUEST};
+use super::topology::{NOT_FOUND, Names, REQUEST, is_not_found};
 use super::{BrokerError, BrokerState};
 use crate::config;
 
 /// RabbitMQ's codes for what no second try mends: no permission, no such exchange, a property that is refused.
 const REFUSALS: [u16; 3] = [403, NOT_FOUND, 406];
-const NOT_FOUND: u16 = 404;
 
 /// One connection that asks. Anything that fails cancels [`Requester::lost`]; then open another.
 pub struct Requester {
@@ -126,9 +125,7 @@ impl Requester {
 
     /// Ends the session.
     pub async fn close(&self) {
-        // A connection that is already gone refuses to be closed; either way it is over.
-        let closed = tokio::time::timeout(CLOSE, self.connection.close(200, "bye".into())).await;
-        tracing::debug!(clean = matches!(closed, Ok(Ok(()))), "broker session ended");
+        close(&self.connection).await;
     }
 }
 
@@ -143,7 +140,7 @@ async fn there(channel: &Channel, exchange: &str) -> Result<(), BrokerError> {
     let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
     let asked = channel.exchange_declare(exchange.into(), ExchangeKind::Topic, passive, FieldTable::default()).await;
     match asked {
-        Err(error) if refusal(&error) == Some(NOT_FOUND) => Err(BrokerError::Settings(format!(
+        Err(error) if is_not_found(&error) => Err(BrokerError::Settings(format!(
             "broker.prefix: there is no exchange {exchange} on this virtual host; a worker with the same prefix makes it \
              when it starts"
         ))),

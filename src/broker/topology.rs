@@ -25,7 +25,7 @@ const LOOKS: i64 = 1_000_000_000;
 const PRECONDITION_FAILED: u16 = 406;
 
 /// RabbitMQ's code for a queue or an exchange that does not exist.
-const NOT_FOUND: u16 = 404;
+pub(super) const NOT_FOUND: u16 = 404;
 
 /// RabbitMQ's code for what a user has no permission for.
 const ACCESS_REFUSED: u16 = 403;

@@ -323,7 +323,9 @@ impl World {
         let password = self.broker.password();
         let ledger = Some(self.ledger()).filter(|url| url.starts_with("postgres"));
         let ledger = ledger.and_then(|url| url::Url::parse(url).ok());
-        let ours = |(key, _): &&(String, String)| matches!(key.as_str(), "HTTP__TOKEN" | "TRACING__OTLP_TOKEN");
+        let ours = |(key, _): &&(String, String)| {
+            matches!(key.as_str(), "HTTP__TOKEN" | "TRACING__OTLP_TOKEN" | "CONSOLE__PASSWORD")
+        };
         let tokens = self.settings.iter().filter(ours).map(|(_, token)| token.as_str());
         let bare = [self.secrets.provider.as_str(), &self.secrets.registry];
         for secret in bare.into_iter().chain(tokens).chain(ledger.as_ref().and_then(url::Url::password)) {
