@@ -178,8 +178,14 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>, at: Timesta
         created: Some("2026-03-30 14:21:58".into()),
     };
     let provider = LastWord { code: Some("0".into()), msg: Some("success".into()) };
-    let facts =
-        Facts { asset: Some(asset), verified: true, attempts: 1, received_at: Some(at), provider: Some(provider) };
+    let facts = Facts {
+        asset: Some(asset),
+        verified: true,
+        attempts: 1,
+        received_at: Some(at),
+        provider: Some(provider),
+        backup: None,
+    };
     let subject = Subject { request_id: &request_id, asset_id: Some(&asset_id), labels: &labels };
     let event = ResultEvent::new(subject, &Outcome::Deleted, facts, at);
     ledger.begin(asked, at).await.expect("begun");

@@ -81,6 +81,7 @@ impl Run<'_> {
             attempts: self.record.attempts,
             received_at: Some(self.record.first_seen),
             provider: self.provider.clone(),
+            backup: None,
         };
         let request = self.request;
         let subject =

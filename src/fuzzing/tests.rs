@@ -20,7 +20,7 @@ const ORACLES: [(&str, Oracle); 5] = [
 ];
 
 /// Names and words that some reader knows, so that generated texts get further than "unknown field".
-const WORDS: [&str; 26] = [
+const WORDS: [&str; 27] = [
     "request_id",
     "asset_id",
     "requested_by",
@@ -31,6 +31,7 @@ const WORDS: [&str; 26] = [
     "deadline",
     "expect",
     "dry_run",
+    "backup",
     "asset_type",
     "name",
     "data",

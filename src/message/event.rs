@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::backup::Backup;
 use super::cloud_event::{CloudEvent, NAMESPACE};
 use super::id::{AssetId, CaseId, RequestId};
 use super::outcome::{Cause, Outcome};
@@ -42,6 +43,8 @@ pub struct Facts {
     pub received_at: Option<Timestamp>,
     /// The provider's last `code` and `msg`.
     pub provider: Option<LastWord>,
+    /// The copy of its bytes, if one was asked for and made.
+    pub backup: Option<Backup>,
 }
 
 /// What the provider said about the asset before the deletion. It owes none of it.
@@ -118,6 +121,9 @@ pub(super) struct ResultData<'a> {
     /// The provider's last word.
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<LastWord>,
+    /// The copy of the asset's bytes that was made before the deletion, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<Backup>,
 }
 
 /// Whose request the event answers.
@@ -184,6 +190,7 @@ impl ResultEvent {
             decided_at,
             asset: facts.asset,
             provider: facts.provider,
+            backup: facts.backup,
         };
         let asset = subject.asset_id.map(AssetId::as_str);
         let id = id(&data);

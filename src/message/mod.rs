@@ -1,5 +1,6 @@
 //! The message contract: what a request may say and what a result says. Pure data, no I/O.
 
+pub mod backup;
 pub mod cloud_event;
 pub mod event;
 pub mod id;
@@ -15,6 +16,7 @@ pub(crate) mod oracle;
 #[cfg(test)]
 mod schema;
 
+pub use backup::Backup;
 pub use event::ResultEvent;
 pub use id::{AssetId, CaseId, RequestId};
 pub use notice::Notice;

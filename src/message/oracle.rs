@@ -63,6 +63,7 @@ fn said_so(request: &Request, envelope: &Envelope<'_>) {
     assert_eq!(names.len(), different.len(), "{names:?}");
     assert_eq!(fields["asset_id"].as_str(), Some(request.asset_id.as_str()));
     assert_eq!(fields.get("dry_run").map_or(Some(false), Value::as_bool), Some(request.dry_run));
+    assert_eq!(fields.get("backup").and_then(Value::as_bool), request.backup);
     assert_eq!(fields.get("deadline").is_none_or(Value::is_null), request.deadline.is_none());
     assert_eq!(fields.get("expect").is_none_or(Value::is_null), request.expect.is_none());
     let fallback = envelope.message_id.or_else(|| body["id"].as_str());

@@ -51,6 +51,8 @@ pub enum Cause {
     StillPresent,
     /// Every retry was used up.
     AttemptsExhausted,
+    /// The request wants a backup, and there is none that is whole.
+    BackupFailed,
 }
 
 impl Cause {
@@ -68,6 +70,7 @@ impl Cause {
             Self::ProviderRefused => "provider_refused",
             Self::StillPresent => "still_present",
             Self::AttemptsExhausted => "attempts_exhausted",
+            Self::BackupFailed => "backup_failed",
         }
     }
 }

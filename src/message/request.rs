@@ -14,7 +14,7 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub const MAX_CASE_SIZE: u32 = 1_000_000;
 
 /// Every field that a request may have.
-pub const FIELDS: [&str; 10] = [
+pub const FIELDS: [&str; 11] = [
     "request_id",
     "asset_id",
     "requested_by",
@@ -25,6 +25,7 @@ pub const FIELDS: [&str; 10] = [
     "deadline",
     "expect",
     "dry_run",
+    "backup",
 ];
 
 /// A message as it came from the broker, as far as decoding needs it.
@@ -55,6 +56,8 @@ pub struct Request {
     pub expect: Option<Expect>,
     /// Do everything but the `DELETE`.
     pub dry_run: bool,
+    /// Whether the asset's bytes have to be kept before it is deleted; `None` leaves it to the operator.
+    pub backup: Option<bool>,
 }
 
 /// Whose request it is: passed through to the result, and no matter for the decision.
@@ -134,16 +137,20 @@ impl Request {
         read(&data, &[("AMQP message_id", envelope.message_id), ("CloudEvent id", id.as_deref())])
     }
 
-    /// What was asked, as JSON for the ledger.
+    /// What was asked, as JSON for the ledger. A conflict's event ID follows from it, so what is not said is left out if
+    /// it is younger than the first version.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "request_id": self.request_id.as_str(), "asset_id": self.asset_id.as_str(),
             "requested_by": self.labels.requested_by, "reason": self.labels.reason, "case_id": self.labels.case_id,
             "case_size": self.labels.case_size,
             "on_in_use": self.on_in_use, "deadline": self.deadline, "expect": self.expect, "dry_run": self.dry_run,
-        })
-        .to_string()
+        });
+        if let Some(backup) = self.backup {
+            json["backup"] = backup.into();
+        }
+        json.to_string()
     }
 }
 
@@ -199,17 +206,18 @@ fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Re
         }
         case_id?;
         case_size?;
-        Ok((on_in_use(fields)?, deadline(fields)?, expect(fields)?, dry_run(fields)?))
+        Ok((on_in_use(fields)?, deadline(fields)?, expect(fields)?, flag(fields, "dry_run")?, flag(fields, "backup")?))
     };
     match (&request_id, &asset_id, rest()) {
-        (Ok(request_id), Ok(asset_id), Ok((on_in_use, deadline, expect, dry_run))) => Ok(Request {
+        (Ok(request_id), Ok(asset_id), Ok((on_in_use, deadline, expect, dry_run, backup))) => Ok(Request {
             request_id: request_id.clone(),
             asset_id: asset_id.clone(),
             labels: labels.clone(),
             on_in_use,
             deadline,
             expect,
-            dry_run,
+            dry_run: dry_run.unwrap_or(false),
+            backup,
         }),
         (Err(text), _, _) | (_, Err(text), _) => Err(problem(text.clone())),
         (_, _, Err(text)) => Err(problem(text)),
@@ -259,15 +267,15 @@ fn case_size(fields: &Fields<'_>) -> Result<Option<u32>, String> {
     Ok(Some(size))
 }
 
-/// No `null` here or for `dry_run`: these decide whether something is deleted, so they say it or are left out.
+/// No `null` here or for `dry_run` and `backup`: these decide about a deletion, so they say it or are left out.
 fn on_in_use(fields: &Fields<'_>) -> Result<OnInUse, String> {
     let Some(value) = fields.get("on_in_use") else { return Ok(OnInUse::default()) };
     serde_json::from_str(value.get()).map_err(|_| "on_in_use: must be \"wait\" or \"reject\"".to_owned())
 }
 
-fn dry_run(fields: &Fields<'_>) -> Result<bool, String> {
-    let Some(value) = fields.get("dry_run") else { return Ok(false) };
-    serde_json::from_str(value.get()).map_err(|_| "dry_run: must be true or false".to_owned())
+fn flag(fields: &Fields<'_>, name: &str) -> Result<Option<bool>, String> {
+    let Some(value) = fields.get(name) else { return Ok(None) };
+    serde_json::from_str(value.get()).map(Some).map_err(|_| format!("{name}: must be true or false"))
 }
 
 fn deadline(fields: &Fields<'_>) -> Result<Option<Timestamp>, String> {

@@ -12,8 +12,8 @@ fn problem(body: &str) -> String {
 fn the_smallest_request_has_safe_defaults() {
     let request = decode(r#"{"request_id":"r1","asset_id":"a1"}"#).unwrap();
     assert_eq!(
-        (request.on_in_use, request.dry_run, request.deadline, request.expect),
-        (OnInUse::Wait, false, None, None)
+        (request.on_in_use, request.dry_run, request.backup, request.deadline, request.expect),
+        (OnInUse::Wait, false, None, None, None)
     );
 }
 
@@ -31,6 +31,8 @@ fn every_broken_rule_names_its_field() {
         (r#"{"request_id":"r","request_id":"s","asset_id":"b"}"#, "request_id: stands twice"),
         (r#"{"request_id":"r","asset_id":"a","dry_run":null}"#, "dry_run: must be"),
         (r#"{"request_id":"r","asset_id":"a","dry_run":"true"}"#, "dry_run: must be"),
+        (r#"{"request_id":"r","asset_id":"a","backup":null}"#, "backup: must be"),
+        (r#"{"request_id":"r","asset_id":"a","backup":1}"#, "backup: must be"),
         (r#"{"request_id":"r","asset_id":"a","on_in_use":"ignore"}"#, "on_in_use: must be"),
         (r#"{"request_id":"r","asset_id":"a","deadline":"tomorrow"}"#, "deadline: must be"),
         (r#"{"request_id":"r","asset_id":"a","deadline":"2026-11-24"}"#, "deadline: must be"),

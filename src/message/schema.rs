@@ -87,6 +87,10 @@ struct RequestBody {
     /// Everything but the `DELETE`.
     #[schemars(default)]
     dry_run: bool,
+    /// Whether the asset's bytes have to be kept before it is deleted. Not said: as the operator has set for this `reason`,
+    /// and not for a request of a case. Never `null`.
+    #[schemars(extend("type" = "boolean"))]
+    backup: Option<bool>,
 }
 
 /// Names a field that is there and says something.
@@ -236,11 +240,15 @@ fn outcomes(cause: Cause) -> &'static [&'static str] {
         | Cause::PublisherNotAllowed
         | Cause::Protected => &["rejected"],
         Cause::InUse => &["rejected", "failed"],
-        Cause::DeadlinePassed | Cause::ProviderRefused | Cause::StillPresent | Cause::AttemptsExhausted => &["failed"],
+        Cause::DeadlinePassed
+        | Cause::ProviderRefused
+        | Cause::StillPresent
+        | Cause::AttemptsExhausted
+        | Cause::BackupFailed => &["failed"],
     }
 }
 
-const CAUSES: [Cause; 10] = [
+const CAUSES: [Cause; 11] = [
     Cause::InvalidRequest,
     Cause::RequestConflict,
     Cause::AssetMismatch,
@@ -251,6 +259,7 @@ const CAUSES: [Cause; 10] = [
     Cause::ProviderRefused,
     Cause::StillPresent,
     Cause::AttemptsExhausted,
+    Cause::BackupFailed,
 ];
 
 /// What goes together in a result.

@@ -127,7 +127,7 @@ fn fitting(name: &str) -> BoxedStrategy<Value> {
         "on_in_use" => "wait|reject".prop_map(Value::from).boxed(),
         "deadline" => time.prop_map(Value::from).boxed(),
         "expect" => expect.prop_map(|(asset_type, name)| json!({"asset_type": asset_type, "name": name})).boxed(),
-        "dry_run" => any::<bool>().prop_map(Value::from).boxed(),
+        "dry_run" | "backup" => any::<bool>().prop_map(Value::from).boxed(),
         _ => any::<String>().prop_map(Value::from).boxed(),
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn client(
         .connect_timeout(connect_timeout)
         .timeout(timeout)
         .pool_idle_timeout(POOL_IDLE)
+        .http1_only()
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)

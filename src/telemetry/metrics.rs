@@ -49,7 +49,10 @@ const RESULTS: &[(&str, &[&str])] = &[
         "rejected",
         &["invalid_request", "request_conflict", "asset_mismatch", "in_use", "protected", "publisher_not_allowed"],
     ),
-    ("failed", &["in_use", "deadline_passed", "provider_refused", "still_present", "attempts_exhausted"]),
+    (
+        "failed",
+        &["in_use", "deadline_passed", "provider_refused", "still_present", "attempts_exhausted", "backup_failed"],
+    ),
 ];
 
 /// The `cause` label of an outcome that needs none.

@@ -71,6 +71,8 @@ struct Body<'a> {
     expect: &'a Option<Expect>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<bool>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
@@ -113,8 +115,8 @@ impl Defaults {
     }
 
     fn added(&self, mut said: Said) -> Said {
-        // `null` counts as absent, but for the two fields about which the decoder thinks otherwise.
-        said.retain(|(name, value)| value != "null" || matches!(name.as_str(), "dry_run" | "on_in_use"));
+        // `null` counts as absent, but for the fields about which the decoder thinks otherwise.
+        said.retain(|(name, value)| value != "null" || matches!(name.as_str(), "dry_run" | "on_in_use" | "backup"));
         for (name, value) in [
             ("case_id", &self.case),
             ("reason", &self.reason),
@@ -178,6 +180,7 @@ fn body(request: &Request, with_id: bool) -> Result<Vec<u8>, String> {
         deadline: request.deadline.map(|deadline| deadline.to_string()),
         expect: &request.expect,
         dry_run: request.dry_run,
+        backup: request.backup,
     };
     serde_json::to_vec(&body).map_err(|error| error.to_string())
 }

@@ -29,6 +29,7 @@ impl Http {
             .user_agent(concat!("asset-eraser/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .timeout(EXPORT_LIMIT)
+            .http1_only()
             .redirect(redirect::Policy::none())
             .build()
             .map(Self)
