@@ -1,5 +1,6 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
+mod backup;
 mod broker;
 mod console;
 pub mod keys;
@@ -23,7 +24,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub(crate) use self::source::text_of;
-pub use self::values::brief;
+pub use self::values::{brief, size};
 use crate::message::AssetPattern;
 
 /// Everything the worker can be told.
@@ -51,6 +52,8 @@ pub struct Settings {
     pub tracing: Option<Tracing>,
     /// The operator's limit on deletions, if there is one.
     pub brake: Option<Brake>,
+    /// How assets are kept before they are deleted, where that is asked for.
+    pub backup: Backup,
     /// Assets that are never deleted, whoever asks.
     pub protected: Vec<AssetPattern>,
     /// Who may ask; everybody without.
@@ -73,6 +76,36 @@ pub struct Brake {
     pub max_deletions: u32,
     /// How far back deletions count.
     pub window: Duration,
+}
+
+/// How assets are kept before they are deleted.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// Where copies are kept.
+    pub store: Store,
+    /// Whether the operator has named the store; else it is the folder of the default.
+    pub named: bool,
+    /// The `reason`s of requests that want a backup although they don't say so.
+    pub reasons: Vec<String>,
+    /// Largest asset that is kept, in bytes.
+    pub max_size: u64,
+    /// Longest time for one copy, reading it back included.
+    pub timeout: Duration,
+    /// Copies at once.
+    pub concurrency: usize,
+    /// Whether an asset's URL may be `http`.
+    pub allow_http: bool,
+    /// Hosts of assets' URLs whose addresses need not be public, in lower case.
+    pub allow_hosts: Vec<String>,
+}
+
+/// Where copies are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// A folder.
+    Folder(PathBuf),
+    /// An object store: the URL of a bucket or container, `s3`, `gs` or `az`, and what its keys begin with.
+    Bucket(Url),
 }
 
 /// RabbitMQ.

@@ -2,6 +2,7 @@
 //!
 //! The only `DELETE` is in `Run::delete`; read upwards from there to see what has to be true before it.
 
+mod backup;
 mod brake;
 mod calls;
 mod cases;
@@ -16,10 +17,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
+use self::backup::Safe;
 use self::outage::Outage;
 use self::permit::{Permit, Withheld};
 use self::settle::Waiting;
 use self::turns::Turns;
+use crate::backup::Backups;
 use crate::config::Settings;
 use crate::guard::Guard;
 use crate::ledger::{Asked, Attempt, Begun, Deletion, Ledger, LedgerError, Record, Refused, UsedUp};
@@ -48,6 +51,7 @@ struct Inner {
     provider: Client,
     guard: Guard,
     ledger: Ledger,
+    backups: Backups,
     line: Line,
     metrics: Metrics,
     /// One request at a time per asset: two at once would each see the other's half-done work.
@@ -156,13 +160,25 @@ impl Eraser {
         provider: Client,
         guard: Guard,
         ledger: Ledger,
+        backups: Backups,
         line: Line,
         metrics: Metrics,
     ) -> Self {
         let outage = |stop| Outage::new(stop, line.clone(), metrics.clone());
         let (provider_outage, guard_outage) = (outage(Stop::ProviderDown), outage(Stop::GuardDown));
         let turns = Turns::default();
-        Self(Arc::new(Inner { settings, provider, guard, ledger, line, metrics, turns, provider_outage, guard_outage }))
+        Self(Arc::new(Inner {
+            settings,
+            provider,
+            guard,
+            ledger,
+            backups,
+            line,
+            metrics,
+            turns,
+            provider_outage,
+            guard_outage,
+        }))
     }
 
     /// Takes a request as far as it can be taken now.
@@ -278,7 +294,8 @@ impl Eraser {
 }
 
 impl Run<'_> {
-    /// The provider's own checklist, for what may be deleted at all: confirm the target, ask whether it is in use, delete, verify.
+    /// The provider's own checklist, for what may be deleted at all: confirm the target, keep a copy if one is wanted, ask
+    /// whether it is in use, delete, verify.
     async fn checklist(&mut self) -> Result<Outcome, NotNow> {
         if let Some(outcome) = self.too_late() {
             return Ok(outcome);
@@ -291,9 +308,12 @@ impl Run<'_> {
         if let Some(outcome) = self.confirm_target().await? {
             return Ok(outcome);
         }
-        match permit {
-            Some(permit) => self.delete_until_gone(&permit).await,
-            None => Ok(self.guard().await?.unwrap_or(Outcome::WouldDelete)),
+        let Some(permit) = permit else {
+            return Ok(self.guard().await?.unwrap_or(Outcome::WouldDelete));
+        };
+        match self.back_up().await? {
+            Ok(safe) => self.delete_until_gone(&permit, &safe).await,
+            Err(outcome) => Ok(outcome),
         }
     }
 
@@ -310,7 +330,8 @@ impl Run<'_> {
     /// Is the asset there, and is it the one that was meant? `Some` ends the request.
     async fn confirm_target(&mut self) -> Result<Option<Outcome>, NotNow> {
         let settings = &self.eraser.settings.provider;
-        if !settings.confirm_target && self.request.expect.is_none() && !self.record.deleting {
+        let needed = self.request.expect.is_some() || self.record.deleting || self.wants_backup();
+        if !settings.confirm_target && !needed {
             return Ok(None);
         }
         let found = match self.look_twice().await? {
@@ -338,11 +359,11 @@ impl Run<'_> {
     }
 
     /// Deletes until two witnesses agree, the provider refuses, or the in-process budget is used up.
-    async fn delete_until_gone(&mut self, permit: &Permit) -> Result<Outcome, NotNow> {
+    async fn delete_until_gone(&mut self, permit: &Permit, safe: &Safe) -> Result<Outcome, NotNow> {
         let mut budget = self.eraser.budget().start();
         let mut without_effect = 0;
         loop {
-            let answer = match self.delete(permit).await? {
+            let answer = match self.delete(permit, safe).await? {
                 Ok(answer) => answer,
                 Err(outcome) => return Ok(outcome),
             };
@@ -390,11 +411,12 @@ impl Run<'_> {
         }
     }
 
-    /// The one place that deletes, what the permit is for. `Err` is an outcome that forbids it.
+    /// The one place that deletes, what the permit is for, once nothing is lost by it that had to be kept. `Err` is an
+    /// outcome that forbids it.
     ///
     /// Before *every* `DELETE`: in time, the guard says free *now*, and the ledger knows that it may have happened.
     /// So any wait, for the call's turn too, comes before the guard is asked.
-    async fn delete(&mut self, _permit: &Permit) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
+    async fn delete(&mut self, _permit: &Permit, _safe: &Safe) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
         let pass = self.eraser.pass().await?;
         if let Some(outcome) = self.guard().await? {
             return Ok(Err(outcome));

@@ -1,5 +1,6 @@
 //! Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it. See `ARCHITECTURE.md`.
 
+pub mod backup;
 pub mod broker;
 pub mod cli;
 pub mod config;

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use crate::backup::{Backups, Trouble};
 use crate::broker::connection::Session;
 use crate::broker::topology::TopologySettings;
 use crate::config::Settings;
@@ -13,10 +14,10 @@ use crate::pace::gate::Gate;
 use crate::provider::{Client, Meaning};
 use crate::telemetry::metrics::Metrics;
 
-/// Longest wait for one of the four.
+/// Longest wait for one of the five.
 const LIMIT: Duration = Duration::from_secs(45);
 
-/// Tries broker, provider, guard and ledger, and prints a line for each.
+/// Tries broker, provider, guard, ledger and the store of backups, and prints a line for each.
 ///
 /// # Errors
 /// When at least one of them can't be used.
@@ -24,11 +25,12 @@ pub async fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let metrics = Metrics::new()?;
     let gate = Gate::new(settings.worker.concurrency, settings.provider.max_rate, metrics.clone());
     let provider = Client::new(&settings.provider, gate, metrics.clone())?;
-    let parts: [(&str, Result<String, String>); 4] = [
+    let parts: [(&str, Result<String, String>); 5] = [
         ("broker", limited(broker(settings, &metrics)).await),
         ("provider", limited(ask_provider(&provider)).await),
         ("guard", limited(guard(settings, &provider, &metrics)).await),
         ("ledger", limited(ledger(settings, &metrics)).await),
+        ("backups", limited(backups(settings)).await),
     ];
     let mut bad = 0;
     for (name, result) in parts {
@@ -40,7 +42,7 @@ pub async fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    if bad == 0 { Ok(()) } else { Err(format!("{bad} of 4 can't be used").into()) }
+    if bad == 0 { Ok(()) } else { Err(format!("{bad} of 5 can't be used").into()) }
 }
 
 async fn limited(part: impl Future<Output = Result<String, String>>) -> Result<String, String> {
@@ -80,4 +82,15 @@ async fn ledger(settings: &Settings, metrics: &Metrics) -> Result<String, String
     let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await.map_err(|error| error.to_string())?;
     ledger.probe().await.map_err(|error| error.to_string())?;
     Ok("can be written".into())
+}
+
+async fn backups(settings: &Settings) -> Result<String, String> {
+    if !settings.backup.named {
+        return Ok("not tried, as backup.url is not set: they would be in the folder backups".into());
+    }
+    let backups = Backups::new(settings.backup.clone()).map_err(|error| error.to_string())?;
+    match backups.probe().await {
+        Ok(()) => Ok("can be written".into()),
+        Err(Trouble::Passing { why, .. } | Trouble::Doubtful(why) | Trouble::Lasting(why)) => Err(why),
+    }
 }

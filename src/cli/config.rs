@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 use url::Url;
 
-use crate::config::{self, Concurrency, LogFormat, Settings, Tracing, brief};
+use crate::config::{self, Concurrency, LogFormat, Settings, Store, Tracing, brief, size};
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -26,6 +26,7 @@ pub fn print(settings: &Settings) -> String {
         log,
         tracing,
         brake,
+        backup,
         protected,
         publishers,
     } = settings;
@@ -60,6 +61,7 @@ pub fn print(settings: &Settings) -> String {
         ("ledger", ledger_table),
         ("worker", worker_table),
         ("http", http_table),
+        ("backup", shown_backup(backup)),
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
     ];
     let console = console.as_ref().map(|console| {
@@ -83,6 +85,22 @@ pub fn print(settings: &Settings) -> String {
         .map(|(name, table)| (name, Value::Table(table)));
     let protected = Value::Array(protected.iter().map(|pattern| pattern.as_str().into()).collect());
     section(tables.chain([("protected", protected)]).collect()).to_string()
+}
+
+fn shown_backup(backup: &config::Backup) -> Table {
+    let url = match &backup.store {
+        Store::Folder(folder) => format!("file://{}", folder.display()),
+        Store::Bucket(url) => url.to_string(),
+    };
+    section(vec![
+        ("url", url.into()),
+        ("reasons", list(&backup.reasons)),
+        ("max_size", size(backup.max_size).into()),
+        ("timeout", time(backup.timeout)),
+        ("concurrency", i64::try_from(backup.concurrency).unwrap_or(i64::MAX).into()),
+        ("allow_http", backup.allow_http.into()),
+        ("allow_hosts", list(&backup.allow_hosts)),
+    ])
 }
 
 fn shown_tracing(tracing: &Tracing) -> Table {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::beside::Beside;
+use crate::backup::Backups;
 use crate::broker::BrokerState;
 use crate::config::Settings;
 use crate::eraser::Eraser;
@@ -36,7 +37,8 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let provider = Client::new(&settings.provider, gate.clone(), metrics.clone())?;
     let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone())?;
     let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await?;
-    let eraser = Eraser::new(settings.clone(), provider, guard, ledger.clone(), line.clone(), metrics.clone());
+    let backups = Backups::new(settings.backup.clone())?;
+    let eraser = Eraser::new(settings.clone(), provider, guard, ledger.clone(), backups, line.clone(), metrics.clone());
     if settings.worker.dry_run {
         tracing::warn!("worker.dry_run is true: nothing is deleted, and every request is answered as a dry run");
     }

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::LogFormat;
-use super::values::{AtOnce, Codes, Flag, List, Millis, Number, Ratio, Steps, Wire};
+use super::values::{AtOnce, Bytes, Codes, Flag, List, Millis, Number, Ratio, Steps, Wire};
 
 /// All of them.
 #[derive(Debug, Default, Deserialize)]
@@ -23,6 +23,7 @@ pub(super) struct Raw {
     pub(super) log: RawLog,
     pub(super) tracing: RawTracing,
     pub(super) brake: RawBrake,
+    pub(super) backup: RawBackup,
     pub(super) protected: Wire<List>,
     pub(super) publishers: RawPublishers,
 }
@@ -48,6 +49,18 @@ pub(super) struct RawPublishers {
 pub(super) struct RawBrake {
     pub(super) max_deletions: Wire<Number>,
     pub(super) window: Wire<Millis>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawBackup {
+    pub(super) url: Option<String>,
+    pub(super) reasons: Wire<List>,
+    pub(super) max_size: Wire<Bytes>,
+    pub(super) timeout: Wire<Millis>,
+    pub(super) concurrency: Wire<Number>,
+    pub(super) allow_http: Wire<Flag>,
+    pub(super) allow_hosts: Wire<List>,
 }
 
 #[derive(Debug, Default, Deserialize)]

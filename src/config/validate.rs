@@ -15,7 +15,7 @@ use super::{
     Broker, Concurrency, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Retry,
     Settings, Worker, brief,
 };
-use super::{console, safety};
+use super::{backup, console, safety};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -57,6 +57,7 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         },
         tracing: traces::tracing(source, &raw.tracing)?,
         brake: safety::brake(source, &raw.brake)?,
+        backup: backup::backup(source, &raw.backup)?,
         protected: safety::protected(source, raw.protected.0.as_deref().unwrap_or_default())?,
     })
 }

@@ -89,6 +89,24 @@ impl Kind for Millis {
     }
 }
 
+/// Bytes.
+#[derive(Debug)]
+pub(super) struct Bytes;
+impl Kind for Bytes {
+    type Value = u64;
+    const RULE: &'static str = "must be a size such as \"500MiB\" or \"10GiB\"";
+    fn read(value: &Value) -> Option<u64> {
+        let text = value.as_str()?;
+        let digits = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at(digits);
+        let (_, bytes) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
+        number.parse::<u64>().ok()?.checked_mul(bytes)
+    }
+}
+
+/// The units of a size, the largest first.
+const UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
 #[derive(Debug)]
 pub(super) struct List;
 impl Kind for List {
@@ -160,9 +178,30 @@ pub fn brief(duration: Duration) -> String {
     format!("{ms}ms")
 }
 
+/// A size in the largest unit that leaves no remainder: `10GiB`, `1500B`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let fits = |unit: u64| bytes >= unit && bytes.is_multiple_of(unit);
+    UNITS
+        .into_iter()
+        .find(|(_, unit)| fits(*unit))
+        .map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_reads_back_as_it_is_shown() {
+        let read = |text: &str| Bytes::read(&Value::String(text.to_owned()));
+        for text in ["1B", "1500B", "1KiB", "10GiB", "3TiB", "0B"] {
+            assert_eq!(size(read(text).unwrap()), text);
+        }
+        for bad in ["", "5", "GiB", "5 GiB", "-5B", "1.5GiB", "1GB", "1gib", "99999999999999999999B", "20000000TiB"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_duration_reads_back_as_it_is_shown() {

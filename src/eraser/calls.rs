@@ -100,7 +100,7 @@ impl Run<'_> {
     /// waited for last tells that it was asked before: then it is known already.
     pub(super) async fn announce_start(&self) -> Result<(), NotNow> {
         let waited_for = self.record.waited_for.as_deref();
-        let asked = [settle::IN_USE, settle::GUARD, Stop::Brake.as_str()];
+        let asked = [settle::IN_USE, settle::GUARD, settle::BACKUP, Stop::Brake.as_str()];
         let known = self.record.deleting || waited_for.is_some_and(|reason| asked.contains(&reason));
         if !self.eraser.settings.broker.started_events || self.is_dry_run() || known {
             return Ok(());

@@ -16,6 +16,8 @@ use crate::provider::Detail;
 pub(super) const IN_USE: &str = "in_use";
 /// The reason of a put-off for a guard that did not answer.
 pub(super) const GUARD: &str = "guard";
+/// The reason of a put-off for a backup that could not be made. The guard was asked before.
+pub(super) const BACKUP: &str = "backup";
 
 /// A request has to wait: for what, and whether that uses up one of its steps of the wait ladder.
 #[derive(Debug)]
@@ -44,6 +46,15 @@ impl Waiting {
 
     pub(super) fn guard(why: String) -> Self {
         Self { reason: GUARD, why, kind: Kind::Fault }
+    }
+
+    pub(super) fn backup(why: String) -> Self {
+        Self { reason: BACKUP, why, kind: Kind::Fault }
+    }
+
+    /// As many backups as may be made at once are being made.
+    pub(super) fn backup_turn() -> Self {
+        Self { reason: BACKUP, why: "there were others to be made (backup.concurrency)".to_owned(), kind: Kind::Pace }
     }
 
     pub(super) fn provider(why: String) -> Self {
@@ -81,7 +92,7 @@ impl Run<'_> {
             attempts: self.record.attempts,
             received_at: Some(self.record.first_seen),
             provider: self.provider.clone(),
-            backup: None,
+            backup: self.record.backup.clone(),
         };
         let request = self.request;
         let subject =
@@ -123,14 +134,16 @@ impl Run<'_> {
             Kind::Fault | Kind::Pace if late => {
                 Some(Outcome::failed(Cause::DeadlinePassed, format!("not done in time: {why}")))
             }
+            Kind::Fault if waiting.reason == BACKUP && (old || self.ladder_climbed()) => {
+                Some(Outcome::failed(Cause::BackupFailed, format!("every retry was used up; the last said: {why}")))
+            }
             Kind::Fault if old || self.ladder_climbed() => Some(Outcome::failed(
                 Cause::AttemptsExhausted,
                 format!("every retry was used up; the last said: {why}"),
             )),
-            Kind::Pace if old => Some(Outcome::failed(
-                Cause::AttemptsExhausted,
-                format!("its turn never came; the provider last said: {why}"),
-            )),
+            Kind::Pace if old => {
+                Some(Outcome::failed(Cause::AttemptsExhausted, format!("its turn never came; the last said: {why}")))
+            }
             Kind::InUse | Kind::Fault | Kind::Pace | Kind::Everybody => None,
         }
     }
@@ -156,6 +169,6 @@ impl Run<'_> {
 
 /// What goes into the event of it.
 fn seen(asset: &Detail) -> AssetSeen {
-    let Detail { name, asset_type, created, status: _ } = asset.clone();
+    let Detail { name, asset_type, created, status: _, url: _ } = asset.clone();
     AssetSeen { name, asset_type, created }
 }

@@ -17,7 +17,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::envelope::{Asset, Envelope};
-use super::{Answer, Detail, Fault, JobStatus, Meaning};
+use super::{Answer, AssetUrl, Detail, Fault, JobStatus, Meaning};
 
 /// The only code that means success.
 const SUCCESS: &str = "0";
@@ -55,9 +55,10 @@ pub(super) fn detail(reply: &Reply, rules: &Rules, asked: &str) -> Answer<Detail
         if asset.asset_id != asked {
             return Err(Fault::WrongAsset);
         }
+        let url = asset.url().filter(|url| !rules.leaks(url)).and_then(AssetUrl::new);
         let [name, asset_type, created, status] =
             asset.texts().map(|text| text.map(|text| rules.kept(&text, FIELD_LIMIT)));
-        Ok(Detail { name, asset_type, created, status })
+        Ok(Detail { name, asset_type, created, status, url })
     })
 }
 
@@ -141,7 +142,7 @@ impl Rules {
 }
 
 /// Reads a `Retry-After`: seconds, or an HTTP date. `None` when it is neither; a date in the past is zero.
-pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))

@@ -25,6 +25,7 @@ fn cat() -> Meaning<Detail> {
         asset_type: Some("Image".into()),
         created: Some("2026-03-30 14:21:58".into()),
         status: Some("Active".into()),
+        url: AssetUrl::new("https://x"),
     })
 }
 

@@ -100,12 +100,19 @@ pub(super) struct Asset {
     create_time: Option<Value>,
     #[serde(default)]
     status: Option<Value>,
+    #[serde(default)]
+    url: Option<Value>,
 }
 
 impl Asset {
     /// `None` when it is missing, or no object that names an asset.
     pub(super) fn parse(data: Option<&RawValue>) -> Option<Self> {
         serde_json::from_str(data?.get()).ok().map(|Object(asset)| asset)
+    }
+
+    /// Where its bytes are, as it came.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.url.as_ref()?.as_str()
     }
 
     /// Name, type, creation time and status, as text. A field of another type must not hide that the asset exists.

@@ -3,6 +3,7 @@
 //! Nothing here tries again or decides about a request; that is the eraser's. What an answer means is decided in
 //! one place only, `classify`.
 
+mod asset_url;
 mod classify;
 mod client;
 mod envelope;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 use crate::pace::gate::Verdict;
 
+pub use asset_url::AssetUrl;
+pub(crate) use classify::retry_after;
 pub use client::Client;
 pub(crate) use client::ID_ENCODED;
 
@@ -179,6 +182,8 @@ pub struct Detail {
     pub created: Option<String>,
     /// `Processing`, `Active`, `Failed`; not part of a result event.
     pub status: Option<String>,
+    /// Where its bytes are.
+    pub url: Option<AssetUrl>,
 }
 
 /// The status of a generation job.

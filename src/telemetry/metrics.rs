@@ -3,6 +3,8 @@
 //! Labels come from small fixed sets, never from a message or from a provider: one time series per asset would grow
 //! without limit and would put asset IDs where they do not belong.
 
+mod backups;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
@@ -20,8 +22,8 @@ use crate::pace::line::Stop;
 const NAMESPACE: &str = "asset_eraser";
 
 /// Why a request is put off, beside the causes that stop the line.
-const PUT_OFF: [&str; 8] =
-    ["in_use", "guard", "provider", "pace", "broker", "line_stopped", "superseded", "unroutable"];
+const PUT_OFF: [&str; 9] =
+    ["in_use", "guard", "backup", "provider", "pace", "broker", "line_stopped", "superseded", "unroutable"];
 
 /// Why a message is buried.
 const DEAD: [&str; 3] = ["invalid_request", "publisher_not_allowed", "delivery_limit"];
@@ -97,6 +99,7 @@ struct Inner {
     panics: IntCounter,
     line_stopped: IntGaugeVec,
     circuit_opened: IntCounterVec,
+    backups: backups::Backups,
     concurrency_limit: IntGauge,
     rate_limit: Gauge,
 }
@@ -187,6 +190,7 @@ impl Metrics {
                 "Times that consuming was stopped because everybody's calls failed, by whom they were made to.",
                 &["circuit"],
             )?,
+            backups: backups::Backups::declare(&declare)?,
             concurrency_limit: declare.gauge("concurrency_limit", "Requests that may be worked on at once.")?,
             rate_limit: declare.float_gauge(
                 "rate_limit",

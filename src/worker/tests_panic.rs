@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
 use super::*;
+use crate::backup::Backups;
 use crate::broker::publisher::Routed;
 use crate::broker::topology::Names;
 use crate::guard::Guard;
@@ -44,7 +45,8 @@ async fn parts() -> Parts {
     let provider = Client::new(&settings.provider, gate.clone(), metrics.clone()).unwrap();
     let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone()).unwrap();
     let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await.unwrap();
-    let eraser = Eraser::new(settings.clone(), provider, guard, ledger, line.clone(), metrics.clone());
+    let backups = Backups::new(settings.backup.clone()).unwrap();
+    let eraser = Eraser::new(settings.clone(), provider, guard, ledger, backups, line.clone(), metrics.clone());
     Parts { settings, eraser, gate, line, metrics }
 }
 

@@ -1,0 +1,338 @@
+//! Against real sockets and real folders, because what matters here is how each of them fails.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::Settings;
+use crate::provider::AssetUrl;
+
+const SECRET: &str = "very-secret-token";
+const DAY: &str = "2026-11-25T10:00:00Z";
+
+/// Answers every connection with the same bytes and closes it; keeps what was asked.
+struct Server {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = answer.into();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/cat.png?sign=abc", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    if stream.read(&mut byte).await.unwrap_or(0) == 0 {
+                        break;
+                    }
+                    request.push(byte[0]);
+                }
+                seen.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+                let _ = stream.write_all(&answer).await;
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+fn png(length: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect()
+}
+
+fn http(head: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 {head}\r\n\r\n").as_bytes(), body].concat()
+}
+
+fn picture(body: &[u8]) -> Vec<u8> {
+    http(&format!("200 OK\r\ncontent-type: image/png\r\ncontent-length: {}", body.len()), body)
+}
+
+/// A store in a folder of its own, and one asset to keep.
+struct Trial {
+    folder: TempDir,
+    backups: Backups,
+    asset: Detail,
+}
+
+impl Trial {
+    fn new(url: &str) -> Self {
+        Self::with(url, &[])
+    }
+
+    fn with(url: &str, set: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = format!("file://{}", folder.path().display());
+        let all = [
+            ("PROVIDER__TOKEN", SECRET),
+            ("GUARD__NONE", "true"),
+            ("BACKUP__URL", &store),
+            ("BACKUP__ALLOW_HTTP", "true"),
+            ("BACKUP__ALLOW_HOSTS", "127.0.0.1"),
+        ];
+        let all = all.iter().chain(set).map(|(key, value)| (format!("ASSET_ERASER__{key}"), (*value).to_owned()));
+        let backups = Backups::new(Settings::load(None, all).unwrap().backup).unwrap();
+        let asset = Detail {
+            name: Some("Cat".into()),
+            asset_type: Some("Image".into()),
+            status: Some("Active".into()),
+            url: AssetUrl::new(url),
+            ..Detail::default()
+        };
+        Self { folder, backups, asset }
+    }
+
+    async fn keep(&self) -> Result<Kept, Trouble> {
+        let turn = self.backups.turn(Duration::from_secs(5)).await.expect("a turn");
+        let (request_id, asset_id) = (RequestId::parse("r/1").unwrap(), AssetId::parse("a-1").unwrap());
+        let first_seen = DAY.parse().unwrap();
+        self.backups
+            .keep(&turn, Wanted { request_id: &request_id, asset_id: &asset_id, first_seen, asset: &self.asset })
+            .await
+    }
+
+    /// Every file in the store, sorted.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let at = if entry.path().is_dir() { &mut folders } else { &mut found };
+                at.push(entry.path());
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+/// Whether the trouble is one that is tried again for long, for a little, or not at all; and its sentence.
+async fn trouble(answer: impl Into<Vec<u8>>, set: &[(&str, &str)]) -> (&'static str, String) {
+    let server = Server::answering(answer).await;
+    let trial = Trial::with(&server.url, set);
+    let told = told(trial.keep().await);
+    assert_eq!(trial.files(), Vec::<PathBuf>::new(), "nothing is left");
+    assert!(!told.1.contains("127.0.0.1") && !told.1.contains("sign"), "{told:?}");
+    told
+}
+
+fn told(kept: Result<Kept, Trouble>) -> (&'static str, String) {
+    match kept.expect_err("there is no backup") {
+        Trouble::Passing { why, .. } => ("passing", why),
+        Trouble::Doubtful(why) => ("doubtful", why),
+        Trouble::Lasting(why) => ("lasting", why),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(Sha256::digest(bytes))
+}
+
+#[tokio::test]
+async fn a_copy_is_kept_described_and_found_again() {
+    let bytes = png(100_000);
+    let server = Server::answering(picture(&bytes)).await;
+    let trial = Trial::new(&server.url);
+    let Ok(Kept::Made(backup)) = trial.keep().await else { panic!("made") };
+    assert_eq!((backup.length, &backup.sha256), (100_000, &sha256(&bytes)));
+    let [kept, description] = trial.files().try_into().unwrap();
+    assert_eq!(std::fs::read(&kept).unwrap(), bytes);
+    assert_eq!(url::Url::from_file_path(kept.canonicalize().unwrap()).unwrap().as_str(), backup.location);
+    assert!(description.ends_with("2026/11/25/a-1/r=2F1/backup.json"), "{description:?}");
+    let described: serde_json::Value = serde_json::from_slice(&std::fs::read(&description).unwrap()).unwrap();
+    assert_eq!(described["location"], backup.location);
+    assert_eq!((&described["request_id"], &described["asset_id"]), (&"r/1".into(), &"a-1".into()));
+    assert_eq!((&described["content_type"], &described["asset"]["type"]), (&"image/png".into(), &"Image".into()));
+    assert!(!described.to_string().contains("sign"), "{described}");
+
+    assert_eq!(trial.keep().await, Ok(Kept::Found(backup)));
+    assert_eq!(server.asked(), 1, "not downloaded again");
+    let asked = server.asked.lock().unwrap()[0].to_lowercase();
+    assert!(asked.starts_with("get /cat.png?sign=abc http/1.1\r\n"), "{asked}");
+    assert!(!asked.contains("authorization") && !asked.contains(SECRET), "{asked}");
+}
+
+#[tokio::test]
+async fn a_copy_in_many_pieces_is_the_same_bytes() {
+    let bytes = png((20 << 20) + 7);
+    let server = Server::answering(picture(&bytes)).await;
+    let trial = Trial::new(&server.url);
+    let Ok(Kept::Made(backup)) = trial.keep().await else { panic!("made") };
+    assert_eq!((backup.length, backup.sha256), (bytes.len() as u64, sha256(&bytes)));
+    assert!(std::fs::read(&trial.files()[0]).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_no_longer_whole_is_not_trusted_and_not_touched() {
+    let server = Server::answering(picture(&png(1000))).await;
+    let trial = Trial::new(&server.url);
+    let Ok(Kept::Made(first)) = trial.keep().await else { panic!("made") };
+    let damaged = trial.files()[0].clone();
+    std::fs::write(&damaged, png(999)).unwrap();
+    let Ok(Kept::Made(second)) = trial.keep().await else { panic!("made again") };
+    assert_ne!(first.location, second.location);
+    assert_eq!(std::fs::read(&damaged).unwrap(), png(999));
+    assert_eq!(trial.files().len(), 4);
+    assert!(matches!(trial.keep().await, Ok(Kept::Found(found)) if found == second));
+    assert_eq!(server.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_description_that_is_none_of_ours_is_not_followed() {
+    let server = Server::answering(picture(&png(10))).await;
+    let trial = Trial::new(&server.url);
+    let place = trial.folder.path().join("2026/11/25/a-1/r=2F1");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("backup.json"), "{\"length\":").unwrap();
+    std::fs::write(place.join("backup-2.json"), " ".repeat(100_000)).unwrap();
+    assert!(matches!(trial.keep().await, Ok(Kept::Made(_))));
+    assert!(place.join("backup-3.json").exists());
+}
+
+#[tokio::test]
+async fn what_is_not_all_of_the_asset_is_no_backup() {
+    let (kind, why) = trouble(http("200 OK\r\ncontent-length: 100", &png(99)), &[]).await;
+    assert_eq!((kind, why.contains("broke")), ("passing", true), "{why}");
+    let pieces = [&picture(&png(10 << 20))[..9 << 20]].concat();
+    assert_eq!(trouble(pieces, &[]).await.0, "passing");
+    let chunked = "200 OK\r\ntransfer-encoding: chunked";
+    assert_eq!(trouble(http(chunked, b"5\r\nabcde\r\n5\r\nabc"), &[]).await.0, "passing");
+    assert_eq!(trouble(http(chunked, b"5\r\nabcde\r\n"), &[]).await.0, "passing");
+    let (kind, why) = trouble(http("200 OK", &png(99)), &[]).await;
+    assert_eq!((kind, why.contains("where the asset ends")), ("doubtful", true), "{why}");
+    let (kind, why) = trouble(picture(b""), &[]).await;
+    assert_eq!((kind, why.contains("nothing at all")), ("doubtful", true), "{why}");
+    assert_eq!(trouble(http("206 Partial Content\r\ncontent-length: 9", &png(9)), &[]).await.0, "doubtful");
+    let page = "200 OK\r\ncontent-type: text/html\r\ncontent-length: 9";
+    assert_eq!(trouble(http(page, &png(9)), &[]).await.0, "doubtful");
+}
+
+#[tokio::test]
+async fn a_whole_chunked_answer_is_a_backup() {
+    let server = Server::answering(http("200 OK\r\ntransfer-encoding: chunked", b"5\r\nabcde\r\n0\r\n\r\n")).await;
+    let Ok(Kept::Made(backup)) = Trial::new(&server.url).keep().await else { panic!("made") };
+    assert_eq!(backup.length, 5);
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_not_kept_whether_announced_or_not() {
+    let limit = [("BACKUP__MAX_SIZE", "1000B")];
+    for answer in [
+        picture(&png(1001)),
+        http("200 OK\r\ncontent-length: 99999999999999", b""),
+        http("200 OK\r\ntransfer-encoding: chunked", &[b"3e9\r\n", &png(1001)[..], b"\r\n0\r\n\r\n"].concat()),
+    ] {
+        let (kind, why) = trouble(answer, &limit).await;
+        assert_eq!((kind, why.contains("larger than 1000B")), ("lasting", true), "{why}");
+    }
+    let server = Server::answering(picture(&png(1000))).await;
+    assert!(matches!(Trial::with(&server.url, &limit).keep().await, Ok(Kept::Made(_))));
+}
+
+#[tokio::test]
+async fn a_status_says_whether_to_try_again() {
+    for (status, kind) in [(500, "passing"), (503, "passing"), (429, "passing"), (401, "passing"), (403, "passing")]
+        .into_iter()
+        .chain([(404, "doubtful"), (410, "doubtful"), (400, "doubtful"), (304, "doubtful"), (204, "doubtful")])
+    {
+        let answer = http(&format!("{status} X\r\ncontent-length: 0"), b"");
+        assert_eq!(trouble(answer, &[]).await.0, kind, "{status}");
+    }
+    let server = Server::answering(http("503 Busy\r\nretry-after: 7\r\ncontent-length: 0", b"")).await;
+    let kept = Trial::new(&server.url).keep().await;
+    assert!(matches!(kept, Err(Trouble::Passing { after: Some(after), .. }) if after.as_secs() == 7));
+}
+
+#[tokio::test]
+async fn nothing_is_asked_that_is_not_public_and_no_other_scheme() {
+    let server = Server::answering(picture(&png(10))).await;
+    let by_name = server.url.replace("127.0.0.1", "localhost");
+    for (url, set) in [
+        (server.url.as_str(), [("BACKUP__ALLOW_HOSTS", "")].as_slice()),
+        (&by_name, &[]),
+        (&server.url, &[("BACKUP__ALLOW_HTTP", "false")]),
+        ("ftp://127.0.0.1/x", &[]),
+        ("nothing", &[]),
+        ("", &[]),
+    ] {
+        let (kind, why) = told(Trial::with(url, set).keep().await);
+        assert_eq!(kind, "lasting", "{url}: {why}");
+    }
+    assert_eq!(server.asked(), 0);
+    let allowed = Trial::with(&by_name, &[("BACKUP__ALLOW_HOSTS", "localhost")]);
+    assert!(matches!(allowed.keep().await, Ok(Kept::Made(_))));
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_only_where_the_first_url_could_have_led() {
+    let there = Server::answering(picture(&png(10))).await;
+    let to = |url: &str| http(&format!("302 Found\r\nlocation: {url}\r\ncontent-length: 0"), b"");
+    let from = Server::answering(to(&there.url)).await;
+    assert!(matches!(Trial::new(&from.url).keep().await, Ok(Kept::Made(_))));
+    assert_eq!(there.asked(), 1);
+    for (url, why) in [
+        (there.url.replace("http:", "https:"), "another scheme"),
+        (there.url.replace("127.0.0.1", "localhost"), "public"),
+        (there.url.replace("127.0.0.1", "127.0.0.2"), "public"),
+        (there.url.replace("127.0.0.1", "[::1]"), "public"),
+        ("/cat.png".to_owned(), "again and again"),
+    ] {
+        let (kind, said) = trouble(to(&url), &[]).await;
+        assert_eq!((kind, said.contains(why)), ("lasting", true), "{url}: {said}");
+    }
+    assert_eq!(there.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_asset_that_has_no_url_yet_may_have_one_later() {
+    let mut trial = Trial::new("");
+    assert_eq!(told(trial.keep().await).0, "lasting");
+    trial.asset.status = Some("Processing".into());
+    assert_eq!(told(trial.keep().await).0, "passing");
+}
+
+#[tokio::test]
+async fn time_is_limited_and_turns_are_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let trial = Trial::with(&url, &[("BACKUP__TIMEOUT", "1s"), ("BACKUP__CONCURRENCY", "1")]);
+    assert_eq!(told(trial.keep().await).0, "passing");
+    let turn = trial.backups.turn(Duration::ZERO).await;
+    assert!(turn.is_some() && trial.backups.turn(Duration::ZERO).await.is_none());
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_said_and_ends_the_start_where_it_is_named() {
+    let server = Server::answering(picture(&png(10))).await;
+    let trial = Trial::new(&server.url);
+    // Not even root can make a folder of a file.
+    std::fs::create_dir_all(trial.folder.path().join("2026/11/25")).unwrap();
+    std::fs::write(trial.folder.path().join("2026/11/25/a-1"), "").unwrap();
+    let (kind, why) = told(trial.keep().await);
+    assert_eq!((kind, why.contains("the store of backups")), ("passing", true), "{why}");
+    let file = trial.folder.path().join("2026/11/25/a-1");
+    let settings = config::Backup { store: config::Store::Folder(file), ..trial.backups.settings.clone() };
+    let error = Backups::new(settings).unwrap_err().to_string();
+    assert!(error.starts_with("backup.url: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_probe_writes_and_leaves_nothing() {
+    let trial = Trial::new("");
+    assert_eq!(trial.backups.probe().await, Ok(()));
+    assert_eq!(trial.files(), Vec::<PathBuf>::new());
+}
