@@ -311,7 +311,8 @@ impl Run<'_> {
         let Some(permit) = permit else {
             return Ok(self.guard().await?.unwrap_or(Outcome::WouldDelete));
         };
-        match self.back_up().await? {
+        // In a box: most requests want no copy, and need not be as large as if they did.
+        match Box::pin(self.back_up()).await? {
             Ok(safe) => self.delete_until_gone(&permit, &safe).await,
             Err(outcome) => Ok(outcome),
         }

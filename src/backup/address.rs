@@ -98,10 +98,10 @@ pub(super) fn is_public(ip: IpAddr) -> bool {
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let special = match ip.octets() {
-        // "This network"; carrier-grade NAT; protocol assignments, the 6to4 relay, benchmarks; reserved, broadcast with it.
-        [0, ..] | [100, 64..=127, ..] | [192, 0, 0, _] | [192, 88, 99, _] | [198, 18 | 19, ..] | [240..=255, ..] => {
-            true
-        }
+        // "This network", carrier-grade NAT, benchmarks, and what is reserved, the broadcast address with it.
+        [0 | 240..=255, ..] | [100, 64..=127, ..] | [198, 18 | 19, ..] => true,
+        // Protocol assignments, and the 6to4 relay.
+        octets if octets.starts_with(&[192, 0, 0]) || octets.starts_with(&[192, 88, 99]) => true,
         _ => ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_multicast() || ip.is_documentation(),
     };
     !special

@@ -61,8 +61,7 @@ impl Run<'_> {
         loop {
             let started = Instant::now();
             let wanted = Wanted { request_id, asset_id, first_seen, asset: &asset };
-            // In a box, as it is large, and most requests want none.
-            let (why, after, lasting) = match Box::pin(eraser.backups.keep(&turn, wanted)).await {
+            let (why, after, lasting) = match eraser.backups.keep(&turn, wanted).await {
                 Ok(Kept::Made(backup)) => {
                     eraser.metrics.backup_made(backup.length, started.elapsed());
                     return Ok(Ok(backup));

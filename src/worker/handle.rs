@@ -95,7 +95,8 @@ impl Handler {
         let verdict = tokio::select! {
             // Dropping the decision is safe at any point: what it did so far is in the ledger.
             () = self.hand_back.cancelled() => return delivery.returned(Return::Fresh).await,
-            verdict = caught(self.decide(&delivery.message, session, span)) => verdict,
+            // In a box: it is most of what a delivery takes, and is moved several times otherwise.
+            verdict = caught(Box::pin(self.decide(&delivery.message, session, span))) => verdict,
         };
         note_verdict(span, &verdict);
         self.carry_out(verdict, delivery, session, began).await
