@@ -170,6 +170,7 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>, at: Timesta
         asset_id: asset_id.clone(),
         case_id,
         dry_run: false,
+        backup: None,
         request: request.to_string(),
     };
     let asset = AssetSeen {

@@ -198,6 +198,7 @@ impl Eraser {
             asset_id: request.asset_id.clone(),
             case_id: request.labels.case_id.clone(),
             dry_run: request.dry_run,
+            backup: request.backup,
             request: request.to_json(),
         };
         // The intent is durable before the guard is asked: a job starter that registers its job and then asks the
@@ -476,7 +477,7 @@ fn conflict(request: &Request, by: &UsedUp, first_seen: Timestamp) -> ResultEven
     let detail = match by {
         UsedUp::AnotherRequest { asset_id } => {
             let first = asset_id.as_deref().unwrap_or_default();
-            format!("request_id {id} was used before, for asset {first:?} or with another dry_run")
+            format!("request_id {id} was used before, for asset {first:?} or with another dry_run or backup")
         }
         UsedUp::Forgotten { outcome, decided } => {
             format!("request_id {id} was answered {outcome:?} on {decided:.0}, and its event is no longer kept")

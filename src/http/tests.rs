@@ -151,6 +151,7 @@ async fn an_asset_and_a_request_are_told_from_the_ledger() {
         asset_id,
         case_id: None,
         dry_run: false,
+        backup: None,
         request: "{}".into(),
     };
     let now = jiff::Timestamp::now();

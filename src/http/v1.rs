@@ -70,6 +70,9 @@ fn shown(entry: Entry) -> Value {
     if entry.outcome.is_none() {
         shown["waited_for"] = json!(entry.waited_for);
     }
+    if let Some(backup) = entry.backup {
+        shown["backup"] = json!(backup);
+    }
     if let Some(outcome) = entry.outcome {
         shown["outcome"] = json!(outcome);
     }

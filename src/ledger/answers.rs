@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::message::Backup;
 use crate::message::id::{AssetId, CaseId, RequestId};
 
 /// A request about to be attempted.
@@ -18,6 +19,8 @@ pub struct Asked {
     pub case_id: Option<CaseId>,
     /// Whether nothing may be deleted.
     pub dry_run: bool,
+    /// Whether a copy of the asset has to be there first, if the request says so or says otherwise.
+    pub backup: Option<bool>,
     /// The whole request as asked, JSON; kept for people, never read back.
     pub request: String,
 }
@@ -41,7 +44,7 @@ pub enum Begun {
 /// What has used up a request ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsedUp {
-    /// A request for another asset, or for the same one with another `dry_run`.
+    /// A request for another asset, or for the same one with another `dry_run` or `backup`.
     AnotherRequest {
         /// The asset it was first used for.
         asset_id: Option<String>,
@@ -68,6 +71,8 @@ pub struct Record {
     pub deleting: bool,
     /// Why it was last put off.
     pub waited_for: Option<String>,
+    /// The copy of the asset that was made last.
+    pub backup: Option<Backup>,
 }
 
 /// One attempt at a request, as [`Ledger::begin`](super::Ledger::begin) has counted it.
@@ -140,12 +145,15 @@ pub struct Entry {
     pub request: Option<String>,
     /// Whether nothing may be deleted.
     pub dry_run: bool,
-    /// `begun`, `deleting`, `waiting` or `decided`.
+    /// `begun`, `backed_up`, `deleting`, `waiting` or `decided`.
     pub state: &'static str,
     /// How often it has begun.
     pub attempts: u32,
     /// Why it was last put off.
     pub waited_for: Option<String>,
+    /// The copy of the asset that was made before the deletion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
     /// Once decided: the outcome.
     pub outcome: Option<String>,
     /// Once decided: the event (JSON), unless it is so old that it is no longer kept.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::backups::{self, BackedUp};
 use super::state::{Decision, Kept, Row, State};
 use crate::message::id::RequestId;
 
@@ -22,14 +23,14 @@ pub struct Change {
     pub number: u32,
     /// When.
     pub at: Timestamp,
-    /// What it became: `begun`, `deleting`, `waiting` or `decided`.
+    /// What it became: `begun`, `backed_up`, `deleting`, `waiting` or `decided`.
     pub state: String,
     /// In which attempt.
     pub attempts: u32,
-    /// What it waits for, or the outcome.
+    /// What it waits for, where the copy is, or the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// SHA-256 of what was asked (the first entry) or of the event (the last), in hexadecimal.
+    /// SHA-256 of what was asked (the first entry), of the copy's bytes, or of the event (the last), in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// SHA-256 of this entry and the hash before it.
@@ -46,10 +47,11 @@ pub(super) struct Chain {
 
 /// Adds the change that made the row what it is now; the row and the entry have to be written together.
 pub(super) fn append(id: &RequestId, row: &mut Row) -> Change {
-    let digest = match (event(row), &row.request) {
-        (Some(event), _) => Some(sha256(event)),
+    let digest = match (event(row), copy(row), &row.request) {
+        (Some(event), _, _) => Some(sha256(event)),
+        (None, Some(copy), _) => Some(copy.backup.sha256.clone()),
         // There only when the row is new.
-        (None, request) => request.as_deref().map(sha256),
+        (None, None, request) => request.as_deref().map(sha256),
     };
     let mut change = Change {
         request_id: id.clone(),
@@ -73,6 +75,8 @@ pub(super) fn seal(id: &RequestId, row: &mut Row) {
     row.chain.head = tombstone_hash(id, row, &head);
     row.request = None;
     row.waited_for = None;
+    row.backup_asked = None;
+    row.backup = None;
     if let Some(decision) = &mut row.decision {
         decision.kept = Kept::Sealed(head);
     }
@@ -127,6 +131,9 @@ pub(super) fn problem(id: &RequestId, row: &Row, changes: &[Change]) -> Option<S
     if row.request.is_some() && first.digest != row.request.as_deref().map(sha256) {
         return Some("what was asked was changed".to_owned());
     }
+    if !backups::is_told(row.backup.as_ref(), changes) {
+        return Some("the row does not say which copy was made".to_owned());
+    }
     let deleting = changes.iter().any(|change| change.state == State::Deleting.as_str());
     if (row.first_seen, row.deleting) != (first.at, deleting) || !says_what_was_asked(row) {
         return Some("the row does not say what was asked and done".to_owned());
@@ -139,7 +146,9 @@ fn says_what_was_asked(row: &Row) -> bool {
     // Refused unread: nothing was asked that could be told.
     let Some(request) = &row.request else { return true };
     let asked: Value = serde_json::from_str(request).unwrap_or_default();
-    asked["case_id"].as_str() == row.case_id.as_deref() && asked["dry_run"].as_bool().unwrap_or(false) == row.dry_run
+    asked["case_id"].as_str() == row.case_id.as_deref()
+        && asked["dry_run"].as_bool().unwrap_or(false) == row.dry_run
+        && asked["backup"].as_bool() == row.backup_asked
 }
 
 fn tombstone_problem(id: &RequestId, row: &Row, head: &str, changes: &[Change]) -> Option<String> {
@@ -176,10 +185,16 @@ fn event(row: &Row) -> Option<&String> {
     }
 }
 
+/// The copy, when that is what the row has just got.
+fn copy(row: &Row) -> Option<&BackedUp> {
+    row.backup.as_ref().filter(|_| row.state == State::BackedUp)
+}
+
 fn why(row: &Row) -> Option<String> {
     match row.state {
         State::Waiting => row.waited_for.clone(),
         State::Decided => row.decision.as_ref().map(|decision| decision.outcome.clone()),
+        State::BackedUp => row.backup.as_ref().map(BackedUp::told),
         State::Begun | State::Deleting => None,
     }
 }

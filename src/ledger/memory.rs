@@ -111,7 +111,7 @@ impl Memory {
         let rows = &self.inner().rows;
         let mut found = Found::default();
         for state in OPEN {
-            let own = rows.iter().filter(|(_, (row, _))| row.state == state);
+            let own = rows.iter().filter(|(_, (row, _))| row.state.stored() == state.stored());
             let mut own: Vec<_> = own.map(|(id, (row, _))| (id.clone(), row.clone())).collect();
             own.sort_by_key(|(_, row)| row.first_seen);
             found.counts.push((state, own.len() as u64));

@@ -6,6 +6,7 @@
 //! The same holds when a future is dropped before it is ready.
 
 mod answers;
+mod backups;
 mod brake;
 mod error;
 mod history;
@@ -17,6 +18,8 @@ mod sqlite;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_backups;
 #[cfg(test)]
 mod tests_brake;
 #[cfg(test)]
@@ -41,6 +44,7 @@ pub use self::postgres::Postgres;
 use self::retention::{Compacted, Span};
 pub use self::sqlite::Sqlite;
 use self::state::{Call, Verb};
+use crate::message::Backup;
 use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
@@ -117,6 +121,17 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let (number, now) = (attempt.number, to_millisecond(now));
         self.run(attempt.request_id.clone(), move |row| state::put_off(row, number, rung, waited_for, now)).await
+    }
+
+    /// Records that a copy of the asset is kept. To be asked before a `DELETE`, so that whatever happens after it, it is
+    /// known where the copy is.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; when the request was never begun, is not being worked on, or was begun again
+    /// since.
+    pub async fn backed_up(&self, attempt: &Attempt, backup: &Backup, now: Timestamp) -> Result<(), LedgerError> {
+        let (number, backup, now) = (attempt.number, backup.clone(), to_millisecond(now));
+        self.run(attempt.request_id.clone(), move |row| state::backed_up(row, number, backup, now)).await
     }
 
     /// Records the final outcome and its event (JSON), unless there is one already, and returns the event on record:

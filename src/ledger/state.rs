@@ -5,9 +5,11 @@
 
 use jiff::Timestamp;
 
+use super::backups::BackedUp;
 use super::brake::{Deletion, Limit};
 use super::history::Chain;
 use super::{Asked, AssetState, Begun, Entry, Record, Refused, UsedUp};
+use crate::message::Backup;
 use crate::message::id::{CaseId, RequestId};
 
 /// Where a request stands.
@@ -15,6 +17,8 @@ use crate::message::id::{CaseId, RequestId};
 pub(super) enum State {
     /// An attempt has begun; no `DELETE` has been sent in it.
     Begun,
+    /// A copy of the asset was made in this attempt; no `DELETE` has been sent since.
+    BackedUp,
     /// A `DELETE` may have been sent.
     Deleting,
     /// Put off to a wait queue.
@@ -27,6 +31,7 @@ pub(super) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Begin,
+    BackUp,
     Delete,
     PutOff,
     Decide,
@@ -40,34 +45,49 @@ impl State {
     /// first handling may still run, so the two interleave. `Decided` leads nowhere.
     pub(super) const fn after(from: Option<Self>, act: Act) -> Option<Self> {
         match (from, act) {
-            (None | Some(Self::Begun | Self::Waiting), Act::Begin) => Some(Self::Begun),
+            (None | Some(Self::Begun | Self::BackedUp | Self::Waiting), Act::Begin) => Some(Self::Begun),
+            // After a `DELETE`, too, when a copy was lost since; that one was sent stays on record beside the state.
+            (Some(Self::Begun | Self::BackedUp | Self::Deleting), Act::BackUp) => Some(Self::BackedUp),
             // A fresh attempt does not undo the doubt that an earlier one left behind.
-            (Some(Self::Deleting), Act::Begin) | (Some(Self::Begun | Self::Deleting | Self::Waiting), Act::Delete) => {
+            (Some(Self::Deleting), Act::Begin)
+            | (Some(Self::Begun | Self::BackedUp | Self::Deleting | Self::Waiting), Act::Delete) => {
                 Some(Self::Deleting)
             }
-            (Some(Self::Begun | Self::Deleting | Self::Waiting), Act::PutOff) => Some(Self::Waiting),
-            (Some(Self::Begun | Self::Deleting | Self::Waiting), Act::Decide) | (None, Act::Refuse) => {
-                Some(Self::Decided)
-            }
-            (None, Act::Delete | Act::PutOff | Act::Decide)
-            | (Some(Self::Begun | Self::Deleting | Self::Waiting), Act::Refuse)
+            (Some(Self::Begun | Self::BackedUp | Self::Deleting | Self::Waiting), Act::PutOff) => Some(Self::Waiting),
+            (Some(Self::Begun | Self::BackedUp | Self::Deleting | Self::Waiting), Act::Decide)
+            | (None, Act::Refuse) => Some(Self::Decided),
+            (None, Act::BackUp | Act::Delete | Act::PutOff | Act::Decide)
+            | (Some(Self::Begun | Self::BackedUp | Self::Deleting | Self::Waiting), Act::Refuse)
+            | (Some(Self::Waiting), Act::BackUp)
             | (Some(Self::Decided), _) => None,
         }
     }
 
-    /// The name in the file.
+    /// The name in the history.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Begun => "begun",
+            Self::BackedUp => "backed_up",
             Self::Deleting => "deleting",
             Self::Waiting => "waiting",
             Self::Decided => "decided",
         }
     }
 
-    /// The state with this name in the file.
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        [Self::Begun, Self::Deleting, Self::Waiting, Self::Decided].into_iter().find(|state| state.as_str() == name)
+    /// The name in the row. Its schema knows no `backed_up`: the number of the copy's entry says that.
+    pub(super) const fn stored(self) -> &'static str {
+        match self {
+            Self::BackedUp => Self::Begun.as_str(),
+            Self::Begun | Self::Deleting | Self::Waiting | Self::Decided => self.as_str(),
+        }
+    }
+
+    /// The state of a row with this name in it, with this copy, and so many entries.
+    pub(super) fn read(name: &str, backup: Option<&BackedUp>, entries: u32) -> Option<Self> {
+        let states = [Self::Begun, Self::Deleting, Self::Waiting, Self::Decided];
+        let state = states.into_iter().find(|state| state.as_str() == name)?;
+        let backed_up = state == Self::Begun && backup.is_some_and(|backup| backup.entry == entries);
+        Some(if backed_up { Self::BackedUp } else { state })
     }
 }
 
@@ -77,6 +97,8 @@ pub(super) struct Row {
     /// `None` only for a request refused before its asset could be read.
     pub asset_id: Option<String>,
     pub dry_run: bool,
+    /// What the request said about a copy; gone from a tombstone.
+    pub backup_asked: Option<bool>,
     /// As asked. Written with a new row only, read back only to be checked or shown, and gone from a tombstone.
     pub request: Option<String>,
     pub state: State,
@@ -85,6 +107,8 @@ pub(super) struct Row {
     /// Sticky: a `DELETE` may have been sent in this or an earlier attempt.
     pub deleting: bool,
     pub waited_for: Option<String>,
+    /// The copy made last; gone from a tombstone.
+    pub backup: Option<BackedUp>,
     /// There exactly when decided.
     pub decision: Option<Decision>,
     pub first_seen: Timestamp,
@@ -139,7 +163,7 @@ fn advance(from: Option<State>, act: Act) -> Result<State, Illegal> {
     State::after(from, act).ok_or(match from {
         None => NEVER_BEGUN,
         Some(State::Decided) => ALREADY_DECIDED,
-        Some(State::Begun | State::Deleting | State::Waiting) => STILL_OPEN,
+        Some(State::Begun | State::BackedUp | State::Deleting | State::Waiting) => STILL_OPEN,
     })
 }
 
@@ -150,12 +174,14 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
             case_id: asked.case_id.map(|case| case.to_string()),
             chain: Chain::default(),
             dry_run: asked.dry_run,
+            backup_asked: asked.backup,
             request: Some(asked.request),
             state: advance(None, Act::Begin)?,
             attempts: 1,
             rung: 0,
             deleting: false,
             waited_for: None,
+            backup: None,
             decision: None,
             first_seen: now,
             updated: now,
@@ -165,7 +191,11 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
     };
     // Refused while it could not be read: there is nothing to compare with, and its answer stands.
     let unread = row.asset_id.is_none();
-    if !unread && (row.asset_id.as_deref() != Some(asked.asset_id.as_str()) || row.dry_run != asked.dry_run) {
+    // Of a tombstone it is not known any more, and nothing is deleted under its ID.
+    let sealed = matches!(row.decision, Some(Decision { kept: Kept::Sealed(_), .. }));
+    let same_backup = sealed || row.backup_asked == asked.backup;
+    let same = row.asset_id.as_deref() == Some(asked.asset_id.as_str()) && row.dry_run == asked.dry_run && same_backup;
+    if !unread && !same {
         let by = UsedUp::AnotherRequest { asset_id: row.asset_id };
         return Ok(Step::read(Begun::UsedUp { by, first_seen: row.first_seen }));
     }
@@ -183,6 +213,14 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
     row.updated = now;
     let open = Begun::Open(row.record());
     Ok(Step::write(row, open))
+}
+
+pub(super) fn backed_up(row: Option<Row>, number: u32, backup: Backup, now: Timestamp) -> Result<Step<()>, Illegal> {
+    let mut row = owned(row, number)?;
+    row.state = advance(Some(row.state), Act::BackUp)?;
+    row.backup = Some(BackedUp { backup, entry: row.chain.entries + 1 });
+    row.updated = now;
+    Ok(Step::write(row, ()))
 }
 
 pub(super) fn deleting(row: Option<Row>, number: u32, now: Timestamp) -> Result<Step<Deletion>, Illegal> {
@@ -248,12 +286,14 @@ pub(super) fn refuse(
                 case_id: case.map(|case| case.to_string()),
                 chain: Chain::default(),
                 dry_run: false,
+                backup_asked: None,
                 request: None,
                 state: advance(None, Act::Refuse)?,
                 attempts: 0,
                 rung: 0,
                 deleting: false,
                 waited_for: None,
+                backup: None,
                 decision: Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: Kept::Event(event.clone()) }),
                 first_seen: now,
                 updated: now,
@@ -282,6 +322,7 @@ impl Row {
             state: self.state.as_str(),
             attempts: self.attempts,
             waited_for: self.waited_for,
+            backup: self.backup.map(|backed_up| backed_up.backup),
             outcome,
             event,
             first_seen: self.first_seen,
@@ -296,6 +337,7 @@ impl Row {
             rung: self.rung,
             deleting: self.deleting,
             waited_for: self.waited_for.clone(),
+            backup: self.backup.as_ref().map(|backed_up| backed_up.backup.clone()),
         }
     }
 }

@@ -99,6 +99,7 @@ pub(super) fn asked(request: &str, asset: &str) -> Asked {
         asset_id: AssetId::parse(asset).unwrap(),
         case_id: Some(case("case")),
         dry_run: false,
+        backup: None,
         request: format!(r#"{{"request_id":"{request}","case_id":"case"}}"#),
     }
 }
@@ -470,11 +471,11 @@ fn a_decision_is_final_and_only_a_begun_request_deletes() {
         assert_eq!(State::after(Some(State::Decided), act), None, "{act:?}");
     }
     assert_eq!(acts.map(|act| State::after(None, act)), [Some(State::Begun), None, None, None, Some(State::Decided)]);
-    for open in [State::Begun, State::Deleting, State::Waiting] {
+    for open in [State::Begun, State::BackedUp, State::Deleting, State::Waiting] {
         assert_eq!(State::after(Some(open), Act::Delete), Some(State::Deleting));
         assert_eq!(State::after(Some(open), Act::Decide), Some(State::Decided));
         assert_eq!(State::after(Some(open), Act::Refuse), None);
-        assert_eq!(State::parse(open.as_str()), Some(open));
+        assert_eq!(State::read(open.stored(), None, 1).map(State::stored), Some(open.stored()));
     }
     assert_eq!(State::after(Some(State::Deleting), Act::Begin), Some(State::Deleting));
 }

@@ -33,7 +33,7 @@ async fn everything_is_there_after_a_restart() {
     let ledger = open_in(folder.path()).await;
     let record = begin(&ledger, asked("open", "a"), at(6)).await;
     let waited_for = Some("provider".to_owned());
-    assert_eq!(record, Record { first_seen, attempts: 2, rung: 2, deleting: true, waited_for });
+    assert_eq!(record, Record { first_seen, attempts: 2, rung: 2, deleting: true, waited_for, backup: None });
     assert_eq!(ledger.begin(asked("decided", "b"), at(7)).await.unwrap(), Begun::Decided("event".into()));
     assert_eq!(ledger.begin(asked("refused", "c"), at(8)).await.unwrap(), Begun::Decided("refusal".into()));
 }
@@ -94,7 +94,7 @@ async fn a_file_of_a_later_release_is_left_alone() {
     open_in(folder.path()).await.close().await;
     connect(folder.path()).pragma_update(None, "user_version", 7).unwrap();
     let error = fails_to_open(folder.path()).await;
-    assert!(matches!(error, LedgerError::Newer { found: 7, known: 3, .. }), "{error}");
+    assert!(matches!(error, LedgerError::Newer { found: 7, known: 4, .. }), "{error}");
     assert!(error.to_string().contains("ledger.db has schema version 7"), "{error}");
 }
 

@@ -3,19 +3,20 @@
 use rusqlite::Connection;
 
 use super::tests::{asked, at, begin, first, id, open_in};
+use super::tests_backups::copy;
 use super::tests_postgres::Database;
 use super::*;
 
 /// Each with what has to be said of request `r`. `@` stands for the schema.
-const TAMPERINGS: [(&str, &str); 13] = [
-    ("UPDATE @history SET why = 'already_absent' WHERE request_id = 'r' AND number = 3", "entry 3 was changed"),
+const TAMPERINGS: [(&str, &str); 16] = [
+    ("UPDATE @history SET why = 'already_absent' WHERE request_id = 'r' AND number = 4", "entry 4 was changed"),
     (
         "UPDATE @history SET at = '2020-01-01T00:00:00.000Z' WHERE request_id = 'r' AND number = 1",
         "entry 1 was changed",
     ),
     ("UPDATE @history SET hash = '00' WHERE request_id = 'r' AND number = 1", "entry 1 was changed"),
     ("DELETE FROM @history WHERE request_id = 'r' AND number = 2", "entry 2 is missing"),
-    ("DELETE FROM @history WHERE request_id = 'r' AND number = 3", "entries after the last one are missing"),
+    ("DELETE FROM @history WHERE request_id = 'r' AND number = 4", "entries after the last one are missing"),
     ("DELETE FROM @history WHERE request_id = 'r'", "all of its entries are missing"),
     ("UPDATE @requests SET event = 'another' WHERE request_id = 'r'", "its event was changed"),
     ("UPDATE @requests SET request = 'another' WHERE request_id = 'r'", "what was asked was changed"),
@@ -23,6 +24,12 @@ const TAMPERINGS: [(&str, &str); 13] = [
     ("UPDATE @requests SET asset_id = 'b' WHERE request_id = 'r'", "entry 1 was changed"),
     ("UPDATE @requests SET case_id = 'other' WHERE request_id = 'r'", "the row does not say what was asked and done"),
     ("UPDATE @requests SET deleting = FALSE WHERE request_id = 'r'", "the row does not say what was asked and done"),
+    ("UPDATE @requests SET backup = NULL WHERE request_id = 'r'", "the row does not say which copy was made"),
+    (
+        "UPDATE @requests SET backup = replace(backup, 'aa', 'bb') WHERE request_id = 'r'",
+        "the row does not say which copy was made",
+    ),
+    ("UPDATE @requests SET backup_asked = TRUE WHERE request_id = 'r'", "the row does not say what was asked and done"),
     (
         "UPDATE @requests SET first_seen = '2020-01-01T00:00:00.000Z' WHERE request_id = 'r'",
         "the row does not say what was asked and done",
@@ -43,6 +50,7 @@ const OF_TOMBSTONES: [(&str, &str); 7] = [
 async fn recorded(ledger: &Ledger) {
     for request in ["a-good-one", "r", "z-good-one"] {
         begin(ledger, asked(request, "a"), at(0)).await;
+        ledger.backed_up(&first(request), &copy("one"), at(1)).await.unwrap();
         ledger.deleting(&first(request), at(1), None).await.unwrap();
         ledger.decide(&first(request), "deleted", "event".into(), at(2)).await.unwrap();
     }

@@ -54,6 +54,7 @@ async fn entry(ask: &Ask, event: &Event) -> Entry {
         asset_id: AssetId::parse(&ask.asset_id).unwrap(),
         case_id: None,
         dry_run: false,
+        backup: None,
         request: "{}".to_owned(),
     };
     ledger.begin(asked, now).await.unwrap();

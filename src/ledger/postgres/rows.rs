@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::cases;
 use crate::database::{Fault, column};
 use crate::ledger::Evidence;
+use crate::ledger::backups::BackedUp;
 use crate::ledger::history::{Chain, Change};
 use crate::ledger::retention::Span;
 use crate::ledger::state::{Decision, Kept, Row, State};
@@ -23,17 +24,18 @@ const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
 pub(super) const COLUMNS: &str =
     "asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
         (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
-        (extract(epoch FROM updated) * 1000)::bigint AS updated, case_id, entries, chain";
+        (extract(epoch FROM updated) * 1000)::bigint AS updated, case_id, entries, chain, backup_asked,
+        backup";
 
 const INSERT: &str = "INSERT INTO asset_eraser.requests (request_id, state, attempts, rung, deleting, waited_for,
-        outcome, event, updated, entries, chain, asset_id, dry_run, request, first_seen, case_id)
+        outcome, event, updated, entries, chain, backup, asset_id, dry_run, request, first_seen, case_id, backup_asked)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, timestamptz 'epoch' + $9 * interval '1 millisecond', $10, $11,
-        $12, $13, $14, timestamptz 'epoch' + $15 * interval '1 millisecond', $16)";
+        $12, $13, $14, $15, timestamptz 'epoch' + $16 * interval '1 millisecond', $17, $18)";
 
 /// Writes what may change; what was asked and when it was first seen never do.
 const UPDATE: &str = "UPDATE asset_eraser.requests SET state = $2, attempts = $3, rung = $4, deleting = $5,
         waited_for = $6, outcome = $7, event = $8, updated = timestamptz 'epoch' + $9 * interval '1 millisecond',
-        entries = $10, chain = $11
+        entries = $10, chain = $11, backup = $12
     WHERE request_id = $1";
 
 /// Only ever added to.
@@ -78,7 +80,8 @@ pub(super) async fn store(
     };
     // As floats, which hold every millisecond exactly until the year 287396: an interval is multiplied by one.
     let (first_seen, updated) = (milliseconds(row.first_seen), milliseconds(row.updated));
-    let (name, state) = (id.as_str(), row.state.as_str());
+    let (name, state) = (id.as_str(), row.state.stored());
+    let backup = row.backup.as_ref().map(BackedUp::to_json);
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![
         &name,
         &state,
@@ -91,9 +94,11 @@ pub(super) async fn store(
         &updated,
         &entries,
         &row.chain.head,
+        &backup,
     ];
     if is_new {
-        let asked: [&(dyn ToSql + Sync); 5] = [&row.asset_id, &row.dry_run, &row.request, &first_seen, &row.case_id];
+        let asked: [&(dyn ToSql + Sync); 6] =
+            [&row.asset_id, &row.dry_run, &row.request, &first_seen, &row.case_id, &row.backup_asked];
         values.extend(asked);
     }
     let (number, at, tried) = (i64::from(change.number), milliseconds(change.at), i64::from(change.attempts));
@@ -163,7 +168,7 @@ pub(super) async fn seal(
     heads: &[String],
 ) -> Result<(), Fault> {
     let sql = "UPDATE asset_eraser.requests AS r
-               SET request = NULL, waited_for = NULL, event = '', sealed = t.sealed, chain = t.chain
+               SET request = NULL, waited_for = NULL, backup_asked = NULL, backup = NULL, event = '', sealed = t.sealed, chain = t.chain
                FROM unnest($1::text[], $2::text[], $3::text[]) AS t (id, sealed, chain) WHERE r.request_id = t.id";
     transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids, &seals, &heads]).await?;
     let sql = "DELETE FROM asset_eraser.history WHERE request_id = ANY($1)";
@@ -241,6 +246,9 @@ pub(super) fn time(columns: &Columns, name: &str) -> Result<Timestamp, Fault> {
 
 fn read(columns: &Columns) -> Result<Row, Fault> {
     let state: String = column(columns, "state")?;
+    let backup: Option<String> = column(columns, "backup")?;
+    let backup = backup.as_deref().map(BackedUp::read).transpose().map_err(Fault::Row)?;
+    let entries = number(columns, "entries")?;
     let decision = match (column(columns, "outcome")?, column(columns, "event")?, column(columns, "sealed")?) {
         (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: Kept::Sealed(sealed) }),
         (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: Kept::Event(event) }),
@@ -250,15 +258,18 @@ fn read(columns: &Columns) -> Result<Row, Fault> {
         asset_id: column(columns, "asset_id")?,
         dry_run: column(columns, "dry_run")?,
         request: None,
-        state: State::parse(&state).ok_or_else(|| Fault::Row(format!("no state is called {state:?}")))?,
+        backup_asked: column(columns, "backup_asked")?,
+        state: State::read(&state, backup.as_ref(), entries)
+            .ok_or_else(|| Fault::Row(format!("no state is called {state:?}")))?,
         attempts: number(columns, "attempts")?,
         rung: number(columns, "rung")?,
         deleting: column(columns, "deleting")?,
         waited_for: column(columns, "waited_for")?,
+        backup,
         decision,
         first_seen: time(columns, "first_seen")?,
         updated: time(columns, "updated")?,
         case_id: column(columns, "case_id")?,
-        chain: Chain { entries: number(columns, "entries")?, head: column(columns, "chain")? },
+        chain: Chain { entries, head: column(columns, "chain")? },
     })
 }

@@ -8,7 +8,12 @@ use crate::database::Fault;
 use crate::ledger::LedgerError;
 
 /// What leads from each version to the next; how many there are is the version that this release reads and writes.
-const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// The advisory lock of whoever changes the schema: "aeld" in ASCII. Requests' locks are hashes, so that a collision
 /// costs a moment's wait.

@@ -5,6 +5,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Params, named_params};
 
 use crate::ledger::Evidence;
+use crate::ledger::backups::BackedUp;
 use crate::ledger::history::{Chain, Change};
 use crate::ledger::retention::Span;
 use crate::ledger::state::{Decision, Kept, Row, State};
@@ -13,7 +14,7 @@ use crate::message::id::{AssetId, RequestId};
 /// What makes a [`Row`], but for what was asked.
 pub(super) const COLUMNS: &str =
     "request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
-                       first_seen, updated, case_id, entries, chain";
+                       first_seen, updated, case_id, entries, chain, backup_asked, backup";
 
 pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
     connection
@@ -74,7 +75,8 @@ pub(super) fn seal(connection: &Connection, id: &RequestId, row: &Row) -> rusqli
     let (_, event, sealed) = decision(row);
     connection
         .prepare_cached(
-            "UPDATE requests SET request = NULL, waited_for = NULL, event = ?2, sealed = ?3, chain = ?4
+            "UPDATE requests SET request = NULL, waited_for = NULL, backup_asked = NULL, backup = NULL, event = ?2,
+                                 sealed = ?3, chain = ?4
              WHERE request_id = ?1",
         )?
         .execute((id.as_str(), event, sealed, &row.chain.head))
@@ -133,20 +135,26 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: Kept::Event(event) }),
         _ => None,
     };
+    let backup = row.get::<_, Option<String>>("backup")?.map(|_| parsed(row, "backup", BackedUp::read)).transpose()?;
+    let entries = row.get("entries")?;
+    let state =
+        |name: &str| State::read(name, backup.as_ref(), entries).ok_or_else(|| format!("no state is called {name:?}"));
     Ok(Row {
         asset_id: row.get("asset_id")?,
         dry_run: row.get("dry_run")?,
         request: None,
-        state: parsed(row, "state", |text| State::parse(text).ok_or_else(|| format!("no state is called {text:?}")))?,
+        backup_asked: row.get("backup_asked")?,
+        state: parsed(row, "state", state)?,
         attempts: row.get("attempts")?,
         rung: row.get("rung")?,
         deleting: row.get("deleting")?,
         waited_for: row.get("waited_for")?,
+        backup,
         decision,
         first_seen: parsed(row, "first_seen", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
         updated: parsed(row, "updated", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
         case_id: row.get("case_id")?,
-        chain: Chain { entries: row.get("entries")?, head: row.get("chain")? },
+        chain: Chain { entries, head: row.get("chain")? },
     })
 }
 
@@ -187,16 +195,17 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     connection
         .prepare_cached(
             "INSERT INTO requests (request_id, asset_id, dry_run, request, state, attempts, rung, deleting, waited_for,
-                                   outcome, event, first_seen, updated, case_id, entries, chain)
+                                   outcome, event, first_seen, updated, case_id, entries, chain, backup_asked)
              VALUES (:request_id, :asset_id, :dry_run, :request, :state, :attempts, :rung, :deleting, :waited_for,
-                     :outcome, :event, :first_seen, :updated, :case_id, :entries, :chain)",
+                     :outcome, :event, :first_seen, :updated, :case_id, :entries, :chain, :backup_asked)",
         )?
         .execute(named_params! {
             ":request_id": id.as_str(),
             ":asset_id": row.asset_id,
             ":dry_run": row.dry_run,
             ":request": row.request,
-            ":state": row.state.as_str(),
+            ":backup_asked": row.backup_asked,
+            ":state": row.state.stored(),
             ":attempts": row.attempts,
             ":rung": row.rung,
             ":deleting": row.deleting,
@@ -218,12 +227,13 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
         .prepare_cached(
             "UPDATE requests SET state = :state, attempts = :attempts, rung = :rung, deleting = :deleting,
                                  waited_for = :waited_for, outcome = :outcome, event = :event, updated = :updated,
-                                 entries = :entries, chain = :chain
+                                 entries = :entries, chain = :chain, backup = :backup
              WHERE request_id = :request_id",
         )?
         .execute(named_params! {
             ":request_id": id.as_str(),
-            ":state": row.state.as_str(),
+            ":backup": row.backup.as_ref().map(BackedUp::to_json),
+            ":state": row.state.stored(),
             ":attempts": row.attempts,
             ":rung": row.rung,
             ":deleting": row.deleting,
