@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::ledger::{Change, Entry};
+use crate::message::Backup;
 
 /// Everything the ledger says of one case.
 #[derive(Debug, Serialize, Template)]
@@ -38,6 +39,9 @@ struct Line {
     outcome: String,
     decided_at: String,
     verified: String,
+    /// A copy that was kept of what was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<Backup>,
     entries: usize,
     /// Of the last entry.
     hash: String,
@@ -80,6 +84,7 @@ impl Line {
             outcome: entry.outcome.clone().unwrap_or_else(|| "open".to_owned()),
             decided_at: entry.outcome.as_ref().map(|_| second(entry.updated)).unwrap_or_default(),
             verified: verified(entry, &event["data"], history),
+            backup: entry.backup.clone(),
             entries: history.len(),
             hash: history.last().map(|change| change.hash.clone()).unwrap_or_default(),
         }

@@ -40,6 +40,9 @@ pub struct Defaults {
     /// Do everything but the deletion. No line can undo this.
     #[arg(long)]
     dry_run: bool,
+    /// Delete an asset only once a copy of it is kept. A line may say that its asset needs none.
+    #[arg(long)]
+    backup: bool,
 }
 
 /// What a line says: names of fields, each with its value as JSON text, as it was written.
@@ -102,6 +105,7 @@ impl Defaults {
         let mut request = decode(text.as_bytes(), Some("made-below"))?;
         // Not to be undone by a line.
         request.dry_run |= self.dry_run;
+        request.backup = request.backup.or(self.backup.then_some(true));
         if !own_id {
             request.request_id = derived(&request, batch)?;
         }
@@ -246,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_is_asked_for_where_a_line_does_not_say_otherwise() {
+        let backups = Defaults { backup: true, ..Defaults::default() };
+        let asked = |defaults: &Defaults, text| defaults.complete(said(text), "").unwrap().request.backup;
+        assert_eq!(asked(&backups, r#"{"asset_id":"a"}"#), Some(true));
+        assert_eq!(asked(&backups, r#"{"asset_id":"a","backup":false}"#), Some(false));
+        assert_eq!(asked(&Defaults::default(), r#"{"asset_id":"a","backup":true}"#), Some(true));
+        assert_eq!(asked(&Defaults::default(), r#"{"asset_id":"a"}"#), None);
+        let problem = backups.complete(said(r#"{"asset_id":"a","backup":null}"#), "").unwrap_err();
+        assert!(problem.starts_with("backup: must be"), "{problem}");
+    }
+
+    #[test]
     fn an_id_follows_from_all_that_is_said_and_never_changes() {
         let id = |text: &str, batch: &str| {
             let checked = Defaults::default().complete(said(text), batch).unwrap();
@@ -268,6 +284,8 @@ mod tests {
             r#""expect":{"name":"x"}"#,
             r#""expect":{"asset_type":"x"}"#,
             r#""dry_run":true"#,
+            r#""backup":true"#,
+            r#""backup":false"#,
         ] {
             others.push(id(&format!(r#"{{"asset_id":"a",{more}}}"#), ""));
         }

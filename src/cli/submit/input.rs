@@ -225,6 +225,10 @@ fn row(columns: &StringRecord, record: &ByteRecord) -> Result<Said, String> {
                 _ => return Err("dry_run: must be true or false, in every line that has the column".into()),
             },
             _ if cell.is_empty() => continue,
+            "backup" => match cell.to_ascii_lowercase().as_str() {
+                truth @ ("true" | "false") => truth.to_owned(),
+                _ => return Err("backup: must be true or false, or empty where the line does not say".into()),
+            },
             "case_size" => cell.parse::<u32>().map_or_else(|_| json(cell), |size| size.to_string()),
             _ => json(cell),
         };

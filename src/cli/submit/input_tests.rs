@@ -54,6 +54,15 @@ fn csv_says_what_its_columns_say_and_an_empty_cell_says_nothing() {
 }
 
 #[test]
+fn a_backup_is_true_or_false_or_not_said() {
+    let seen = read("asset_id,backup\na,TRUE\nb,false\nc,\nd,yes\n".as_bytes(), Format::Csv).unwrap();
+    let wanted =
+        [r#"2 {"asset_id":"a","backup":true}"#, r#"3 {"asset_id":"b","backup":false}"#, r#"4 {"asset_id":"c"}"#];
+    assert_eq!(seen[..3], wanted);
+    assert!(seen[3].starts_with("5! backup: must be true or false"), "{seen:?}");
+}
+
+#[test]
 fn a_quote_that_is_never_closed_takes_in_no_other_request() {
     for text in ["asset_id,reason\na,x\nb,\"y\nc,z\n", "asset_id,reason\na,x\nb,5\" disk\n"] {
         let seen = read(text.as_bytes(), Format::Csv).unwrap();
