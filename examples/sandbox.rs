@@ -7,6 +7,7 @@
 //! | Part | Where |
 //! | --- | --- |
 //! | provider | `{address}/kyyReactApiServer/…`, needs `Authorization: Bearer {--token}` |
+//! | files | `GET /files/{asset_id}`, without a key: the bytes of an asset, which its detail call points at |
 //! | job registry | `GET /jobs/{asset_id}`, needs `--jobs-token` when one is given |
 //! | control | `/control/…`: assets, jobs, faults, latency, capacity, the log of calls; see `sandbox/control.rs` |
 //!
@@ -34,8 +35,12 @@ mod capacity;
 mod control;
 #[path = "sandbox/fault.rs"]
 mod fault;
+#[path = "sandbox/file.rs"]
+mod file;
 #[path = "sandbox/provider.rs"]
 mod provider;
+#[path = "sandbox/raw.rs"]
+mod raw;
 #[path = "sandbox/server.rs"]
 mod server;
 #[path = "sandbox/world.rs"]

@@ -1,6 +1,7 @@
 //! The way of one call: log it, check its key, pass the limiter, suffer a fault, take effect, answer.
 
 use std::{
+    collections::BTreeMap,
     future::pending,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -21,7 +22,9 @@ use tokio::time::sleep;
 use super::{
     capacity::Ticket,
     fault::{Fault, Operation, When},
-    server::Cut,
+    file::{self, Content},
+    raw::Raw,
+    server::Unsent,
     world::{Call, World},
 };
 
@@ -53,14 +56,29 @@ pub enum Bent {
 /// What the work of a call came to.
 pub struct Done {
     pub status: StatusCode,
-    pub body: Value,
+    pub body: Payload,
     pub took_effect: bool,
+}
+
+pub enum Payload {
+    Json(Value),
+    File(Content),
 }
 
 impl Done {
     /// HTTP 200 for something that changed nothing.
     pub fn told(body: Value) -> Self {
-        Self { status: StatusCode::OK, body, took_effect: false }
+        Self::refused(StatusCode::OK, body)
+    }
+
+    /// Another status, and nothing changed.
+    pub fn refused(status: StatusCode, body: Value) -> Self {
+        Self { status, body: Payload::Json(body), took_effect: false }
+    }
+
+    /// The bytes of an asset.
+    pub fn file(content: Content) -> Self {
+        Self { status: StatusCode::OK, body: Payload::File(content), took_effect: false }
     }
 
     /// HTTP 200 for something that changed the world.
@@ -94,8 +112,7 @@ impl Sandbox {
         };
         if !self.key_fits(operation, parts) {
             let refusal = json!({"code": 401, "msg": "Unauthorized", "data": null});
-            let status = StatusCode::UNAUTHORIZED;
-            return self.answered(seq, &Done { status, body: refusal, took_effect: false });
+            return self.answered(seq, Done::refused(StatusCode::UNAUTHORIZED, refusal));
         }
         if let Ticket::Refused { retry_after_s } = self.ticket_for(operation) {
             // The way to a limiter is as long as the one to what it protects.
@@ -106,7 +123,7 @@ impl Sandbox {
         let fault = self.fault_for(operation, &subject);
         pause(latency_ms).await;
         match fault {
-            None => self.answered(seq, &self.done(seq, work, Bent::No)),
+            None => self.answered(seq, self.done(seq, work, Bent::No)),
             Some(fault) => self.suffered(seq, fault, work).await,
         }
     }
@@ -116,10 +133,10 @@ impl Sandbox {
         match fault {
             Fault::DelayMs(ms) => {
                 pause(ms).await;
-                self.answered(seq, &self.done(seq, work, Bent::No))
+                self.answered(seq, self.done(seq, work, Bent::No))
             }
-            Fault::Pretend => self.answered(seq, &self.done(seq, work, Bent::Pretend)),
-            Fault::Stale => self.answered(seq, &self.done(seq, work, Bent::Stale)),
+            Fault::Pretend => self.answered(seq, self.done(seq, work, Bent::Pretend)),
+            Fault::Stale => self.answered(seq, self.done(seq, work, Bent::Stale)),
             Fault::Hang { done } => {
                 if done {
                     self.done(seq, work, Bent::No);
@@ -127,12 +144,19 @@ impl Sandbox {
                 // Ends when the client gives up or the server stops: either drops this future.
                 pending().await
             }
+            Fault::Send(sending) => match self.done(seq, work, Bent::No) {
+                Done { status, body: Payload::File(content), .. } => {
+                    self.note_status(seq, status);
+                    unsent(Unsent::Raw(Raw { content, sending }))
+                }
+                done => self.answered(seq, done),
+            },
             Fault::Cut(When::Before) => cut(),
             Fault::Cut(When::After) => {
                 self.done(seq, work, Bent::No);
                 cut()
             }
-            Fault::Cut(When::Midway) => halved(self.answered(seq, &self.done(seq, work, Bent::No))),
+            Fault::Cut(When::Midway) => halved(self.answered(seq, self.done(seq, work, Bent::No))),
             Fault::Answer { status, headers, body, took_effect } => {
                 if took_effect {
                     self.done(seq, work, Bent::No);
@@ -146,26 +170,25 @@ impl Sandbox {
     fn key_fits(&self, operation: Operation, parts: &Parts) -> bool {
         let wanted = match operation {
             Operation::Jobs => self.jobs_key.as_deref(),
-            // An unknown route is answered "no handler" to anybody.
-            Operation::Other => None,
+            // An unknown route is answered "no handler" to anybody. The URL of a file is all that it takes to read it.
+            Operation::File | Operation::Other => None,
             _ => Some(self.provider_key.as_str()),
         };
         let got = text(&parts.headers, header::AUTHORIZATION.as_str());
         wanted.is_none_or(|wanted| got == Some(wanted))
     }
 
-    /// The limiter stands before the provider; the job registry is somebody else's.
+    /// The limiter stands before the provider; the job registry is somebody else's, and files come from a store.
     fn ticket_for(&self, operation: Operation) -> Ticket {
         match operation {
-            Operation::Jobs | Operation::Other => Ticket::Admitted,
+            Operation::File | Operation::Jobs | Operation::Other => Ticket::Admitted,
             _ => self.world().capacity.take(Instant::now()),
         }
     }
 
     fn too_many(&self, seq: u64, retry_after_s: Option<u64>) -> Response {
         let body = json!({"code": 429, "msg": "Too Many Requests", "data": null});
-        let mut response =
-            self.answered(seq, &Done { status: StatusCode::TOO_MANY_REQUESTS, body, took_effect: false });
+        let mut response = self.answered(seq, Done::refused(StatusCode::TOO_MANY_REQUESTS, body));
         if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -198,9 +221,12 @@ impl Sandbox {
         }
     }
 
-    fn answered(&self, seq: u64, done: &Done) -> Response {
+    fn answered(&self, seq: u64, done: Done) -> Response {
         self.note_status(seq, done.status);
-        json_response(done.status, &done.body)
+        match done.body {
+            Payload::Json(body) => json_response(done.status, &body),
+            Payload::File(content) => file::streamed(content),
+        }
     }
 }
 
@@ -228,10 +254,17 @@ fn logged(operation: Operation, subject: &Subject, parts: &Parts) -> Call {
         jobs_in_progress: Vec::new(),
         took_effect: false,
         traceparent: text(&parts.headers, "traceparent").map(str::to_owned),
+        headers: (operation == Operation::File).then(|| shown(&parts.headers)),
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// Values that are no text are shown as well as can be: that they came at all is what matters.
+fn shown(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+}
+
+pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
@@ -243,8 +276,12 @@ async fn pause(ms: u64) {
 }
 
 fn cut() -> Response {
+    unsent(Unsent::Cut)
+}
+
+fn unsent(instead: Unsent) -> Response {
     let mut response = Response::default();
-    response.extensions_mut().insert(Cut);
+    response.extensions_mut().insert(instead);
     response
 }
 

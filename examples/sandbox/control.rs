@@ -2,9 +2,10 @@
 //!
 //! | Call | Body | Answer |
 //! | --- | --- | --- |
-//! | `PUT /control/assets/{id}` | `{"name","assetType"}`, all optional | `{}` |
+//! | `PUT /control/assets/{id}` | `{"name","assetType","size","url"}`, all optional | `{}`; `size` is of its file, in bytes; `url` is what detail says, `null` too |
 //! | `POST /control/assets` | `{"ids":[…]}` | `{}` |
 //! | `GET /control/assets` | | `{"ids":[…]}` that exist, sorted |
+//! | `GET /control/files/{id}` | | `{"length","sha256"}` of the asset's file, also when it is deleted |
 //! | `PUT /control/endless` | `{"prefix"?}` | `{}`; every asset of the prefix exists until deleted, in no list; again: anew |
 //! | `PUT /control/jobs/{id}` | `{"assets":[…],"status":"processing","registry_status"?}`; without `assets` a known job keeps its own | `{}` |
 //! | `POST /control/faults` | `{"operation","asset"?,"times"?,"do"}`, see below | `{"id":n}` |
@@ -20,10 +21,10 @@
 //! registry are not limited.
 //!
 //! `do` is one of `{"answer":{"status","headers"?,"body"?,"took_effect"?}}`, `{"hang":true|"before"|"after"}`,
-//! `{"cut":"before"|"after"|"midway"}`, `{"pretend":true}`, `{"stale":true}`, `{"delay_ms":n}`. A wrong body is
-//! answered 400 `{"error"}`.
+//! `{"cut":"before"|"after"|"midway"}`, `{"pretend":true}`, `{"stale":true}`, `{"delay_ms":n}`, and for a `file`
+//! `{"send":{…}}`, see `raw::Sending`. A wrong body is answered 400 `{"error"}`.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -34,13 +35,14 @@ use axum::{
     routing::{delete, get, post, put},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
     call::{Sandbox, json_response},
     capacity, fault,
-    world::{Asset, Endless, Job},
+    file::Content,
+    world::{Address, Asset, Endless, Job},
 };
 
 type Shared = State<Arc<Sandbox>>;
@@ -52,6 +54,7 @@ pub fn routes() -> Router<Arc<Sandbox>> {
     Router::new()
         .route("/assets/{id}", put(put_asset))
         .route("/assets", post(post_assets).get(get_assets))
+        .route("/files/{id}", get(get_file))
         .route("/endless", put(put_endless))
         .route("/jobs/{id}", put(put_job))
         .route("/faults", post(post_fault).merge(delete(delete_faults)))
@@ -69,12 +72,23 @@ struct NewAsset {
     name: Option<String>,
     #[serde(rename = "assetType")]
     kind: Option<String>,
+    size: Option<u64>,
+    /// Absent is the sandbox's own; `null` is `null`.
+    #[serde(default, deserialize_with = "given")]
+    url: Option<Option<String>>,
+}
+
+fn given<'de, D: Deserializer<'de>>(url: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(url).map(Some)
 }
 
 async fn put_asset(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) -> Response {
     let new = if body.is_empty() { Ok(NewAsset::default()) } else { parse(&body) };
     told(new.map(|new| {
-        sandbox.world().add_asset(id, Asset::new(new.name, new.kind));
+        let mut asset = Asset::new(new.name, new.kind);
+        asset.size = new.size.unwrap_or(asset.size);
+        asset.address = new.url.map_or(Address::Here, Address::Told);
+        sandbox.world().add_asset(id, asset);
         json!({})
     }))
 }
@@ -96,6 +110,19 @@ async fn post_assets(State(sandbox): Shared, body: Bytes) -> Response {
 async fn get_assets(State(sandbox): Shared) -> Response {
     let ids: Vec<_> = sandbox.world().assets.keys().cloned().collect();
     told(Ok(json!({ "ids": ids })))
+}
+
+async fn get_file(State(sandbox): Shared, Path(id): Path<String>) -> Response {
+    let content = {
+        let world = sandbox.world();
+        let gone = || world.gone.get(&id).map(Cow::Borrowed);
+        world.asset(&id).or_else(gone).map(|asset| Content::of(&id, &asset))
+    };
+    let Some(content) = content else { return told(Err(format!("there never was an asset {id:?}"))) };
+    let length = content.length;
+    // Seconds for gigabytes, in which other calls have to be answered.
+    let digest = tokio::task::spawn_blocking(move || content.sha256()).await;
+    told(digest.map(|sha256| json!({ "length": length, "sha256": sha256 })).map_err(|error| error.to_string()))
 }
 
 #[derive(Deserialize)]

@@ -6,12 +6,15 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::raw::Sending;
+
 /// What a call asks for, as the log and the faults name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     Delete,
     Detail,
+    File,
     Job,
     Jobs,
     Upload,
@@ -41,6 +44,7 @@ enum Deed {
     Pretend(bool),
     Stale(bool),
     DelayMs(u64),
+    Send(Sending),
 }
 
 #[derive(Deserialize)]
@@ -84,6 +88,7 @@ pub enum Fault {
     Pretend,
     Stale,
     DelayMs(u64),
+    Send(Sending),
 }
 
 struct Planned {
@@ -140,12 +145,17 @@ fn checked(operation: Operation, deed: Deed) -> Result<Fault, String> {
         Deed::Hang(Hang::Plain(true) | Hang::At(When::Before)) => Ok(Fault::Hang { done: false }),
         Deed::Hang(Hang::At(When::After)) => Ok(Fault::Hang { done: true }),
         Deed::Hang(_) => Err(r#"hang must be true, "before" or "after""#.into()),
+        Deed::Cut(When::Midway) if operation == Operation::File => {
+            Err("a file is cut midway with send: say how many bytes come".into())
+        }
         Deed::Cut(when) => Ok(Fault::Cut(when)),
         Deed::Pretend(true) if operation == Operation::Delete => Ok(Fault::Pretend),
         Deed::Pretend(_) => Err("pretend must be true and is for delete only".into()),
         Deed::Stale(true) if operation == Operation::Detail => Ok(Fault::Stale),
         Deed::Stale(_) => Err("stale must be true and is for detail only".into()),
         Deed::DelayMs(ms) => Ok(Fault::DelayMs(ms)),
+        Deed::Send(sending) if operation == Operation::File => sending.checked().map(Fault::Send),
+        Deed::Send(_) => Err("send is for file only".into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The provider's API, and the registry's one call, as documented.
+//! The provider's API, and the registry's one call, as documented; and the files that the detail call points at.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, Request, State},
-    http::{StatusCode, request::Parts},
+    http::{StatusCode, header, request::Parts},
     response::Response,
     routing::{get, post},
 };
@@ -14,8 +14,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    call::{Bent, Done, Sandbox, Subject},
+    call::{Bent, Done, Sandbox, Subject, text},
     fault::Operation,
+    file::Content,
     world::{Asset, Job, World},
 };
 
@@ -33,6 +34,7 @@ pub fn routes() -> Router<Arc<Sandbox>> {
         .route("/kyyReactApiServer/v1/kyyvideo2/videos", post(video))
         .route("/kyyReactApiServer/v1/result/{id}", get(result))
         .route("/jobs/{asset_id}", get(jobs))
+        .route("/files/{asset_id}", get(file))
 }
 
 /// Any route there is none for.
@@ -40,7 +42,7 @@ pub async fn no_handler(State(sandbox): Shared, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let message = format!("No handler found for {} {}", parts.method, parts.uri.path());
     let body = json!({ "message": message });
-    let missing = |_: &mut World, _| Done { status: StatusCode::NOT_FOUND, body, took_effect: false };
+    let missing = |_: &mut World, _| Done::refused(StatusCode::NOT_FOUND, body);
     sandbox.call(Operation::Other, Subject::Nothing, &parts, missing).await
 }
 
@@ -63,6 +65,7 @@ async fn delete_of_upload(sandbox: Shared, parts: Parts) -> Response {
 
 async fn asset_detail(State(sandbox): Shared, id: String, parts: Parts) -> Response {
     let subject = Subject::Asset(id.clone());
+    let here = here(&parts, &id);
     let work = |world: &mut World, bent| {
         let found = match (world.asset(&id), bent) {
             (Some(asset), _) => Some(asset.into_owned()),
@@ -73,7 +76,7 @@ async fn asset_detail(State(sandbox): Shared, id: String, parts: Parts) -> Respo
             None => json!({"code": -1, "msg": "素材不存在", "data": null}),
             Some(asset) => json!({"code": 0, "msg": null, "data": {
                 "name": asset.name, "assetId": id, "status": "Active", "assetType": asset.kind,
-                "url": asset.url, "createTime": asset.create_time(),
+                "url": asset.url(here), "createTime": asset.create_time(),
             }}),
         })
     };
@@ -101,11 +104,12 @@ async fn upload(State(sandbox): Shared, parts: Parts, body: Bytes) -> Response {
         let order: Value = serde_json::from_slice(&body).unwrap_or_default();
         let field = |name: &str| order[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let asset_type = field("assetType").filter(|kind| ASSET_TYPES.contains(&kind.as_str()));
-        let (Some(asset_type), Some(url), Some(name)) = (asset_type, field("url"), field("name")) else {
+        let (Some(asset_type), Some(_), Some(name)) = (asset_type, field("url"), field("name")) else {
             return Done::told(json!({"code": 1001, "msg": "assetType, url and name are required", "data": null}));
         };
         let id = world.new_asset_id();
-        world.add_asset(id.clone(), Asset { name, kind: asset_type, url, created: Timestamp::now() });
+        // Where it came from is forgotten: the provider keeps a copy of its own.
+        world.add_asset(id.clone(), Asset::new(Some(name), Some(asset_type)));
         Done::changed(json!({"code": 0, "msg": null, "data": {"assetId": id}}))
     };
     sandbox.call(Operation::Upload, Subject::Nothing, &parts, work).await
@@ -165,4 +169,20 @@ async fn jobs(State(sandbox): Shared, Path(asset): Path<String>, parts: Parts) -
         Done::told(json!({"jobs": using.map(told).collect::<Vec<_>>()}))
     };
     sandbox.call(Operation::Jobs, subject, &parts, work).await
+}
+
+/// What an asset's URL is here, for whoever calls this sandbox by the name that `parts` tell.
+fn here(parts: &Parts, id: &str) -> String {
+    let host = text(&parts.headers, header::HOST.as_str()).unwrap_or("localhost");
+    format!("http://{host}/files/{id}")
+}
+
+/// The bytes of an asset, as long as it exists.
+async fn file(State(sandbox): Shared, Path(id): Path<String>, parts: Parts) -> Response {
+    let subject = Subject::Asset(id.clone());
+    let work = |world: &mut World, _| match world.asset(&id) {
+        Some(asset) => Done::file(Content::of(&id, &asset)),
+        None => Done::refused(StatusCode::NOT_FOUND, json!({ "message": "no such file" })),
+    };
+    sandbox.call(Operation::File, subject, &parts, work).await
 }

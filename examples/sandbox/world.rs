@@ -15,12 +15,26 @@ const MAX_CALLS: usize = 100_000;
 /// The provider gives times without a zone; its users take them for China Standard Time.
 const PROVIDER_OFFSET: Offset = Offset::constant(8);
 
+/// Bytes of an asset nobody gave a size: some, and no round number.
+const USUAL_SIZE: u64 = 10_007;
+
 #[derive(Clone)]
 pub struct Asset {
     pub name: String,
     pub kind: String,
-    pub url: String,
+    pub address: Address,
+    /// Bytes of its file.
+    pub size: u64,
     pub created: Timestamp,
+}
+
+/// What the detail call says of where the bytes are.
+#[derive(Clone)]
+pub enum Address {
+    /// `/files/{asset_id}` of this sandbox.
+    Here,
+    /// What it was told to say, `null` too.
+    Told(Option<String>),
 }
 
 impl Asset {
@@ -28,8 +42,17 @@ impl Asset {
         Self {
             name: name.unwrap_or_else(|| "Sandbox asset".into()),
             kind: kind.unwrap_or_else(|| "Image".into()),
-            url: "https://sandbox.invalid/asset".into(),
+            address: Address::Here,
+            size: USUAL_SIZE,
             created: Timestamp::now(),
+        }
+    }
+
+    /// What the detail call says, where `here` is this sandbox's own.
+    pub fn url(&self, here: String) -> Option<String> {
+        match &self.address {
+            Address::Here => Some(here),
+            Address::Told(told) => told.clone(),
         }
     }
 
@@ -77,6 +100,9 @@ pub struct Call {
     pub jobs_in_progress: Vec<String>,
     pub took_effect: bool,
     pub traceparent: Option<String>,
+    /// Of calls for a file only: who reads one has no business to show a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
 }
 
 /// Assets that need no room while they exist: every ID that begins with the prefix is one, until it is deleted.
