@@ -17,6 +17,8 @@ pub const REFUSED_CODE: &str = "403001";
 pub enum Kind {
     /// The asset is there and nobody uses it.
     Plain,
+    /// As plain, once its bytes are kept.
+    Kept,
     /// As plain; published twice.
     Twice,
     /// As plain; two requests ask for the asset.
@@ -46,8 +48,9 @@ pub enum Kind {
 }
 
 /// Each kind with how often it is drawn; most requests are plain ones.
-const DRAWN: [(Kind, u32); 14] = [
+const DRAWN: [(Kind, u32); 15] = [
     (Kind::Plain, 40),
+    (Kind::Kept, 30),
     (Kind::Twice, 6),
     (Kind::Shared, 6),
     (Kind::Contended, 10),
@@ -115,6 +118,7 @@ impl Asks {
         let mut body = json!({"request_id": request_id, "asset_id": asset_id, "case_id": CASE});
         match kind {
             Kind::BusyReject => body["on_in_use"] = json!("reject"),
+            Kind::Kept => body["backup"] = json!(true),
             Kind::DryRun => body["dry_run"] = json!(true),
             Kind::Mismatch => body["expect"] = json!({"name": "something else"}),
             Kind::Late => body["deadline"] = json!("2020-01-01T00:00:00Z"),
@@ -147,7 +151,10 @@ impl Asks {
 impl Kind {
     /// Whether a `DELETE` may be sent for it.
     pub fn may_delete(self) -> bool {
-        matches!(self, Self::Plain | Self::Twice | Self::Shared | Self::Contended | Self::Busy | Self::Refused)
+        matches!(
+            self,
+            Self::Plain | Self::Kept | Self::Twice | Self::Shared | Self::Contended | Self::Busy | Self::Refused
+        )
     }
 
     /// Outcome and cause that it may be answered with.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::asks::{Ask, Kind};
+use super::copies::Copies;
 
 /// One call as the sandbox recorded it.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +48,7 @@ pub struct History {
     pub relied_on: BTreeSet<String>,
     /// Whether clocks jumped; then times of the worker say nothing.
     pub clocks_jumped: bool,
+    pub copies: Copies,
 }
 
 /// A promise that was not kept.
@@ -78,6 +80,7 @@ impl History {
         self.deletes(&mut found);
         self.ends(&mut found);
         self.records(&mut found);
+        self.keeps(&mut found);
         found
     }
 
@@ -195,6 +198,30 @@ impl History {
             let published = self.events_of(ask).next().map(|event| event.text.as_str());
             if entry.event.as_deref() != published {
                 broken("has another event on record than was published");
+            }
+        }
+    }
+
+    /// Promise 7: what was to be kept is whole, was on record before the `DELETE`, and nothing else was fetched.
+    fn keeps(&self, found: &mut Vec<Violation>) {
+        let kept = |asset: &str| self.asks.iter().any(|ask| ask.kind == Kind::Kept && ask.asset_id == asset);
+        for call in self.calls.iter().filter(|call| call.operation == "file") {
+            let asset = call.asset.as_deref().unwrap_or_default();
+            if !kept(asset) {
+                found.push(violation(7, "the bytes of an asset that nobody wanted".into(), "", asset));
+            }
+        }
+        for ask in self.asks.iter().filter(|ask| ask.kind == Kind::Kept) {
+            let sent = |call: &Call| call.operation == "delete" && call.traceparent.as_ref() == Some(&ask.traceparent);
+            let Some(event) = self.events_of(ask).next().filter(|_| self.calls.iter().any(sent)) else { continue };
+            let mut broken = |what: &str| found.push(violation(7, what.to_owned(), &ask.request_id, &ask.asset_id));
+            if !self.copies.are_whole(&ask.asset_id, &event.body["data"]["backup"]) {
+                broken("a DELETE without a whole copy");
+            }
+            let changes = self.ledger.get(&ask.request_id).map_or(&[][..], |(_, changes)| changes);
+            let place = |state: &str| changes.iter().position(|change| change.state == state);
+            if place("backed_up").is_none_or(|at| place("deleting").is_none_or(|deleting| deleting < at)) {
+                broken("a DELETE before a copy was on record");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asset_eraser::ledger::{Asked, Attempt, Entry, Ledger};
+use asset_eraser::ledger::{Asked, Attempt, Change, Entry, Ledger};
 use asset_eraser::message::{AssetId, RequestId};
 use asset_eraser::telemetry::metrics::Metrics;
 use jiff::Timestamp;
@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::asks::{Ask, Kind};
 use super::checker::{Call, Event, History, Violation};
+use super::copies::{Bytes, Copies};
 
 /// What is wrong with a run.
-type Change = Box<dyn FnOnce(&mut History)>;
+type Wrong = Box<dyn FnOnce(&mut History)>;
 
 const DECIDED_MS: i64 = 1_774_800_001_000;
 
@@ -62,24 +63,48 @@ async fn entry(ask: &Ask, event: &Event) -> Entry {
     ledger.request(&id).await.unwrap().unwrap()
 }
 
-/// One request was deleted, one was a dry run.
-async fn well() -> History {
-    let (plain, dry) = (ask(Kind::Plain, 1), ask(Kind::DryRun, 2));
-    let events = vec![event(&plain, "deleted", None), event(&dry, "would_delete", None)];
-    let calls = [("detail", 9), ("jobs", 8), ("delete", 7), ("detail", 6)].map(|(what, ms)| call(&plain, what, ms));
-    let mut ledger = BTreeMap::new();
-    for (ask, event) in [(&plain, &events[0]), (&dry, &events[1])] {
-        ledger.insert(ask.request_id.clone(), (entry(ask, event).await, Vec::new()));
+fn change(ask: &Ask, number: u32, state: &str) -> Change {
+    Change {
+        request_id: RequestId::parse(&ask.request_id).unwrap(),
+        number,
+        at: Timestamp::UNIX_EPOCH,
+        state: state.to_owned(),
+        attempts: 1,
+        why: None,
+        digest: None,
+        hash: String::new(),
     }
+}
+
+/// One request was deleted, one was a dry run, one was deleted with a copy.
+async fn well() -> History {
+    let (plain, dry, kept) = (ask(Kind::Plain, 1), ask(Kind::DryRun, 2), ask(Kind::Kept, 3));
+    let mut with_copy = event(&kept, "deleted", None);
+    with_copy.body["data"]["backup"] = json!({"location": "file:///copy", "length": 3, "sha256": "ab"});
+    let events = vec![event(&plain, "deleted", None), event(&dry, "would_delete", None), with_copy];
+    let calls = [("detail", 9), ("jobs", 8), ("delete", 7), ("detail", 6)].map(|(what, ms)| call(&plain, what, ms));
+    let calls = calls.into_iter().chain(
+        [("detail", 9), ("jobs", 8), ("file", 7), ("jobs", 6), ("delete", 5)].map(|(what, ms)| call(&kept, what, ms)),
+    );
+    let mut ledger = BTreeMap::new();
+    for (ask, event) in [(&plain, &events[0]), (&dry, &events[1]), (&kept, &events[2])] {
+        let changes = [(1, "backed_up"), (2, "deleting")].map(|(number, state)| change(ask, number, state));
+        ledger.insert(ask.request_id.clone(), (entry(ask, event).await, changes.into()));
+    }
+    let bytes = Bytes { length: 3, sha256: "ab".to_owned() };
     History {
-        asks: vec![plain, dry],
-        calls: calls.into(),
+        asks: vec![plain, dry, kept],
+        calls: calls.collect(),
         events,
         buried: BTreeSet::new(),
         ledger,
         assets: BTreeSet::from(["a2".to_owned()]),
         relied_on: BTreeSet::from(["job".to_owned()]),
         clocks_jumped: false,
+        copies: Copies {
+            assets: BTreeMap::from([("a3".to_owned(), bytes.clone())]),
+            stored: BTreeMap::from([("file:///copy".to_owned(), bytes)]),
+        },
     }
 }
 
@@ -104,7 +129,7 @@ async fn the_checker_finds_each_way_to_break_a_promise() {
         let call = history.calls[at].clone();
         history.calls.push(call);
     };
-    let changes: Vec<(u8, &str, Change)> = vec![
+    let changes: Vec<(u8, &str, Wrong)> = vec![
         (1, "no answer", Box::new(|history| drop(history.events.remove(0)))),
         (
             4,
@@ -142,6 +167,24 @@ async fn the_checker_finds_each_way_to_break_a_promise() {
         (3, "the asset is gone", Box::new(|history| history.assets.clear())),
         (4, "after the decision", Box::new(|history| history.calls[2].at_ms = DECIDED_MS + 1)),
         (5, "still there", Box::new(|history| history.assets.extend(["a1".to_owned()]))),
+        (7, "without a whole copy", Box::new(|history| history.copies.stored.clear())),
+        (
+            7,
+            "without a whole copy",
+            Box::new(|history| {
+                history.copies.assets.insert("a3".to_owned(), Bytes { length: 4, sha256: "ab".to_owned() });
+            }),
+        ),
+        (
+            7,
+            "without a whole copy",
+            Box::new(|history| {
+                history.events[2].body["data"]["backup"] = Value::Null;
+            }),
+        ),
+        (7, "before a copy", Box::new(|history| history.ledger.get_mut("r3").unwrap().1.reverse())),
+        (7, "before a copy", Box::new(|history| drop(history.ledger.get_mut("r3").unwrap().1.remove(0)))),
+        (7, "nobody wanted", Box::new(|history| history.calls[6].asset = Some("a1".to_owned()))),
         (4, "not in the ledger", Box::new(|history| drop(history.ledger.remove("r1")))),
         (
             4,

@@ -7,6 +7,7 @@ mod asks;
 mod breaks;
 mod checker;
 mod checker_tests;
+mod copies;
 mod plan;
 pub mod proxy;
 mod soak;
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 use self::asks::{Ask, Asks, CASE, Kind};
 use self::checker::{Call, Event, History};
+use self::copies::Copies;
 use self::plan::{Fault, Store};
 use self::stage::Stage;
 use self::starters::Starters;
@@ -146,6 +148,8 @@ async fn ended(mut stage: Stage, asks: Asks, relied_on: BTreeSet<String>, clocks
     let buried = buried(world, asks.malformed()).await;
     let calls = world.sandbox.calls().await;
     let calls: Vec<Call> = calls.into_iter().map(|call| serde_json::from_value(call).unwrap()).collect();
+    let copies = Copies::look(world, &asks, &stage.store).await;
+    let world = &mut stage.world;
     let mut verify = world.command_with(&["ledger", "verify"]);
     assert!(verify.ended().await.success(), "{}", verify.output());
     let ledger = Ledger::open(&SecretString::from(world.ledger()), Metrics::new().unwrap()).await.unwrap();
@@ -164,6 +168,7 @@ async fn ended(mut stage: Stage, asks: Asks, relied_on: BTreeSet<String>, clocks
         assets: world.sandbox.assets().await.into_iter().collect(),
         relied_on,
         clocks_jumped,
+        copies,
         asks: asks.asks,
     };
     stage.world.end(0).await;

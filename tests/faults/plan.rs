@@ -150,8 +150,26 @@ fn broken(random: &mut Rng) -> Break {
     if random.bool() { Break::Unanswered } else { Break::After(random.usize(1..300)) }
 }
 
+/// How the bytes of an asset can come, without that ending a request that wants them kept.
+fn bad_file(random: &mut Rng) -> BadAnswer {
+    let what = match random.u32(0..8) {
+        0 => json!({"answer": {"status": 500}}),
+        1 => json!({"answer": {"status": 403, "body": "<Error><Code>AccessDenied</Code></Error>"}}),
+        2 => json!({"answer": {"status": 429, "headers": {"retry-after": "1"}}}),
+        3 => json!({"cut": "before"}),
+        4 => json!({"hang": "before"}),
+        5 => json!({"send": {"bytes": random.u32(1..1000)}}),
+        6 => json!({"send": {"framing": "chunked", "cut": true}}),
+        _ => json!({"send": {"stall_at": random.u32(1..1000)}}),
+    };
+    BadAnswer { operation: "file", parity: None, times: random.u32(1..8), what }
+}
+
 /// One of every kind that a provider or a registry can come up with.
 fn bad(random: &mut Rng) -> BadAnswer {
+    if random.u32(0..5) == 0 {
+        return bad_file(random);
+    }
     let operation = ["delete", "detail", "jobs"][random.usize(0..3)];
     let times = random.u32(1..12);
     let plain = |what| BadAnswer { operation, parity: None, times, what };

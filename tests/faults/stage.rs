@@ -1,11 +1,13 @@
 //! A run's world: servers of its own, proxies between them and the worker, and the hand that breaks things.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use super::asks::{Ask, Asks, Kind, PROTECTED, REFUSED_CODE};
@@ -27,6 +29,9 @@ pub struct Stage {
     assets: Vec<String>,
     refused: Vec<String>,
     replicas: usize,
+    /// The folder of copies, of all replicas.
+    pub store: PathBuf,
+    _store: TempDir,
 }
 
 impl Stage {
@@ -35,6 +40,8 @@ impl Stage {
         let database = (store == Store::Postgres).then(|| block_in_place(PrivatePostgres::start));
         // Enough steps that no request runs out of them: then only a broken promise can fail one.
         let steps = format!("{}2s", "200ms,".repeat(19));
+        let folder = tempfile::tempdir().unwrap();
+        let copies = format!("file://{}", folder.path().display());
         let mut world = World::without_worker(
             &broker.url,
             &[
@@ -42,6 +49,10 @@ impl Stage {
                 ("PROTECTED", PROTECTED),
                 ("PROVIDER__REFUSED_CODES", REFUSED_CODE),
                 ("BROKER__DELIVERY_LIMIT", "1000"),
+                ("BACKUP__URL", &copies),
+                ("BACKUP__TIMEOUT", "3s"),
+                ("BACKUP__ALLOW_HTTP", "true"),
+                ("BACKUP__ALLOW_HOSTS", "127.0.0.1"),
                 ("LOG__LEVEL", "info"),
             ],
         )
@@ -59,8 +70,18 @@ impl Stage {
         world.launcher = vec!["env".to_owned(), "--ignore-signal=XFSZ".to_owned()];
         world.sandbox.add_all(asks.assets.clone()).await;
         let refused = asks.assets_of(Kind::Refused).into_iter().map(str::to_owned).collect();
-        let mut stage =
-            Self { world, broker, database, to_broker, to_provider, assets: asks.assets.clone(), refused, replicas };
+        let mut stage = Self {
+            world,
+            broker,
+            database,
+            to_broker,
+            to_provider,
+            assets: asks.assets.clone(),
+            refused,
+            replicas,
+            store: folder.path().to_owned(),
+            _store: folder,
+        };
         stage.refuse().await;
         stage.world.start_worker().await;
         stage.world.add_replicas(replicas - 1).await;
