@@ -57,9 +57,10 @@ impl World {
         assert_eq!(digest(file), truth, "{}", file.display());
         let folder = file.parent().unwrap();
         let descriptions = files_in(folder).into_iter().filter(|file| file.extension().is_some_and(|end| end == "json"));
-        let read = |file: PathBuf| serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).unwrap();
+        // One that a test has spoilt is none.
+        let read = |file: PathBuf| serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).ok();
         let described: Vec<Value> =
-            descriptions.map(read).filter(|text| text["location"] == backup["location"]).collect();
+            descriptions.filter_map(read).filter(|text| text["location"] == backup["location"]).collect();
         let [described] = described.as_slice() else { panic!("one description of it: {described:?}") };
         for key in ["length", "sha256"] {
             assert_eq!(described[key], backup[key]);
