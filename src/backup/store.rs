@@ -20,6 +20,7 @@ use object_store::{
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use url::Url;
+use uuid::Uuid;
 
 use super::pieces::Pieces;
 use super::source::Download;
@@ -184,6 +185,16 @@ impl Store {
             }
         };
         Ok(Some(Whole { length, sha256: hex::encode(digest.finalize()) }))
+    }
+
+    /// Writes, reads and removes a small object.
+    pub(super) async fn probe(&self) -> Result<(), object_store::Error> {
+        let key = Path::from(format!("{}/asset-eraser-check-{}", self.prefix, Uuid::new_v4()));
+        let text = PutPayload::from_static(b"asset-eraser check");
+        self.objects.put_opts(&key, text, PutMode::Create.into()).await?;
+        let read = async { self.objects.get(&key).await?.bytes().await }.await;
+        self.take_away(&key).await;
+        read.map(drop)
     }
 
     /// Takes away an object that this process has just written, and that is no backup. It may stay: nothing points to it.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::backup::{Backups, Trouble};
+use crate::backup::Backups;
 use crate::broker::connection::Session;
 use crate::broker::topology::TopologySettings;
 use crate::config::Settings;
@@ -89,8 +89,5 @@ async fn backups(settings: &Settings) -> Result<String, String> {
         return Ok("not tried, as backup.url is not set: they would be in the folder backups".into());
     }
     let backups = Backups::new(settings.backup.clone()).map_err(|error| error.to_string())?;
-    match backups.probe().await {
-        Ok(()) => Ok("can be written".into()),
-        Err(Trouble::Passing { why, .. } | Trouble::Doubtful(why) | Trouble::Lasting(why)) => Err(why),
-    }
+    backups.probe().await.map(|()| "can be written and read".into())
 }
