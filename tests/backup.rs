@@ -41,7 +41,8 @@ async fn what_has_to_be_kept_is_there_whole_before_it_is_deleted() {
 async fn whoever_serves_the_bytes_is_shown_no_key() {
     let mut world = keeping_world(&[]).await;
     // A proxy would be told where the bytes are, and would resolve names for us.
-    let proxy = ["http_proxy", "HTTP_PROXY", "all_proxy"].map(|name| (name.to_owned(), "http://127.0.0.1:9".to_owned()));
+    let proxy =
+        ["http_proxy", "HTTP_PROXY", "all_proxy"].map(|name| (name.to_owned(), "http://127.0.0.1:9".to_owned()));
     world.stop_worker().await;
     world.set("PROVIDER__TIMEOUT", "5s");
     world.environment.extend(proxy);
@@ -151,5 +152,48 @@ async fn a_job_that_starts_during_the_download_stops_the_deletion_and_the_copy_s
     assert_eq!(names_in(&world.kept_folder()), ["asset-…", "backup.json"]);
     world.until_sample(r#"asset_eraser_backups_total{result="made"}"#, 1.0).await;
     world.until_sample(r#"asset_eraser_backups_total{result="kept"}"#, 1.0).await;
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_during_the_download_stops_the_deletion() {
+    let mut world = keeping_world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.fault("file", "a", 1, json!({"send": {"stall_at": 100, "stall_ms": 1500}})).await;
+    let deadline = (jiff::Timestamp::now() + std::time::Duration::from_secs(1)).to_string();
+    world.ask(json!({"request_id": "r-a", "asset_id": "a", "backup": true, "deadline": deadline})).await;
+    let event = world.broker.result("r-a").await;
+    assert_eq!(outcome(&event), ("failed", "deadline_passed"), "{event}");
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 0);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn an_asset_that_is_still_being_made_is_waited_for() {
+    let mut world = keeping_world(&[("RETRY__WAIT_STEPS", "200ms,200ms,400ms,400ms,1s,1s,2s,2s")]).await;
+    world.sandbox.add_as("a", json!({"status": "Processing", "url": null})).await;
+    world.ask_to_keep("a").await;
+    world.until_sample(r#"asset_eraser_put_off_total{reason="backup"}"#, 1.0).await;
+    world.sandbox.add("a").await;
+    let event = world.broker.result("r-a").await;
+    assert_eq!(outcome(&event), ("deleted", ""));
+    world.assert_kept(&event, "a").await;
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn one_asset_is_kept_for_each_request_that_asks_for_it() {
+    let mut world = keeping_world(&[]).await;
+    // Two requests for one asset: the second finds it gone, and has nothing to keep.
+    world.sandbox.add("a").await;
+    for request in ["r-1", "r-2"] {
+        world.ask(json!({"request_id": request, "asset_id": "a", "backup": true})).await;
+    }
+    let (first, second) = (world.broker.result("r-1").await, world.broker.result("r-2").await);
+    let (kept, late) = if outcome(&first).0 == "deleted" { (first, second) } else { (second, first) };
+    assert_eq!((outcome(&kept).0, outcome(&late).0), ("deleted", "already_absent"));
+    world.assert_kept(&kept, "a").await;
+    assert!(late["data"].get("backup").is_none(), "{late}");
+    assert_eq!(world.downloads("a").await, 1);
     world.finish(0).await;
 }

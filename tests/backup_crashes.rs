@@ -93,11 +93,8 @@ async fn without_its_ledger_it_finds_the_copy_in_the_store() {
 #[tokio::test]
 async fn a_copy_that_was_damaged_meanwhile_is_not_trusted_and_not_touched() {
     let mut world = keeping_world(&[SLOW_GUARD]).await;
-    let damages: [(&str, fn(&mut Vec<u8>)); 3] = [
-        ("cut", |bytes| bytes.truncate(5000)),
-        ("changed", |bytes| bytes[9000] ^= 1),
-        ("emptied", Vec::clear),
-    ];
+    let damages: [(&str, fn(&mut Vec<u8>)); 3] =
+        [("cut", |bytes| bytes.truncate(5000)), ("changed", |bytes| bytes[9000] ^= 1), ("emptied", Vec::clear)];
     for (asset, _) in damages {
         ask_and_hold(&mut world, asset).await;
     }

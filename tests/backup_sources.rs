@@ -175,7 +175,8 @@ async fn an_url_that_may_not_be_asked_is_not_asked() {
     ];
     let urls = hosts.map(|host| Some(format!("http://{host}:{port}/files/x")));
     let others = ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:image/png;base64,AA", "/files/x", "", "http://"];
-    let urls: Vec<Option<String>> = urls.into_iter().chain(others.map(|url| Some(url.to_owned()))).chain([None]).collect();
+    let urls: Vec<Option<String>> =
+        urls.into_iter().chain(others.map(|url| Some(url.to_owned()))).chain([None]).collect();
     for (number, url) in urls.iter().enumerate() {
         let asset = format!("a{number}");
         world.sandbox.add_as(&asset, json!({"url": url})).await;
@@ -196,7 +197,8 @@ async fn a_redirect_leads_only_where_an_url_may_lead() {
     let mut world = keeping_world(&[]).await;
     let port = url::Url::parse(&world.sandbox.url).unwrap().port().unwrap();
     world.sandbox.add_all(["target".to_owned(), "away".to_owned()]).await;
-    let to = json!({"answer": {"status": 307, "headers": {"location": format!("http://localhost:{port}/files/target")}}});
+    let to =
+        json!({"answer": {"status": 307, "headers": {"location": format!("http://localhost:{port}/files/target")}}});
     world.sandbox.fault("file", "away", 0, to).await;
     world.ask_to_keep("away").await;
     assert_eq!(outcome(&world.broker.result("r-away").await), ("failed", "backup_failed"));

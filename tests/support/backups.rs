@@ -56,7 +56,8 @@ impl World {
         assert_eq!((&backup["length"], &backup["sha256"]), (&truth["length"], &truth["sha256"]), "{event}");
         assert_eq!(digest(file), truth, "{}", file.display());
         let folder = file.parent().unwrap();
-        let descriptions = files_in(folder).into_iter().filter(|file| file.extension().is_some_and(|end| end == "json"));
+        let descriptions =
+            files_in(folder).into_iter().filter(|file| file.extension().is_some_and(|end| end == "json"));
         // One that a test has spoilt is none.
         let read = |file: PathBuf| serde_json::from_slice::<Value>(&std::fs::read(file).unwrap()).ok();
         let described: Vec<Value> =

@@ -85,7 +85,7 @@ impl Control {
         self.add_as(asset, json!({"name": name, "assetType": asset_type})).await;
     }
 
-    /// An asset as the sandbox's control endpoint takes it: `name`, `assetType`, `size`, `url`.
+    /// An asset as the sandbox's control endpoint takes it: `name`, `assetType`, `status`, `size`, `url`.
     pub async fn add_as(&self, asset: &str, what: Value) {
         self.send(reqwest::Method::PUT, &format!("assets/{asset}"), Some(what)).await;
     }
