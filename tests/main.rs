@@ -4,6 +4,10 @@
 mod support;
 
 mod answers_once;
+mod backup;
+mod backup_crashes;
+mod backup_sources;
+mod backup_stores;
 mod brake;
 mod broker_loss;
 mod cases;

@@ -2,7 +2,7 @@
 //!
 //! | Call | Body | Answer |
 //! | --- | --- | --- |
-//! | `PUT /control/assets/{id}` | `{"name","assetType","size","url"}`, all optional | `{}`; `size` is of its file, in bytes; `url` is what detail says, `null` too |
+//! | `PUT /control/assets/{id}` | `{"name","assetType","status","size","url"}`, all optional | `{}`; `size` is of its file, in bytes; `url` is what detail says, `null` too |
 //! | `POST /control/assets` | `{"ids":[…]}` | `{}` |
 //! | `GET /control/assets` | | `{"ids":[…]}` that exist, sorted |
 //! | `GET /control/files/{id}` | | `{"length","sha256"}` of the asset's file, also when it is deleted |
@@ -72,6 +72,7 @@ struct NewAsset {
     name: Option<String>,
     #[serde(rename = "assetType")]
     kind: Option<String>,
+    status: Option<String>,
     size: Option<u64>,
     /// Absent is the sandbox's own; `null` is `null`.
     #[serde(default, deserialize_with = "given")]
@@ -86,6 +87,7 @@ async fn put_asset(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) 
     let new = if body.is_empty() { Ok(NewAsset::default()) } else { parse(&body) };
     told(new.map(|new| {
         let mut asset = Asset::new(new.name, new.kind);
+        asset.status = new.status.unwrap_or(asset.status);
         asset.size = new.size.unwrap_or(asset.size);
         asset.address = new.url.map_or(Address::Here, Address::Told);
         sandbox.world().add_asset(id, asset);

@@ -75,7 +75,7 @@ async fn asset_detail(State(sandbox): Shared, id: String, parts: Parts) -> Respo
         Done::told(match found {
             None => json!({"code": -1, "msg": "素材不存在", "data": null}),
             Some(asset) => json!({"code": 0, "msg": null, "data": {
-                "name": asset.name, "assetId": id, "status": "Active", "assetType": asset.kind,
+                "name": asset.name, "assetId": id, "status": asset.status, "assetType": asset.kind,
                 "url": asset.url(here), "createTime": asset.create_time(),
             }}),
         })

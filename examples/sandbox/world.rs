@@ -22,6 +22,7 @@ const USUAL_SIZE: u64 = 10_007;
 pub struct Asset {
     pub name: String,
     pub kind: String,
+    pub status: String,
     pub address: Address,
     /// Bytes of its file.
     pub size: u64,
@@ -42,6 +43,7 @@ impl Asset {
         Self {
             name: name.unwrap_or_else(|| "Sandbox asset".into()),
             kind: kind.unwrap_or_else(|| "Image".into()),
+            status: "Active".into(),
             address: Address::Here,
             size: USUAL_SIZE,
             created: Timestamp::now(),

@@ -52,7 +52,6 @@ impl Run<'_> {
     async fn kept(&self) -> Result<Result<Backup, String>, NotNow> {
         let (eraser, mut budget) = (self.eraser, self.eraser.budget().start());
         let Some(turn) = eraser.backups.turn(eraser.settings.retry.max_elapsed).await else {
-            eraser.metrics.backup_put_off();
             return Err(NotNow::Wait(Waiting::backup_turn()));
         };
         let asset = self.asset.clone().unwrap_or_default();
@@ -78,10 +77,7 @@ impl Run<'_> {
             match budget.next(after) {
                 Some(delay) => tokio::time::sleep(delay).await,
                 None if lasting => return Ok(Err(why)),
-                None => {
-                    eraser.metrics.backup_put_off();
-                    return Err(NotNow::Wait(Waiting::backup(why)));
-                }
+                None => return Err(NotNow::Wait(Waiting::backup(why))),
             }
         }
     }

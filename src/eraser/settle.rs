@@ -108,7 +108,11 @@ impl Run<'_> {
 
     /// Puts the request off, or ends it when it has waited long enough.
     pub(super) async fn put_off(&self, waiting: Waiting) -> Result<Verdict, LedgerError> {
+        let for_backup = waiting.reason == BACKUP;
         if let Some(outcome) = self.waited_enough(&waiting) {
+            if for_backup {
+                self.eraser.metrics.backup_failed();
+            }
             return Ok(Verdict::Answer(self.decide(&outcome).await?));
         }
         let steps = &self.eraser.settings.retry.wait_steps;
@@ -119,6 +123,9 @@ impl Run<'_> {
             Kind::Pace | Kind::Everybody => (self.record.rung, self.shortest()),
         };
         self.eraser.ledger.put_off(&self.attempt, rung, waiting.reason, Timestamp::now()).await?;
+        if for_backup {
+            self.eraser.metrics.backup_put_off();
+        }
         tracing::info!(reason = waiting.reason, why = waiting.why, delay = ?delay, "put off");
         Ok(Verdict::PutOff { delay: self.not_past_the_deadline(delay), reason: waiting.reason })
     }

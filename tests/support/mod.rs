@@ -1,6 +1,7 @@
 //! What every test needs: a sandbox, a worker and a broker of its own names, all real processes.
 
 pub mod amqp;
+pub mod backups;
 pub mod broker;
 pub mod browser;
 pub mod certificates;
@@ -11,6 +12,7 @@ pub mod party;
 pub mod private;
 pub mod process;
 pub mod prometheus;
+pub mod s3;
 pub mod sandbox;
 
 use std::collections::BTreeSet;

@@ -82,8 +82,17 @@ impl Control {
     }
 
     pub async fn add_named(&self, asset: &str, name: &str, asset_type: &str) {
-        let body = json!({"name": name, "assetType": asset_type});
-        self.send(reqwest::Method::PUT, &format!("assets/{asset}"), Some(body)).await;
+        self.add_as(asset, json!({"name": name, "assetType": asset_type})).await;
+    }
+
+    /// An asset as the sandbox's control endpoint takes it: `name`, `assetType`, `status`, `size`, `url`.
+    pub async fn add_as(&self, asset: &str, what: Value) {
+        self.send(reqwest::Method::PUT, &format!("assets/{asset}"), Some(what)).await;
+    }
+
+    /// Length and SHA-256 of the bytes that its url leads to when nothing goes wrong.
+    pub async fn file(&self, asset: &str) -> Value {
+        self.send(reqwest::Method::GET, &format!("files/{asset}"), None).await
     }
 
     /// Every asset of the prefix exists until it is deleted; and calls are not recorded any more, which would be many.
