@@ -4,6 +4,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
+use crate::support::backups::settings_to_keep;
 use crate::support::collector::{Collector, Seen};
 use crate::support::sandbox::answer;
 use crate::support::{World, outcome, until, world};
@@ -108,6 +109,25 @@ async fn a_deletion_is_a_span_below_its_publisher_s_and_each_call_one_below_that
     let header = |name: &str| headers.inner().get(name).cloned();
     assert_eq!(header("traceparent"), Some(AMQPValue::LongString(format!("00-{TRACE}-{}-01", published.id).into())));
     assert_eq!(header("tracestate"), Some(AMQPValue::LongString("vendor=1".into())));
+    no_secrets(&world, &collector);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_copy_is_one_span_and_the_host_of_the_asset_hears_of_no_trace() {
+    let collector = Collector::start().await;
+    let mut world = traced_world(&collector.url, &settings_to_keep()).await;
+    world.sandbox.add("a").await;
+    world.ask_with(json!({"request_id": "r", "asset_id": "a", "backup": true}), traced("01")).await;
+    let result = world.broker.results("r", 1).await.remove(0);
+    let spans = collector.trace(TRACE, has_process).await;
+    let copy = spans.iter().find(|span| span.name == "keep a copy").expect("a span of the copy");
+    let backup = &result.event["data"]["backup"];
+    assert_eq!((copy.kind, &copy.parent, copy.failed), (1, &process(&spans).id, false));
+    assert_eq!(attribute(copy, "asset_eraser.backup.location"), backup["location"]);
+    let calls = world.sandbox.calls_of("a").await;
+    let file = calls.iter().find(|call| call["operation"] == "file").expect("a download");
+    assert!(file["traceparent"].is_null(), "{file}");
     no_secrets(&world, &collector);
     world.finish(0).await;
 }

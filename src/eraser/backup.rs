@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::settle::Waiting;
 use super::{NotNow, Run};
-use crate::backup::{Kept, Trouble, Wanted};
+use crate::backup::{Kept, Trouble, Turn, Wanted};
 use crate::message::{Backup, Cause, Outcome};
+use crate::telemetry::traces;
 
 /// That nothing is lost with the asset that had to be kept: no copy is wanted, or one was read back whole in this attempt.
 /// Nothing is deleted without it, and it is made only here.
@@ -50,17 +51,31 @@ impl Run<'_> {
 
     /// A copy that is whole, or why there will be none.
     async fn kept(&self) -> Result<Result<Backup, String>, NotNow> {
-        let (eraser, mut budget) = (self.eraser, self.eraser.budget().start());
-        let Some(turn) = eraser.backups.turn(eraser.settings.retry.max_elapsed).await else {
+        let Some(turn) = self.eraser.backups.turn(self.eraser.settings.retry.max_elapsed).await else {
             return Err(NotNow::Wait(Waiting::backup_turn()));
         };
+        let mut span = traces::backup(&self.delivered.trace);
+        let kept = self.kept_in_time(&turn).await;
+        match &kept {
+            Ok(Ok(backup)) => {
+                span.note("asset_eraser.backup.bytes", i64::try_from(backup.length).unwrap_or(i64::MAX));
+                span.note_text("asset_eraser.backup.location", &backup.location);
+            }
+            Ok(Err(why)) => span.failed("backup_failed", || why.clone()),
+            Err(_) => span.failed("put_off", || "put off, see the log".to_owned()),
+        }
+        kept
+    }
+
+    /// The same, tried again for as long as is worth it in process.
+    async fn kept_in_time(&self, turn: &Turn<'_>) -> Result<Result<Backup, String>, NotNow> {
+        let (eraser, mut budget) = (self.eraser, self.eraser.budget().start());
         let asset = self.asset.clone().unwrap_or_default();
-        let (request_id, asset_id, first_seen) =
-            (&self.request.request_id, &self.request.asset_id, self.record.first_seen);
+        let (request, first_seen) = (self.request, self.record.first_seen);
+        let wanted = Wanted { request_id: &request.request_id, asset_id: &request.asset_id, first_seen, asset: &asset };
         loop {
             let started = Instant::now();
-            let wanted = Wanted { request_id, asset_id, first_seen, asset: &asset };
-            let (why, after, lasting) = match eraser.backups.keep(&turn, wanted).await {
+            let (why, after, lasting) = match eraser.backups.keep(turn, wanted).await {
                 Ok(Kept::Made(backup)) => {
                     eraser.metrics.backup_made(backup.length, started.elapsed());
                     return Ok(Ok(backup));

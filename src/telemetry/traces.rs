@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanExport
 
 use self::http::Http;
 pub use self::sender::Sender;
-pub use self::span::{Span, http_call, processing, publishing, query};
+pub use self::span::{Span, backup, http_call, processing, publishing, query};
 use crate::config::Tracing;
 
 /// Longest wait for the collector, retries included.
