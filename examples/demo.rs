@@ -5,6 +5,9 @@
 //! make demo                                   # a private RabbitMQ, the sandbox and the worker, all started for it
 //! demo --amqp URL --sandbox URL --worker URL  # against ones that run (docker compose does this)
 //! ```
+//!
+//! A worker that runs already has to be allowed to fetch files from the sandbox (`backup.allow_http`,
+//! `backup.allow_hosts`), and to keep them in a folder that is seen here under the same name.
 
 use std::error::Error;
 use std::io::IsTerminal as _;
@@ -100,9 +103,11 @@ async fn play(args: &Args, stage: &Stage) -> Result<bool> {
 
     follow(&mut broker, &plan, stage, Duration::from_secs(args.patience)).await?;
     let took = began.elapsed();
-    let mut report = Report::new(&plan, &broker.answers());
+    let answers = broker.answers();
+    let mut report = Report::new(&plan, &answers);
     report.dead(plan.buried(), broker.until_dead(dead_before, plan.buried()).await?);
     report.sandbox(&plan, &stage.sandbox).await?;
+    report.backups(&plan, &answers, &stage.sandbox).await?;
     report.metrics(&metrics_before, stage).await?;
     report.print(took);
     Ok(report.agrees())

@@ -21,13 +21,15 @@ pub enum Kind {
     StillPresent,
     DryRun,
     TooLate,
+    Kept,
+    NotKept,
 }
 
 /// The answer to expect: outcome and cause.
 pub type Answer = (&'static str, &'static str);
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Plain,
         Self::Absent,
         Self::Waits,
@@ -43,6 +45,8 @@ impl Kind {
         Self::StillPresent,
         Self::DryRun,
         Self::TooLate,
+        Self::Kept,
+        Self::NotKept,
     ];
 
     pub const fn title(self) -> &'static str {
@@ -62,13 +66,15 @@ impl Kind {
             Self::StillPresent => "provider says deleted, is not",
             Self::DryRun => "dry run",
             Self::TooLate => "deadline passed",
+            Self::Kept => "to be kept before it is deleted",
+            Self::NotKept => "to be kept, its bytes are not had",
         }
     }
 
     /// `None`: the message has no answer, only a place in the dead queue.
     pub const fn answer(self) -> Option<Answer> {
         match self {
-            Self::Plain | Self::Waits | Self::Twice | Self::Shaky => Some(("deleted", "")),
+            Self::Plain | Self::Waits | Self::Twice | Self::Shaky | Self::Kept => Some(("deleted", "")),
             Self::Absent => Some(("already_absent", "")),
             Self::InUse => Some(("rejected", "in_use")),
             Self::Malformed => Some(("rejected", "invalid_request")),
@@ -80,15 +86,17 @@ impl Kind {
             Self::StillPresent => Some(("failed", "still_present")),
             Self::DryRun => Some(("would_delete", "")),
             Self::TooLate => Some(("failed", "deadline_passed")),
+            Self::NotKept => Some(("failed", "backup_failed")),
         }
     }
 
     /// Parts of a hundred; what is missing to a hundred is `Plain`, and 0 stands for exactly one message.
     const fn percent(self) -> usize {
         match self {
-            Self::Plain | Self::AlwaysFails | Self::Refused | Self::StillPresent => 0,
+            Self::Plain | Self::AlwaysFails | Self::Refused | Self::StillPresent | Self::NotKept => 0,
             Self::Unreadable => 1,
             Self::Conflict | Self::TooLate => 2,
+            Self::Kept => 3,
             Self::InUse | Self::Malformed | Self::Mismatch | Self::DryRun => 5,
             Self::Absent | Self::Waits => 6,
             Self::Shaky => 8,
@@ -102,7 +110,7 @@ impl Kind {
     }
 
     const fn is_deleted(self) -> bool {
-        matches!(self, Self::Plain | Self::Waits | Self::Twice | Self::Shaky)
+        matches!(self, Self::Plain | Self::Waits | Self::Twice | Self::Shaky | Self::Kept)
     }
 }
 
@@ -152,6 +160,7 @@ impl Plan {
             Kind::InUse => json!({"on_in_use": "reject"}),
             Kind::Mismatch => json!({"expect": {"asset_type": "Video"}}),
             Kind::DryRun => json!({"dry_run": true}),
+            Kind::Kept | Kind::NotKept => json!({"backup": true}),
             Kind::TooLate => json!({"deadline": "2020-01-01T00:00:00Z"}),
             Kind::Malformed => match number % 3 {
                 0 => json!({"dryrun": true}),
@@ -235,6 +244,19 @@ impl Plan {
         for message in self.of(Kind::Refused) {
             let body = json!({"code": "1403", "msg": "not yours"});
             faults.push(fault("delete", &message.asset, None, json!({"answer": {"status": 200, "body": body}})));
+        }
+        let broken = [
+            json!({"send": {"bytes": 5000}}),
+            json!({"answer": {"status": 503}}),
+            json!({"send": {"framing": "chunked", "bytes": 5000, "cut": true}}),
+        ];
+        // Every other download goes wrong at first.
+        for (message, what) in self.of(Kind::Kept).step_by(2).zip(broken.iter().cycle()) {
+            faults.push(fault("file", &message.asset, Some(1), what.clone()));
+        }
+        for message in self.of(Kind::NotKept) {
+            let page = json!({"status": 200, "headers": {"content-type": "text/html"}, "body": "<html>log in</html>"});
+            faults.push(fault("file", &message.asset, None, json!({"answer": page})));
         }
         for message in self.of(Kind::StillPresent) {
             faults.push(fault("delete", &message.asset, None, json!({"pretend": true})));

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Result;
 use super::plan::{Kind, Plan};
@@ -110,6 +111,28 @@ impl Report {
         Ok(())
     }
 
+    /// Every copy that an answer names has to be there, with the bytes that the asset had.
+    pub async fn backups(&mut self, plan: &Plan, events: &[Value], sandbox: &Sandbox) -> Result<()> {
+        let mut wrong = Vec::new();
+        for message in plan.of(Kind::Kept) {
+            let (asset, truth) = (&message.asset, sandbox.file(&message.asset).await?);
+            let event = events.iter().find(|event| text(event, "asset_id") == *asset);
+            let said = event.map_or(Value::Null, |event| event["data"]["backup"].clone());
+            let is = match said["location"].as_str().and_then(|location| location.strip_prefix("file://")) {
+                None => json!("no file is named"),
+                Some(path) => {
+                    std::fs::read(path).map_or_else(|error| json!(error.to_string()), |bytes| described(&bytes))
+                }
+            };
+            if is != truth || said["length"] != truth["length"] || said["sha256"] != truth["sha256"] {
+                wrong.push(format!("{asset}: the answer names {said}, there is {is}, the asset was {truth}"));
+            }
+        }
+        let what = format!("each of {} copies has the bytes of its asset", plan.of(Kind::Kept).count());
+        self.check(&what, wrong.is_empty(), || wrong.join("; "));
+        Ok(())
+    }
+
     /// The worker's own count has to be what was heard.
     pub async fn metrics(&mut self, before: &Metrics, stage: &Stage) -> Result<()> {
         let mut counted = BTreeMap::new();
@@ -127,9 +150,14 @@ impl Report {
         self.check("the worker's metrics count the same answers", counted == seen, || {
             format!("heard {seen:?}, counted {counted:?}")
         });
-        for name in
-            ["results_total", "put_off_total", "provider_calls_total", "guard_checks_total", "dead_letters_total"]
-        {
+        for name in [
+            "results_total",
+            "put_off_total",
+            "provider_calls_total",
+            "guard_checks_total",
+            "backups_total",
+            "dead_letters_total",
+        ] {
             let grown = now.since(Some(before), &format!("asset_eraser_{name}"));
             self.metrics.extend(grown.iter().map(|(series, value)| format!("{series} {value}")));
         }
@@ -149,18 +177,18 @@ impl Report {
     pub fn print(&self, took: Duration) {
         println!("what the metrics say (this run's share):");
         self.metrics.iter().for_each(|line| println!("  {line}"));
-        println!("\n{:<32} {:>5}  {:<29} {:>8} {:>6}", "what", "asked", "has to be answered", "answered", "right");
+        println!("\n{:<33} {:>5}  {:<29} {:>8} {:>6}", "what", "asked", "has to be answered", "answered", "right");
         for row in &self.rows {
             let answer = match row.kind.answer() {
                 None => "(buried, no answer)".to_owned(),
                 Some((outcome, "")) => outcome.to_owned(),
                 Some((outcome, cause)) => format!("{outcome} / {cause}"),
             };
-            println!("{:<32} {:>5}  {answer:<29} {:>8} {:>6}", row.kind.title(), row.asked, row.answered, row.right);
+            println!("{:<33} {:>5}  {answer:<29} {:>8} {:>6}", row.kind.title(), row.asked, row.answered, row.right);
         }
         let sum = |column: fn(&Row) -> usize| self.rows.iter().map(column).sum::<usize>();
         let (asked, answered, right) = (sum(|row| row.asked), sum(|row| row.answered), sum(|row| row.right));
-        println!("{:<32} {asked:>5}  {:<29} {answered:>8} {right:>6}\n", "all", "");
+        println!("{:<33} {asked:>5}  {:<29} {answered:>8} {right:>6}\n", "all", "");
         for (what, holds) in &self.checks {
             println!("{} {what}", if *holds { "yes" } else { "NO " });
         }
@@ -174,6 +202,10 @@ impl Report {
         let verdict = if self.agrees() { "asked and answered agree" } else { "asked and answered DIFFER" };
         println!("\n{verdict}: {asked} messages in {:.1} s", took.as_secs_f64());
     }
+}
+
+fn described(bytes: &[u8]) -> Value {
+    json!({"length": bytes.len(), "sha256": hex::encode(Sha256::digest(bytes))})
 }
 
 fn by_outcome(samples: &[(String, f64)]) -> BTreeMap<(String, String), usize> {

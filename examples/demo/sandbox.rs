@@ -59,6 +59,11 @@ impl Sandbox {
         Ok(calls.into_iter().filter(ours).collect())
     }
 
+    /// Length and SHA-256 of the bytes that an asset has, or had.
+    pub async fn file(&self, asset: &str) -> Result<Value> {
+        self.send(Method::GET, &format!("files/{asset}"), &Value::Null).await
+    }
+
     async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         let url = format!("{}/control/{path}", self.url);
         let mut request = self.client.request(method, &url);

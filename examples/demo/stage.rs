@@ -72,6 +72,9 @@ impl Stage {
             ("RETRY__MAX_ELAPSED", "1s"),
             ("RETRY__WAIT_STEPS", &WAITS[..3].join(",")),
             ("LEDGER__URL", &format!("sqlite://{}", dir.path().join("ledger.db").display())),
+            ("BACKUP__URL", &format!("file://{}", dir.path().join("backups").display())),
+            ("BACKUP__ALLOW_HTTP", "true"),
+            ("BACKUP__ALLOW_HOSTS", "127.0.0.1"),
             ("HTTP__LISTEN", "127.0.0.1:0"),
             ("LOG__FORMAT", "text"),
         ];
