@@ -9,6 +9,9 @@ use crate::support::{World, deletes, outcome, until};
 
 const SLOW_GUARD: (&str, &str) = ("GUARD__HTTP__TIMEOUT", "60s");
 
+/// What is done to the bytes of a copy.
+type Damage = fn(&mut Vec<u8>);
+
 /// Asks for it, and holds the worker where the guard is asked once more: the copy is made, nothing is deleted.
 async fn ask_and_hold(world: &mut World, asset: &str) {
     world.sandbox.add(asset).await;
@@ -95,12 +98,12 @@ async fn a_copy_that_was_damaged_meanwhile_is_not_trusted_and_not_touched() {
     let mut world = keeping_world(&[SLOW_GUARD]).await;
     let damages: [(&str, fn(&mut Vec<u8>)); 3] =
         [("cut", |bytes| bytes.truncate(5000)), ("changed", |bytes| bytes[9000] ^= 1), ("emptied", Vec::clear)];
-    for (asset, _) in damages {
+    for (asset, _) in ways {
         ask_and_hold(&mut world, asset).await;
     }
     world.kill_worker().await;
     let mut damaged = Vec::new();
-    for (asset, damage) in damages {
+    for (asset, damage) in ways {
         let part = format!("/{asset}/r-{asset}/asset-");
         let copy = |file: &PathBuf| file.to_string_lossy().contains(&part);
         let file = files_in(&world.kept_folder()).into_iter().find(copy).expect("a copy");
@@ -110,7 +113,7 @@ async fn a_copy_that_was_damaged_meanwhile_is_not_trusted_and_not_touched() {
         damaged.push((file, bytes));
     }
     world.start_worker().await;
-    for ((asset, _), (old, bytes)) in damages.iter().zip(damaged) {
+    for ((asset, _), (old, bytes)) in ways.iter().zip(damaged) {
         let event = assert_deleted_once(&mut world, asset, 2).await;
         let new = world.assert_kept(&event, asset).await;
         assert_ne!(new, old);
