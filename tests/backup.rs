@@ -197,3 +197,24 @@ async fn one_asset_is_kept_for_each_request_that_asks_for_it() {
     assert_eq!(world.downloads("a").await, 1);
     world.finish(0).await;
 }
+
+#[tokio::test]
+async fn who_waits_for_a_turn_uses_up_no_step() {
+    let mut world = keeping_world(&[("BACKUP__CONCURRENCY", "1")]).await;
+    world.sandbox.add_all(["a".to_owned(), "b".to_owned()]).await;
+    // Longer than `retry.max_elapsed` and all of `retry.wait_steps` together.
+    world.sandbox.fault("file", "a", 1, json!({"send": {"stall_at": 100, "stall_ms": 4000}})).await;
+    world.ask_to_keep("a").await;
+    world.sandbox.until_called("file", "a", 1).await;
+    world.ask_to_keep("b").await;
+    for asset in ["a", "b"] {
+        let event = world.broker.result(&format!("r-{asset}")).await;
+        assert_eq!(outcome(&event), ("deleted", ""), "{event}");
+        world.assert_kept(&event, asset).await;
+    }
+    let calls = world.sandbox.calls().await;
+    let files = calls.iter().filter(|call| call["operation"] == "file").map(|call| &call["asset"]);
+    assert_eq!(files.collect::<Vec<_>>(), ["a", "b"]);
+    assert!(world.get("/metrics").await.1.contains(r#"asset_eraser_put_off_total{reason="backup"}"#));
+    world.finish(0).await;
+}
