@@ -1,5 +1,6 @@
 //! Where copies are kept: a folder or a bucket, which can fail; and how much memory a copy takes.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -80,6 +81,29 @@ async fn a_bucket_that_does_not_let_the_worker_in_keeps_the_asset() {
     assert_eq!(deletes(&world.sandbox.calls().await), 0);
     assert!(files_in(&s3.bucket).is_empty());
     world.until_sample(r#"asset_eraser_put_off_total{reason="backup"}"#, 2.0).await;
+    finish_with_bucket(world, &s3).await;
+}
+
+#[tokio::test]
+async fn a_store_that_loses_bits_keeps_the_asset() {
+    let (mut world, s3) = world_with_bucket(None).await;
+    s3.loses_bits.store(true, Ordering::SeqCst);
+    for (asset, size) in [("small", 10_007), ("large", 9 * MIB)] {
+        world.sandbox.add_as(asset, json!({"assetType": "Video", "size": size})).await;
+        world.ask_to_keep(asset).await;
+        let event = world.broker.result(&format!("r-{asset}")).await;
+        assert_eq!(outcome(&event), ("failed", "backup_failed"), "{event}");
+        assert!(event["data"]["detail"].as_str().unwrap().contains("other bytes than were written"), "{event}");
+    }
+    assert_eq!(deletes(&world.sandbox.calls().await), 0);
+    let left = names_in(&s3.bucket);
+    assert!(!left.iter().any(|name| name == "backup.json" || name == "asset-…"), "{left:?}");
+    s3.loses_bits.store(false, Ordering::SeqCst);
+    world.sandbox.add("later").await;
+    world.ask_to_keep("later").await;
+    let event = world.broker.result("r-later").await;
+    assert_eq!(outcome(&event), ("deleted", ""), "{event}");
+    assert_in_bucket(&world, &s3, &event, "later").await;
     finish_with_bucket(world, &s3).await;
 }
 
