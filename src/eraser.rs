@@ -9,6 +9,7 @@ mod cases;
 mod outage;
 mod permit;
 mod settle;
+mod target;
 mod turns;
 
 use std::sync::Arc;
@@ -265,33 +266,6 @@ impl Eraser {
         }
         Ok(Verdict::Bury { answer, why: "invalid_request", detail: bad.problem.clone() })
     }
-
-    /// Asks whatever stopped the line whether it is well again, and lets the line go on where it is.
-    pub async fn probe(&self) {
-        let eraser = &*self.0;
-        for (stop, _) in eraser.line.stopped() {
-            let well = match stop {
-                Stop::Ledger => eraser.ledger.probe().await.is_ok(),
-                Stop::Brake => eraser.held_by().await.is_ok_and(|held| held.is_none()),
-                Stop::ProviderBusy => eraser.provider.gate().paused_for().is_zero(),
-                Stop::ProviderKey => !matches!(eraser.provider.probe().await.meaning, Meaning::KeyRefused(_)),
-                Stop::ProviderDown => {
-                    !matches!(eraser.provider.probe().await.meaning, Meaning::Retry { .. } | Meaning::KeyRefused(_))
-                }
-                Stop::GuardDown => eraser.guard.probe().await,
-            };
-            match stop {
-                _ if !well => {}
-                Stop::ProviderDown => {
-                    // Before the line opens: who comes in first must not find yesterday's pace.
-                    eraser.provider.gate().restart();
-                    eraser.provider_outage.is_over();
-                }
-                Stop::GuardDown => eraser.guard_outage.is_over(),
-                Stop::Ledger | Stop::Brake | Stop::ProviderBusy | Stop::ProviderKey => eraser.line.resume(stop),
-            }
-        }
-    }
 }
 
 impl Run<'_> {
@@ -327,26 +301,6 @@ impl Run<'_> {
         } else {
             Outcome::failed(Cause::DeadlinePassed, format!("the deadline {deadline} has passed"))
         })
-    }
-
-    /// Is the asset there, and is it the one that was meant? `Some` ends the request.
-    async fn confirm_target(&mut self) -> Result<Option<Outcome>, NotNow> {
-        let settings = &self.eraser.settings.provider;
-        let needed = self.request.expect.is_some() || self.record.deleting || self.wants_backup();
-        if !settings.confirm_target && !needed {
-            return Ok(None);
-        }
-        let found = match self.look_twice().await? {
-            Sight::Present(detail) => detail,
-            // Only the ledger can tell who made it vanish: an earlier attempt of this request, or somebody else.
-            Sight::Gone => {
-                self.verified = true;
-                return Ok(Some(if self.record.deleting { Outcome::Deleted } else { Outcome::AlreadyAbsent }));
-            }
-        };
-        let mismatch = found.as_ref().and_then(|found| mismatch(self.request, found));
-        self.asset = found;
-        Ok(mismatch)
     }
 
     /// Is it in use? `None` means that the guard answered "no job in progress" just now.
@@ -448,18 +402,6 @@ impl Run<'_> {
         let (code, msg) = (word.code.unwrap_or_default(), word.msg.unwrap_or_default());
         Outcome::failed(Cause::ProviderRefused, format!("the provider answered code {code}: {msg}"))
     }
-}
-
-fn mismatch(request: &Request, found: &Detail) -> Option<Outcome> {
-    let expect = request.expect.as_ref()?;
-    let differs = |field: &str, wanted: Option<&String>, is: Option<&String>| {
-        wanted.filter(|wanted| Some(*wanted) != is).map(|wanted| {
-            let is = is.map_or("nothing", String::as_str);
-            Outcome::rejected(Cause::AssetMismatch, format!("expected {field} {wanted:?}, the provider says {is:?}"))
-        })
-    };
-    differs("asset_type", expect.asset_type.as_ref(), found.asset_type.as_ref())
-        .or_else(|| differs("name", expect.name.as_ref(), found.name.as_ref()))
 }
 
 /// The first few jobs: an asset may be in thousands, and this goes into an event.

@@ -3,9 +3,40 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Eraser;
 use crate::pace::circuit::Circuit;
 use crate::pace::line::{Line, Stop};
+use crate::provider::Meaning;
 use crate::telemetry::metrics::Metrics;
+
+impl Eraser {
+    /// Asks whatever stopped the line whether it is well again, and lets the line go on where it is.
+    pub async fn probe(&self) {
+        let eraser = &*self.0;
+        for (stop, _) in eraser.line.stopped() {
+            let well = match stop {
+                Stop::Ledger => eraser.ledger.probe().await.is_ok(),
+                Stop::Brake => eraser.held_by().await.is_ok_and(|held| held.is_none()),
+                Stop::ProviderBusy => eraser.provider.gate().paused_for().is_zero(),
+                Stop::ProviderKey => !matches!(eraser.provider.probe().await.meaning, Meaning::KeyRefused(_)),
+                Stop::ProviderDown => {
+                    !matches!(eraser.provider.probe().await.meaning, Meaning::Retry { .. } | Meaning::KeyRefused(_))
+                }
+                Stop::GuardDown => eraser.guard.probe().await,
+            };
+            match stop {
+                _ if !well => {}
+                Stop::ProviderDown => {
+                    // Before the line opens: who comes in first must not find yesterday's pace.
+                    eraser.provider.gate().restart();
+                    eraser.provider_outage.is_over();
+                }
+                Stop::GuardDown => eraser.guard_outage.is_over(),
+                Stop::Ledger | Stop::Brake | Stop::ProviderBusy | Stop::ProviderKey => eraser.line.resume(stop),
+            }
+        }
+    }
+}
 
 /// The circuit of those who are asked by every request: the provider, or the guard.
 pub(super) struct Outage {
