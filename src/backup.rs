@@ -127,23 +127,20 @@ impl Backups {
         let download = within(deadline, self.source.open(wanted.asset)).await?;
         let content_type = download.content_type.clone();
         let key = place.fresh();
-        let written = store.write(&key, download, deadline).await?;
-        let backup = match within(deadline, read_back(store, &key, written)).await {
+        let kept = async {
+            let written = store.write(&key, download, deadline).await?;
+            within(deadline, read_back(store, &key, written)).await
+        };
+        let backup = match kept.await {
             Ok(backup) => backup,
+            // Nothing points to it yet.
             Err(trouble) => {
                 store.take_away(&key).await;
                 return Err(trouble);
             }
         };
-        let description = Description::new(&wanted, backup.clone(), content_type, Timestamp::now());
-        let text = description.to_json().map_err(|error| Trouble::Lasting(format!("backup.json: {error}")))?;
-        // Where this fails the description may be there all the same, so what it describes must stay.
-        if within(deadline, store.describe(&place.description(number), text)).await? {
-            return Ok(Kept::Made(backup));
-        }
-        // Another worker that has the same request was faster, and only one copy can be described so.
-        store.take_away(&key).await;
-        Err(Trouble::passing("another worker has made the same backup"))
+        let description = Description::new(&wanted, backup, content_type, Timestamp::now());
+        within(deadline, describe(store, &place, wanted, description, number)).await
     }
 
     /// Proves that the store can be written and read, with a small object that is taken away again.
@@ -196,6 +193,35 @@ async fn find(store: &Store, place: &Place, wanted: Wanted<'_>) -> Result<Found,
         tracing::warn!(%key, "a backup is not what it is described as; it is left as it is, and another is made");
     }
     Err(Trouble::Lasting(format!("the store of backups holds {MOST_DAMAGED} copies of it, and none is whole")))
+}
+
+/// Says beside a copy what it is, which makes it a backup. From the first try on somebody may find it and delete the asset,
+/// so whatever happens here, the bytes are taken away only where another copy is described instead.
+async fn describe(
+    store: &Store,
+    place: &Place,
+    wanted: Wanted<'_>,
+    description: Description,
+    mut number: u32,
+) -> Result<Kept, Trouble> {
+    let text = description.to_json().map_err(|error| Trouble::Lasting(format!("backup.json: {error}")))?;
+    let backup = description.backup;
+    loop {
+        if store.describe(&place.description(number), text.clone()).await? {
+            return Ok(Kept::Made(backup));
+        }
+        // There is one: ours, when the store's answer to it was lost on its way, or that of another worker.
+        match find(store, place, wanted).await? {
+            Found::Whole(found) if found == backup => return Ok(Kept::Made(backup)),
+            Found::Whole(found) => {
+                if let Some(key) = place.described(&backup.location) {
+                    store.take_away(&key).await;
+                }
+                return Ok(Kept::Found(found));
+            }
+            Found::Nothing { number: next } => number = next,
+        }
+    }
 }
 
 async fn read_back(store: &Store, key: &Path, written: Whole) -> Result<Backup, Trouble> {

@@ -40,9 +40,9 @@ const STEP: u64 = 4 << 20;
 /// A store of backups.
 #[derive(Debug)]
 pub(super) struct Store {
-    objects: Arc<dyn ObjectStore>,
+    pub(super) objects: Arc<dyn ObjectStore>,
     /// What the URL of an object has before its key.
-    base: String,
+    pub(super) base: String,
     /// What every key begins with.
     pub(super) prefix: String,
 }
@@ -139,10 +139,12 @@ impl Store {
         }
     }
 
-    /// Writes an object unless there is one.
+    /// Writes an object under a name that nobody else has: if there is one, it is ours, and the answer to it was lost.
     async fn create(&self, key: &Path, bytes: PutPayload) -> Result<(), Trouble> {
-        let put = self.objects.put_opts(key, bytes, PutMode::Create.into()).await;
-        put.map(drop).map_err(|error| failed("write", &error))
+        match self.objects.put_opts(key, bytes, PutMode::Create.into()).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(failed("write", &error)),
+        }
     }
 
     /// Writes a description; false when there is one under this key.
@@ -249,7 +251,6 @@ fn failed(doing: &str, error: &(dyn std::error::Error + 'static)) -> Trouble {
     let kind = match error.downcast_ref::<Error>() {
         Some(Error::NotFound { .. }) => "does not have what was just written, or is not there",
         Some(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => "does not let the worker in",
-        Some(Error::AlreadyExists { .. }) => "has something under a name that is new",
         Some(Error::NotImplemented { .. } | Error::NotSupported { .. }) => "can't do what is needed",
         _ => "can't be used",
     };

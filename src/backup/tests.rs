@@ -3,6 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -335,4 +342,80 @@ async fn a_probe_writes_and_leaves_nothing() {
     let trial = Trial::new("");
     assert_eq!(trial.backups.probe().await, Ok(()));
     assert_eq!(trial.files(), Vec::<PathBuf>::new());
+}
+
+/// A store that writes descriptions, and whose answers to that say that there were some already: what a client hears that
+/// has tried again after an answer was lost.
+#[derive(Debug)]
+struct Forgetful(InMemory);
+
+impl std::fmt::Display for Forgetful {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Forgetful")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Forgetful {
+    async fn put_opts(&self, key: &Path, bytes: PutPayload, how: PutOptions) -> object_store::Result<PutResult> {
+        self.0.put_opts(key, bytes, how).await?;
+        Err(object_store::Error::AlreadyExists { path: key.to_string(), source: "so it says".into() })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        key: &Path,
+        how: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.0.put_multipart_opts(key, how).await
+    }
+
+    async fn get_opts(&self, key: &Path, how: GetOptions) -> object_store::Result<GetResult> {
+        self.0.get_opts(key, how).await
+    }
+
+    fn delete_stream(
+        &self,
+        keys: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.0.delete_stream(keys)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, how: CopyOptions) -> object_store::Result<()> {
+        self.0.copy_opts(from, to, how).await
+    }
+}
+
+#[tokio::test]
+async fn a_copy_whose_description_has_arrived_although_nobody_said_so_is_a_backup() {
+    let server = Server::answering(picture(&png(1000))).await;
+    let mut trial = Trial::new(&server.url);
+    let objects: Arc<dyn ObjectStore> = Arc::new(Forgetful(InMemory::new()));
+    let store = Store { objects: Arc::clone(&objects), base: "s3://bucket".into(), prefix: String::new() };
+    trial.backups.store = OnceCell::new_with(Some(store));
+    let Ok(Kept::Made(backup)) = trial.keep().await else { panic!("made") };
+    let key = Path::from(backup.location.strip_prefix("s3://bucket/").unwrap());
+    assert_eq!(objects.get(&key).await.unwrap().bytes().await.unwrap(), png(1000));
+    assert_eq!(trial.keep().await, Ok(Kept::Found(backup)));
+}
+
+#[tokio::test]
+async fn of_two_who_make_the_same_copy_at_once_one_is_described_and_the_other_leaves_nothing() {
+    let server = Server::answering(picture(&png(1000))).await;
+    let trial = Trial::new(&server.url);
+    let (one, other) = tokio::join!(trial.keep(), trial.keep());
+    let of = |kept: Result<Kept, Trouble>| match kept {
+        Ok(Kept::Made(backup) | Kept::Found(backup)) => backup,
+        Err(trouble) => panic!("{trouble:?}"),
+    };
+    assert_eq!(of(one), of(other));
+    assert_eq!((server.asked(), trial.files().len()), (2, 2));
 }
