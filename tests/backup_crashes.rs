@@ -96,19 +96,19 @@ async fn without_its_ledger_it_finds_the_copy_in_the_store() {
 #[tokio::test]
 async fn a_copy_that_was_damaged_meanwhile_is_not_trusted_and_not_touched() {
     let mut world = keeping_world(&[SLOW_GUARD]).await;
-    let damages: [(&str, fn(&mut Vec<u8>)); 3] =
+    let ways: [(&str, Damage); 3] =
         [("cut", |bytes| bytes.truncate(5000)), ("changed", |bytes| bytes[9000] ^= 1), ("emptied", Vec::clear)];
     for (asset, _) in ways {
         ask_and_hold(&mut world, asset).await;
     }
     world.kill_worker().await;
     let mut damaged = Vec::new();
-    for (asset, damage) in ways {
+    for (asset, harm) in ways {
         let part = format!("/{asset}/r-{asset}/asset-");
         let copy = |file: &PathBuf| file.to_string_lossy().contains(&part);
         let file = files_in(&world.kept_folder()).into_iter().find(copy).expect("a copy");
         let mut bytes = std::fs::read(&file).unwrap();
-        damage(&mut bytes);
+        harm(&mut bytes);
         std::fs::write(&file, &bytes).unwrap();
         damaged.push((file, bytes));
     }

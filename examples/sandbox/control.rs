@@ -75,12 +75,12 @@ struct NewAsset {
     status: Option<String>,
     size: Option<u64>,
     /// Absent is the sandbox's own; `null` is `null`.
-    #[serde(default, deserialize_with = "given")]
-    url: Option<Option<String>>,
+    #[serde(default, deserialize_with = "told_address")]
+    url: Address,
 }
 
-fn given<'de, D: Deserializer<'de>>(url: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(url).map(Some)
+fn told_address<'de, D: Deserializer<'de>>(url: D) -> Result<Address, D::Error> {
+    Option::deserialize(url).map(Address::Told)
 }
 
 async fn put_asset(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) -> Response {
@@ -89,7 +89,7 @@ async fn put_asset(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) 
         let mut asset = Asset::new(new.name, new.kind);
         asset.status = new.status.unwrap_or(asset.status);
         asset.size = new.size.unwrap_or(asset.size);
-        asset.address = new.url.map_or(Address::Here, Address::Told);
+        asset.address = new.url;
         sandbox.world().add_asset(id, asset);
         json!({})
     }))

@@ -22,19 +22,19 @@ pub const BLOCK: u64 = 64 * 1024;
 #[derive(Clone)]
 pub struct Content {
     pub length: u64,
-    pub content_type: &'static str,
+    pub media: &'static str,
     block: Arc<Vec<u8>>,
 }
 
 impl Content {
     pub fn of(id: &str, asset: &Asset) -> Self {
-        let content_type = match asset.kind.as_str() {
+        let media = match asset.kind.as_str() {
             "Image" => "image/png",
             "Video" => "video/mp4",
             "Audio" => "audio/mpeg",
             _ => "application/octet-stream",
         };
-        Self { length: asset.size, content_type, block: Arc::new(block_of(id)) }
+        Self { length: asset.size, media, block: Arc::new(block_of(id)) }
     }
 
     /// The piece at a place, to the end of its block, however long the file is said to be.
@@ -79,7 +79,7 @@ fn block_of(id: &str) -> Vec<u8> {
 /// The plain answer: whole, with its length.
 pub fn streamed(content: Content) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(content.content_type)),
+        (header::CONTENT_TYPE, HeaderValue::from_static(content.media)),
         (header::CONTENT_LENGTH, content.length.into()),
     ];
     let pieces = stream::unfold((content, 0), |(content, at)| async move {

@@ -113,7 +113,7 @@ impl Raw {
             Framing::Chunked => "transfer-encoding: chunked\r\n".into(),
             Framing::Close => String::new(),
         };
-        format!("HTTP/1.1 200 OK\r\ncontent-type: {}\r\n{framing}connection: close\r\n\r\n", self.content.content_type)
+        format!("HTTP/1.1 200 OK\r\ncontent-type: {}\r\n{framing}connection: close\r\n\r\n", self.content.media)
     }
 
     /// Sends the next piece, which ends at `until` at the latest, and gives its length.

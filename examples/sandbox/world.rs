@@ -30,9 +30,10 @@ pub struct Asset {
 }
 
 /// What the detail call says of where the bytes are.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub enum Address {
     /// `/files/{asset_id}` of this sandbox.
+    #[default]
     Here,
     /// What it was told to say, `null` too.
     Told(Option<String>),
