@@ -3,6 +3,7 @@
 use fantoccini::Locator;
 use serde_json::json;
 
+use crate::support::backups::keeping_world;
 use crate::support::browser::browse;
 use crate::support::world;
 
@@ -153,5 +154,51 @@ async fn ledger_exports_a_report_of_a_case() {
     assert_eq!(nobody.ended().await.code(), Some(1), "a request ID is no case");
     world.sandbox.job("video_1", &[], "completed").await;
     world.broker.result("r-c").await;
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn where_a_copy_is_kept_is_shown_with_its_request() {
+    let login = "a-long-password-for-the-console";
+    let mut world = keeping_world(&[("CONSOLE__ENABLED", "true"), ("CONSOLE__PASSWORD", login)]).await;
+    world.sandbox.add_all(["a".to_owned(), "b".to_owned()]).await;
+    world.ask(json!({"request_id": "r-a", "asset_id": "a", "case_id": "case-7", "backup": true})).await;
+    world.ask(json!({"request_id": "r-b", "asset_id": "b", "case_id": "case-7"})).await;
+    let kept = world.broker.result("r-a").await["data"]["backup"].clone();
+    assert!(world.broker.result("r-b").await["data"].get("backup").is_none());
+    let (length, place) = (kept["length"].as_u64().unwrap(), kept["location"].as_str().unwrap());
+    let sha256 = kept["sha256"].as_str().unwrap();
+
+    let mut show = world.command_with(&["ledger", "show", "case-7"]);
+    assert!(show.ended().await.success(), "{}", show.output());
+    let said = show.output();
+    let line = format!("  a copy is kept: {length} bytes at {place}, SHA-256 {sha256}\n");
+    assert_eq!(said.matches("a copy is kept").count(), 1, "{said}");
+    assert!(said.contains(&line) && said.contains("  backed_up attempt 1 "), "{said}");
+    let mut show = world.command_with(&["ledger", "show", "case-7", "--json"]);
+    assert!(show.ended().await.success(), "{}", show.output());
+    let shown: serde_json::Value = serde_json::from_str(&show.output()).unwrap();
+    let of = |key: &str, request: &str, from: &serde_json::Value| {
+        let all = from[key].as_array().unwrap();
+        all.iter().find(|one| one["request_id"] == request).unwrap().get("backup").cloned()
+    };
+    assert_eq!((of("requests", "r-a", &shown), of("requests", "r-b", &shown)), (Some(kept.clone()), None));
+
+    let mut export = world.command_with(&["ledger", "export", "--case", "case-7"]);
+    assert!(export.ended().await.success(), "{}", export.output());
+    let read = |name: &str| std::fs::read_to_string(world.dir.path().join(name)).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&read("erasure-report.json")).unwrap();
+    assert_eq!((of("lines", "r-a", &report), of("lines", "r-b", &report)), (Some(kept.clone()), None));
+    let page = read("erasure-report.html");
+    let url = format!("{}/find?q=case-7", world.worker().address().await);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let console = client.get(&url).bearer_auth(login).send().await.unwrap().text().await.unwrap();
+    for page in [page, console] {
+        assert_eq!(page.matches("A copy is kept").count(), 1, "{page}");
+        assert!(page.contains(&format!("{length} bytes at {place}")) && page.contains(sha256), "{page}");
+    }
+
+    let mut verify = world.command_with(&["ledger", "verify"]);
+    assert!(verify.ended().await.success(), "{}", verify.output());
     world.finish(0).await;
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::support::backups::settings_to_keep;
 use crate::support::contract::{assert_valid, docs, read, resolved, validator, yaml};
 use crate::support::private::PrivatePostgres;
 use crate::support::sandbox::answer;
@@ -34,7 +35,7 @@ fn the_examples_are_as_the_document_says() {
             }
         }
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
 }
 
 /// The document, and which of its answers have been given.
@@ -90,7 +91,8 @@ const REQUESTS: &str = "/v1/requests/{request_id}";
 async fn every_answer_over_http_is_as_the_document_says() {
     let postgres = PrivatePostgres::start();
     let token = format!("stok-{}", uuid::Uuid::new_v4().simple());
-    let mut world = world(&[("LEDGER__URL", &postgres.url), ("HTTP__TOKEN", &token)]).await;
+    let settings = [("LEDGER__URL", postgres.url.as_str()), ("HTTP__TOKEN", &token)];
+    let mut world = world(&[&settings_to_keep()[..], &settings].concat()).await;
     let mut document = Document::read();
     for path in ["/livez", "/metrics", "/readyz"] {
         assert_eq!(document.get(&mut world, path, "", "").await.0, 200);
@@ -103,14 +105,16 @@ async fn every_answer_over_http_is_as_the_document_says() {
         }
     }
 
-    // One of each state: in use, deleted, being deleted, refused before its asset could be read.
-    world.sandbox.add_all(["used", "stuck"].map(str::to_owned)).await;
+    // One of each state: in use, deleted, being deleted, kept first, refused before its asset could be read.
+    world.sandbox.add_all(["used", "stuck", "kept"].map(str::to_owned)).await;
     world.sandbox.job("video_1", &["used"], "processing").await;
     world.sandbox.fault("delete", "stuck", 0, answer(500, &json!({}))).await;
     world.ask(json!({"request_id": "r-used", "asset_id": "used"})).await;
     world.ask(json!({"request_id": "r-stuck", "asset_id": "stuck"})).await;
     world.ask(json!({"request_id": "r-bad", "asset_id": "a/b"})).await;
     world.delete("gone").await;
+    world.ask_to_keep("kept").await;
+    let kept = world.broker.result("r-kept").await;
     world.broker.result("r-bad").await;
     world.sandbox.until_called("jobs", "used", 2).await;
     world.sandbox.until_called("delete", "stuck", 1).await;
@@ -118,8 +122,12 @@ async fn every_answer_over_http_is_as_the_document_says() {
         assert_eq!(document.get(&mut world, ASSETS, asset, &token).await.1["state"], state);
     }
     assert_eq!(outcome(&world.broker.result("r-stuck").await), ("failed", "attempts_exhausted"));
-    for (request, decided) in [("r-used", false), ("r-stuck", true), ("r-gone", true), ("r-bad", true)] {
+    for (request, decided) in
+        [("r-used", false), ("r-stuck", true), ("r-gone", true), ("r-kept", true), ("r-bad", true)]
+    {
         let shown = document.get(&mut world, REQUESTS, request, &token).await.1;
+        let copy = (request == "r-kept").then(|| &kept["data"]["backup"]);
+        assert_eq!(shown.get("backup"), copy, "{shown}");
         assert_eq!(shown["state"] == "decided", decided, "{shown}");
         assert_eq!(shown["event"]["data"]["request_id"] == request, decided, "{shown}");
     }

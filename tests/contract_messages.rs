@@ -8,6 +8,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
+use crate::support::backups::keeping_world;
 use crate::support::contract::{assert_valid, docs, read, resolved, validator, yaml};
 use crate::support::{World, outcome, until, world};
 
@@ -152,7 +153,7 @@ async fn the_broker_has_what_the_document_says() {
 #[tokio::test]
 async fn every_message_is_as_the_document_says() {
     let document = document();
-    let mut world = world(&[("BROKER__STARTED_EVENTS", "true")]).await;
+    let mut world = keeping_world(&[("BROKER__STARTED_EVENTS", "true")]).await;
     let (channel, started) = (world.broker.channel().clone(), world.broker.queue("started"));
     channel
         .queue_declare(started.as_str().into(), QueueDeclareOptions::default(), FieldTable::default())
@@ -182,6 +183,9 @@ async fn every_message_is_as_the_document_says() {
     }
     world.ask(json!({"request_id": "last", "asset_id": "none", "case_id": "case-7"})).await;
     world.broker.publish_request(b"not JSON", BasicProperties::default()).await;
+    world.sandbox.add("kept").await;
+    world.ask_to_keep("kept").await;
+    assert!(world.broker.result("r-kept").await["data"]["backup"].is_object());
     for id in &ids {
         world.broker.results(id, 1).await;
     }
@@ -192,7 +196,7 @@ async fn every_message_is_as_the_document_says() {
 
     let rules = Message::of(&document, "result");
     let results: Vec<_> = world.broker.seen().into_iter().filter(|one| one.key != "result.case_completed").collect();
-    assert_eq!(results.len(), ids.len() + 1);
+    assert_eq!(results.len(), ids.len() + 2);
     for result in &results {
         assert_valid(&rules.headers, &side_by_side(&result.properties), "result");
         assert_valid(&rules.payload, &result.event, "result");

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use lapin::options::QueueDeleteOptions;
 use serde_json::{Value, json};
 
+use crate::support::backups::keeping_world;
 use crate::support::process::Process;
 use crate::support::{World, deletes, outcome, world};
 
@@ -202,6 +203,28 @@ async fn a_dry_run_deletes_nothing_whatever_a_line_says() {
         assert_eq!(data["outcome"], "would_delete");
     }
     assert_eq!(deletes(&world.sandbox.calls().await), 0);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_copy_is_kept_of_each_asset_unless_its_line_says_otherwise() {
+    let mut world = keeping_world(&[]).await;
+    world.sandbox.add_all(["a", "b", "c", "d"].map(str::to_owned)).await;
+    world.asked_for(["a", "b", "c", "d"].map(str::to_owned));
+    file(&world, "list.csv", "asset_id,backup\na,\nb,False\n");
+    let (code, said) = submit(&world, &["--file", "list.csv", "--yes", "--backup"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    // The same said by the lines alone.
+    file(&world, "list.ndjson", "{\"asset_id\":\"c\",\"backup\":true}\n{\"asset_id\":\"d\"}\n");
+    let (code, said) = submit(&world, &["--file", "list.ndjson", "--yes"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    for data in answers(&mut world, 4).await {
+        let asset = data["asset_id"].as_str().unwrap();
+        assert_eq!(data["outcome"], "deleted", "{data}");
+        let wanted = ["a", "c"].contains(&asset);
+        assert_eq!(data["backup"].is_object(), wanted, "{data}");
+        assert_eq!(world.downloads(asset).await, usize::from(wanted), "{asset}");
+    }
     world.finish(0).await;
 }
 

@@ -112,6 +112,10 @@ fn person(entry: &Entry, history: &[Change], out: &mut impl Write) -> std::io::R
         let why = change.why.as_deref().map(plain).unwrap_or_default();
         writeln!(out, "  {:.3}  {:<9} attempt {:<3} {why}", change.at, plain(&change.state), change.attempts)?;
     }
+    if let Some(backup) = &entry.backup {
+        let (length, place) = (backup.length, plain(&backup.location));
+        writeln!(out, "  a copy is kept: {length} bytes at {place}, SHA-256 {}", plain(&backup.sha256))?;
+    }
     if entry.outcome.is_some() && entry.event.is_none() {
         writeln!(out, "  (older than ledger.compact_after: only this is kept)")?;
     }

@@ -128,7 +128,9 @@ pub(super) fn problem(id: &RequestId, row: &Row, changes: &[Change]) -> Option<S
     {
         return Some("its event was changed".to_owned());
     }
-    if row.request.is_some() && first.digest != row.request.as_deref().map(sha256) {
+    // Only of what was refused unread nothing was asked.
+    let unread = row.asset_id.is_none() && row.request.is_none();
+    if !unread && first.digest != row.request.as_deref().map(sha256) {
         return Some("what was asked was changed".to_owned());
     }
     if !backups::is_told(row.backup.as_ref(), changes) {
@@ -155,7 +157,9 @@ fn tombstone_problem(id: &RequestId, row: &Row, head: &str, changes: &[Change]) 
     if !changes.is_empty() {
         return Some("it is a tombstone, and has entries".to_owned());
     }
-    (row.chain.head != tombstone_hash(id, row, head)).then(|| "the tombstone was changed".to_owned())
+    // Whatever a tombstone does not keep is not in its hash, and would be believed.
+    let more = row.backup.is_some() || row.backup_asked.is_some() || row.request.is_some();
+    (more || row.chain.head != tombstone_hash(id, row, head)).then(|| "the tombstone was changed".to_owned())
 }
 
 /// Over everything that a tombstone keeps.

@@ -16,6 +16,17 @@ pub(super) fn copy(name: &str) -> Backup {
     Backup { location: format!("file:///backups/{name}"), length: 1234, sha256: "aa".repeat(32) }
 }
 
+/// A request for asset `b` that an older release has put off, after it may have sent a `DELETE`.
+pub(super) async fn goes_on_with_a_copy(ledger: &Ledger, request: &str) {
+    let record = begin(ledger, asked(request, "b"), at(1)).await;
+    assert_eq!((record.attempts, record.deleting, record.backup), (2, true, None));
+    ledger.backed_up(&nth(request, 2), &copy("one"), at(2)).await.unwrap();
+    let entry = ledger.request(&id(request)).await.unwrap().unwrap();
+    assert_eq!((entry.state, entry.backup), ("backed_up", Some(copy("one"))));
+    let asset = AssetId::parse("b").unwrap();
+    assert_eq!(ledger.asset(&asset).await.unwrap().0, AssetState::Deleting, "the older release's DELETE");
+}
+
 async fn states(ledger: &Ledger) -> Vec<String> {
     let (_, changes) = ledger.find("r", 1).await.unwrap().remove(0);
     changes.into_iter().map(|change| change.state).collect()

@@ -5,6 +5,7 @@ use futures_util::{StreamExt, stream};
 use tokio_postgres::NoTls;
 
 use super::tests::{asked, at, begin, case, first, first_of, id, nth};
+use super::tests_backups::{copy, goes_on_with_a_copy};
 use super::*;
 
 /// Transactions at once: enough to meet, few enough to leave connections to the tests beside this one.
@@ -87,21 +88,27 @@ async fn many_workers_may_start_at_once() {
 #[tokio::test]
 async fn a_database_of_the_first_release_is_brought_up_to_date_by_one_of_many() {
     let database = Database::new().await;
-    let begin = "CREATE SCHEMA asset_eraser; CREATE TABLE asset_eraser.schema_version (version bigint NOT NULL);
+    let schema = "CREATE SCHEMA asset_eraser; CREATE TABLE asset_eraser.schema_version (version bigint NOT NULL);
                  INSERT INTO asset_eraser.schema_version VALUES (1);";
-    database.run(&format!("{begin}{}", include_str!("postgres/schema.sql"))).await;
+    database.run(&format!("{schema}{}", include_str!("postgres/schema.sql"))).await;
     let decided =
         "INSERT INTO asset_eraser.requests (request_id, asset_id, case_id, dry_run, state, attempts, rung, deleting,
                                                 outcome, event, first_seen, updated, entries, chain)
          SELECT 'r' || n, 'a', 'case', false, 'decided', 1, 0, true, 'deleted', 'event', now(), now(), 3, 'hash'
          FROM generate_series(1, 20) AS n";
     database.run(decided).await;
+    let waiting = "INSERT INTO asset_eraser.requests (request_id, asset_id, dry_run, state, attempts, rung, deleting,
+                                                      first_seen, updated, entries, chain)
+                   VALUES ('w', 'b', false, 'waiting', 1, 1, true, now(), now(), 2, 'hash')";
+    database.run(waiting).await;
     let ledgers = join_all((0..8).map(|_| database.open())).await;
     for ledger in &ledgers {
         assert_eq!(ledger.begin(asked("r1", "a"), at(0)).await.unwrap(), Begun::Decided("event".into()));
         ledger.case_size(&case("case"), 1).await.unwrap();
         assert_eq!(ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"], 20);
     }
+    goes_on_with_a_copy(&ledgers[0], "w").await;
+    assert_eq!(begin(&ledgers[1], asked("w", "b"), at(9)).await.backup, Some(copy("one")));
     database.remove().await;
 }
 

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use rusqlite::Connection;
 
 use super::tests::{asked, at, begin, case, first, id, nth, open_in};
+use super::tests_backups::{copy, goes_on_with_a_copy};
 use super::*;
 
 fn connect(folder: &Path) -> Connection {
@@ -63,7 +64,9 @@ async fn a_file_of_the_first_release_is_brought_up_to_date() {
         "INSERT INTO requests (request_id, asset_id, case_id, dry_run, state, attempts, rung, deleting, outcome, event,
                                first_seen, updated, entries, chain)
          VALUES ('r', 'a', 'case', 0, 'decided', 1, 0, 1, 'deleted', 'event', '2026-01-01T00:00:00.000Z',
-                 '2026-01-01T00:00:00.000Z', 3, 'hash');
+                 '2026-01-01T00:00:00.000Z', 3, 'hash'),
+                ('w', 'b', NULL, 0, 'waiting', 1, 1, 1, NULL, NULL, '2026-01-01T00:00:00.000Z',
+                 '2026-01-01T00:00:00.000Z', 2, 'hash');
          PRAGMA application_id = 0x61656c64; PRAGMA user_version = 1",
     )
     .unwrap();
@@ -74,6 +77,11 @@ async fn a_file_of_the_first_release_is_brought_up_to_date() {
         assert_eq!(ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"], 1);
         ledger.close().await;
     }
+    let ledger = open_in(folder.path()).await;
+    goes_on_with_a_copy(&ledger, "w").await;
+    ledger.close().await;
+    let ledger = open_in(folder.path()).await;
+    assert_eq!(begin(&ledger, asked("w", "b"), at(9)).await.backup, Some(copy("one")));
 }
 
 #[tokio::test]

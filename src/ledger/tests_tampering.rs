@@ -8,7 +8,7 @@ use super::tests_postgres::Database;
 use super::*;
 
 /// Each with what has to be said of request `r`. `@` stands for the schema.
-const TAMPERINGS: [(&str, &str); 16] = [
+const TAMPERINGS: [(&str, &str); 20] = [
     ("UPDATE @history SET why = 'already_absent' WHERE request_id = 'r' AND number = 4", "entry 4 was changed"),
     (
         "UPDATE @history SET at = '2020-01-01T00:00:00.000Z' WHERE request_id = 'r' AND number = 1",
@@ -20,6 +20,7 @@ const TAMPERINGS: [(&str, &str); 16] = [
     ("DELETE FROM @history WHERE request_id = 'r'", "all of its entries are missing"),
     ("UPDATE @requests SET event = 'another' WHERE request_id = 'r'", "its event was changed"),
     ("UPDATE @requests SET request = 'another' WHERE request_id = 'r'", "what was asked was changed"),
+    ("UPDATE @requests SET request = NULL WHERE request_id = 'r'", "what was asked was changed"),
     ("UPDATE @requests SET outcome = 'failed' WHERE request_id = 'r'", "the row does not say what its last entry says"),
     ("UPDATE @requests SET asset_id = 'b' WHERE request_id = 'r'", "entry 1 was changed"),
     ("UPDATE @requests SET case_id = 'other' WHERE request_id = 'r'", "the row does not say what was asked and done"),
@@ -29,6 +30,15 @@ const TAMPERINGS: [(&str, &str); 16] = [
         "UPDATE @requests SET backup = replace(backup, 'aa', 'bb') WHERE request_id = 'r'",
         "the row does not say which copy was made",
     ),
+    (
+        "UPDATE @requests SET backup = replace(backup, '1234', '1235') WHERE request_id = 'r'",
+        "the row does not say which copy was made",
+    ),
+    (
+        "UPDATE @requests SET backup = replace(backup, 'one', 'two') WHERE request_id = 'r'",
+        "the row does not say which copy was made",
+    ),
+    ("UPDATE @history SET digest = '00' WHERE request_id = 'r' AND number = 2", "entry 2 was changed"),
     ("UPDATE @requests SET backup_asked = TRUE WHERE request_id = 'r'", "the row does not say what was asked and done"),
     (
         "UPDATE @requests SET first_seen = '2020-01-01T00:00:00.000Z' WHERE request_id = 'r'",
@@ -37,13 +47,19 @@ const TAMPERINGS: [(&str, &str); 16] = [
 ];
 
 /// The same for a tombstone.
-const OF_TOMBSTONES: [(&str, &str); 7] = [
+const OF_TOMBSTONES: [(&str, &str); 10] = [
     ("UPDATE @requests SET outcome = 'failed' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET asset_id = 'b' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET case_id = NULL WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET deleting = FALSE WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET updated = '2020-01-01T00:00:00.000Z' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET sealed = '00' WHERE request_id = 'r'", "the tombstone was changed"),
+    ("UPDATE @requests SET request = '{}' WHERE request_id = 'r'", "the tombstone was changed"),
+    ("UPDATE @requests SET backup_asked = TRUE WHERE request_id = 'r'", "the tombstone was changed"),
+    (
+        r#"UPDATE @requests SET backup = '{"location":"s3://b/a","length":1,"sha256":"aa","entry":2}' WHERE request_id = 'r'"#,
+        "the tombstone was changed",
+    ),
     ("UPDATE @history SET request_id = 'r' WHERE request_id = 'open'", "it is a tombstone, and has entries"),
 ];
 
@@ -95,6 +111,33 @@ async fn in_a_file() {
         found_out(&ledger, what).await;
         kept(&ledger, what).await;
     }
+}
+
+/// A copy of somebody who has none.
+const ADDED: &str = r#"UPDATE @requests SET backup = '{"location":"s3://b/a","length":1,"sha256":"aa","entry":2}'"#;
+
+#[tokio::test]
+async fn a_copy_that_was_never_made() {
+    let what = "the row does not say which copy was made";
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_in(folder.path()).await;
+    without_a_copy(&ledger).await;
+    Connection::open(folder.path().join("ledger.db")).unwrap().execute_batch(&ADDED.replace('@', "")).unwrap();
+    found_out(&ledger, what).await;
+
+    let database = Database::new().await;
+    let ledger = database.open().await;
+    without_a_copy(&ledger).await;
+    database.run(&ADDED.replace('@', "asset_eraser.")).await;
+    found_out(&ledger, what).await;
+    database.remove().await;
+}
+
+async fn without_a_copy(ledger: &Ledger) {
+    begin(ledger, asked("r", "a"), at(0)).await;
+    ledger.deleting(&first("r"), at(1), None).await.unwrap();
+    ledger.decide(&first("r"), "deleted", "event".into(), at(2)).await.unwrap();
+    assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, []);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Here, notice, page as shown, second};
 use crate::ledger::{Change, Entry};
+use crate::message::Backup;
 
 /// Requests shown at most.
 const MOST: u32 = 50;
@@ -40,6 +41,7 @@ struct Request {
     reason: String,
     detail: String,
     asked_at: String,
+    backup: Option<Backup>,
     history: Vec<Step>,
     event: String,
 }
@@ -93,6 +95,7 @@ impl Request {
             reason: text(&asked["reason"]),
             detail: event.as_ref().map(|event| text(&event["data"]["detail"])).unwrap_or_default(),
             asked_at: second(entry.first_seen),
+            backup: entry.backup.clone(),
             history: history.iter().map(step).collect(),
             event: event.map(|event| format!("{event:#}")).unwrap_or_default(),
         }
