@@ -20,4 +20,6 @@ pub mod panics;
 pub mod provider;
 pub mod retry;
 pub mod telemetry;
+#[cfg(test)]
+mod test_http;
 pub mod worker;

@@ -1,7 +1,7 @@
 //! Against real sockets and real folders, because what matters here is how each of them fails.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -11,49 +11,19 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::Settings;
 use crate::provider::AssetUrl;
+use crate::test_http::Server;
 
 const SECRET: &str = "very-secret-token";
 const DAY: &str = "2026-11-25T10:00:00Z";
 
-/// Answers every connection with the same bytes and closes it; keeps what was asked.
-struct Server {
-    url: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    async fn answering(answer: impl Into<Vec<u8>>) -> Self {
-        let answer = answer.into();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/cat.png?sign=abc", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    if stream.read(&mut byte).await.unwrap_or(0) == 0 {
-                        break;
-                    }
-                    request.push(byte[0]);
-                }
-                seen.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
-                let _ = stream.write_all(&answer).await;
-            }
-        });
-        Self { url, asked }
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
-    }
+/// Where a server has its one picture.
+fn url(server: &Server) -> String {
+    format!("{}/cat.png?sign=abc", server.origin)
 }
 
 fn png(length: usize) -> Vec<u8> {
@@ -128,8 +98,8 @@ impl Trial {
 
 /// Whether the trouble is one that is tried again for long, for a little, or not at all; and its sentence.
 async fn trouble(answer: impl Into<Vec<u8>>, set: &[(&str, &str)]) -> (&'static str, String) {
-    let server = Server::answering(answer).await;
-    let trial = Trial::with(&server.url, set);
+    let server = Server::answering(answer, false).await;
+    let trial = Trial::with(&url(&server), set);
     let told = told(trial.keep().await);
     assert_eq!(trial.files(), Vec::<PathBuf>::new(), "nothing is left");
     assert!(!told.1.contains("127.0.0.1") && !told.1.contains("sign"), "{told:?}");
@@ -152,8 +122,8 @@ fn sha256(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn a_copy_is_kept_described_and_found_again() {
     let bytes = png(100_000);
-    let server = Server::answering(picture(&bytes)).await;
-    let trial = Trial::new(&server.url);
+    let server = Server::answering(picture(&bytes), false).await;
+    let trial = Trial::new(&url(&server));
     let Ok(Kept::Made(backup)) = trial.keep().await else { panic!("made") };
     assert_eq!((backup.length, &backup.sha256), (100_000, &sha256(&bytes)));
     let [kept, description] = trial.files().try_into().unwrap();
@@ -167,8 +137,8 @@ async fn a_copy_is_kept_described_and_found_again() {
     assert!(!described.to_string().contains("sign"), "{described}");
 
     assert_eq!(trial.keep().await, Ok(Kept::Found(backup)));
-    assert_eq!(server.asked(), 1, "not downloaded again");
-    let asked = server.asked.lock().unwrap()[0].to_lowercase();
+    assert_eq!(server.asked().len(), 1, "not downloaded again");
+    let asked = server.asked()[0].to_lowercase();
     assert!(asked.starts_with("get /cat.png?sign=abc http/1.1\r\n"), "{asked}");
     assert!(!asked.contains("authorization") && !asked.contains(SECRET), "{asked}");
 }
@@ -176,8 +146,8 @@ async fn a_copy_is_kept_described_and_found_again() {
 #[tokio::test]
 async fn a_copy_in_many_pieces_is_the_same_bytes() {
     let bytes = png((20 << 20) + 7);
-    let server = Server::answering(picture(&bytes)).await;
-    let trial = Trial::new(&server.url);
+    let server = Server::answering(picture(&bytes), false).await;
+    let trial = Trial::new(&url(&server));
     let Ok(Kept::Made(backup)) = trial.keep().await else { panic!("made") };
     assert_eq!((backup.length, backup.sha256), (bytes.len() as u64, sha256(&bytes)));
     assert!(std::fs::read(&trial.files()[0]).unwrap() == bytes);
@@ -185,8 +155,8 @@ async fn a_copy_in_many_pieces_is_the_same_bytes() {
 
 #[tokio::test]
 async fn a_copy_that_is_no_longer_whole_is_not_trusted_and_not_touched() {
-    let server = Server::answering(picture(&png(1000))).await;
-    let trial = Trial::new(&server.url);
+    let server = Server::answering(picture(&png(1000)), false).await;
+    let trial = Trial::new(&url(&server));
     let Ok(Kept::Made(first)) = trial.keep().await else { panic!("made") };
     let damaged = trial.files()[0].clone();
     std::fs::write(&damaged, png(999)).unwrap();
@@ -195,13 +165,13 @@ async fn a_copy_that_is_no_longer_whole_is_not_trusted_and_not_touched() {
     assert_eq!(std::fs::read(&damaged).unwrap(), png(999));
     assert_eq!(trial.files().len(), 4);
     assert!(matches!(trial.keep().await, Ok(Kept::Found(found)) if found == second));
-    assert_eq!(server.asked(), 2);
+    assert_eq!(server.asked().len(), 2);
 }
 
 #[tokio::test]
 async fn a_description_that_is_none_of_ours_is_not_followed() {
-    let server = Server::answering(picture(&png(10))).await;
-    let trial = Trial::new(&server.url);
+    let server = Server::answering(picture(&png(10)), false).await;
+    let trial = Trial::new(&url(&server));
     let place = trial.folder.path().join("2026/11/25/a-1/r=2F1");
     std::fs::create_dir_all(&place).unwrap();
     std::fs::write(place.join("backup.json"), "{\"length\":").unwrap();
@@ -230,8 +200,9 @@ async fn what_is_not_all_of_the_asset_is_no_backup() {
 
 #[tokio::test]
 async fn a_whole_chunked_answer_is_a_backup() {
-    let server = Server::answering(http("200 OK\r\ntransfer-encoding: chunked", b"5\r\nabcde\r\n0\r\n\r\n")).await;
-    let Ok(Kept::Made(backup)) = Trial::new(&server.url).keep().await else { panic!("made") };
+    let server =
+        Server::answering(http("200 OK\r\ntransfer-encoding: chunked", b"5\r\nabcde\r\n0\r\n\r\n"), false).await;
+    let Ok(Kept::Made(backup)) = Trial::new(&url(&server)).keep().await else { panic!("made") };
     assert_eq!(backup.length, 5);
 }
 
@@ -246,8 +217,8 @@ async fn what_is_too_large_is_not_kept_whether_announced_or_not() {
         let (kind, why) = trouble(answer, &limit).await;
         assert_eq!((kind, why.contains("larger than 1000B")), ("lasting", true), "{why}");
     }
-    let server = Server::answering(picture(&png(1000))).await;
-    assert!(matches!(Trial::with(&server.url, &limit).keep().await, Ok(Kept::Made(_))));
+    let server = Server::answering(picture(&png(1000)), false).await;
+    assert!(matches!(Trial::with(&url(&server), &limit).keep().await, Ok(Kept::Made(_))));
 }
 
 #[tokio::test]
@@ -259,19 +230,19 @@ async fn a_status_says_whether_to_try_again() {
         let answer = http(&format!("{status} X\r\ncontent-length: 0"), b"");
         assert_eq!(trouble(answer, &[]).await.0, kind, "{status}");
     }
-    let server = Server::answering(http("503 Busy\r\nretry-after: 7\r\ncontent-length: 0", b"")).await;
-    let kept = Trial::new(&server.url).keep().await;
+    let server = Server::answering(http("503 Busy\r\nretry-after: 7\r\ncontent-length: 0", b""), false).await;
+    let kept = Trial::new(&url(&server)).keep().await;
     assert!(matches!(kept, Err(Trouble::Passing { after: Some(after), .. }) if after.as_secs() == 7));
 }
 
 #[tokio::test]
 async fn nothing_is_asked_that_is_not_public_and_no_other_scheme() {
-    let server = Server::answering(picture(&png(10))).await;
-    let by_name = server.url.replace("127.0.0.1", "localhost");
+    let server = Server::answering(picture(&png(10)), false).await;
+    let by_name = url(&server).replace("127.0.0.1", "localhost");
     for (url, set) in [
-        (server.url.as_str(), [("BACKUP__ALLOW_HOSTS", "")].as_slice()),
+        (url(&server).as_str(), [("BACKUP__ALLOW_HOSTS", "")].as_slice()),
         (&by_name, &[]),
-        (&server.url, &[("BACKUP__ALLOW_HTTP", "false")]),
+        (&url(&server), &[("BACKUP__ALLOW_HTTP", "false")]),
         ("ftp://127.0.0.1/x", &[]),
         ("nothing", &[]),
         ("", &[]),
@@ -279,29 +250,29 @@ async fn nothing_is_asked_that_is_not_public_and_no_other_scheme() {
         let (kind, why) = told(Trial::with(url, set).keep().await);
         assert_eq!(kind, "lasting", "{url}: {why}");
     }
-    assert_eq!(server.asked(), 0);
+    assert_eq!(server.asked().len(), 0);
     let allowed = Trial::with(&by_name, &[("BACKUP__ALLOW_HOSTS", "localhost")]);
     assert!(matches!(allowed.keep().await, Ok(Kept::Made(_))));
 }
 
 #[tokio::test]
 async fn a_redirect_is_followed_only_where_the_first_url_could_have_led() {
-    let there = Server::answering(picture(&png(10))).await;
+    let there = Server::answering(picture(&png(10)), false).await;
     let to = |url: &str| http(&format!("302 Found\r\nlocation: {url}\r\ncontent-length: 0"), b"");
-    let from = Server::answering(to(&there.url)).await;
-    assert!(matches!(Trial::new(&from.url).keep().await, Ok(Kept::Made(_))));
-    assert_eq!(there.asked(), 1);
+    let from = Server::answering(to(&url(&there)), false).await;
+    assert!(matches!(Trial::new(&url(&from)).keep().await, Ok(Kept::Made(_))));
+    assert_eq!(there.asked().len(), 1);
     for (url, why) in [
-        (there.url.replace("http:", "https:"), "another scheme"),
-        (there.url.replace("127.0.0.1", "localhost"), "public"),
-        (there.url.replace("127.0.0.1", "127.0.0.2"), "public"),
-        (there.url.replace("127.0.0.1", "[::1]"), "public"),
+        (url(&there).replace("http:", "https:"), "another scheme"),
+        (url(&there).replace("127.0.0.1", "localhost"), "public"),
+        (url(&there).replace("127.0.0.1", "127.0.0.2"), "public"),
+        (url(&there).replace("127.0.0.1", "[::1]"), "public"),
         ("/cat.png".to_owned(), "again and again"),
     ] {
         let (kind, said) = trouble(to(&url), &[]).await;
         assert_eq!((kind, said.contains(why)), ("lasting", true), "{url}: {said}");
     }
-    assert_eq!(there.asked(), 1);
+    assert_eq!(there.asked().len(), 1);
 }
 
 #[tokio::test]
@@ -324,8 +295,8 @@ async fn time_is_limited_and_turns_are_counted() {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_written_is_said_and_ends_the_start_where_it_is_named() {
-    let server = Server::answering(picture(&png(10))).await;
-    let trial = Trial::new(&server.url);
+    let server = Server::answering(picture(&png(10)), false).await;
+    let trial = Trial::new(&url(&server));
     // Not even root can make a folder of a file.
     std::fs::create_dir_all(trial.folder.path().join("2026/11/25")).unwrap();
     std::fs::write(trial.folder.path().join("2026/11/25/a-1"), "").unwrap();
@@ -396,8 +367,8 @@ impl ObjectStore for Forgetful {
 
 #[tokio::test]
 async fn a_copy_whose_description_has_arrived_although_nobody_said_so_is_a_backup() {
-    let server = Server::answering(picture(&png(1000))).await;
-    let mut trial = Trial::new(&server.url);
+    let server = Server::answering(picture(&png(1000)), false).await;
+    let mut trial = Trial::new(&url(&server));
     let objects: Arc<dyn ObjectStore> = Arc::new(Forgetful(InMemory::new()));
     let store = Store { objects: Arc::clone(&objects), base: "s3://bucket".into(), prefix: String::new() };
     trial.backups.store = OnceCell::new_with(Some(store));
@@ -409,13 +380,13 @@ async fn a_copy_whose_description_has_arrived_although_nobody_said_so_is_a_backu
 
 #[tokio::test]
 async fn of_two_who_make_the_same_copy_at_once_one_is_described_and_the_other_leaves_nothing() {
-    let server = Server::answering(picture(&png(1000))).await;
-    let trial = Trial::new(&server.url);
+    let server = Server::answering(picture(&png(1000)), false).await;
+    let trial = Trial::new(&url(&server));
     let (one, other) = tokio::join!(trial.keep(), trial.keep());
     let of = |kept: Result<Kept, Trouble>| match kept {
         Ok(Kept::Made(backup) | Kept::Found(backup)) => backup,
         Err(trouble) => panic!("{trouble:?}"),
     };
     assert_eq!(of(one), of(other));
-    assert_eq!((server.asked(), trial.files().len()), (2, 2));
+    assert_eq!((server.asked().len(), trial.files().len()), (2, 2));
 }

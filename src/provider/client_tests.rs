@@ -1,55 +1,20 @@
 //! Against a real socket, because what matters here is how a connection fails.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::Concurrency;
 use crate::provider::Meaning;
+use crate::test_http::Server;
 
 const TOKEN: &str = "very-secret-token";
 const CAT: &str = r#"{"code":0,"msg":null,"data":{"name":"Cat","assetId":"a-1","assetType":"Image","createTime":"2026-03-30 14:21:58"}}"#;
 
-/// Answers every connection with the same bytes and closes it; keeps what was asked.
-struct Server {
-    base: Url,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    async fn answering(answer: impl Into<Vec<u8>>, then_hang: bool) -> Self {
-        let answer = answer.into();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}/kyyReactApiServer", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    if stream.read(&mut byte).await.unwrap_or(0) == 0 {
-                        break;
-                    }
-                    request.push(byte[0]);
-                }
-                seen.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
-                let _ = stream.write_all(&answer).await;
-                if then_hang {
-                    std::future::pending::<()>().await;
-                }
-            }
-        });
-        Self { base: base.parse().unwrap(), asked }
-    }
-
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
+fn base(server: &Server) -> Url {
+    format!("{}/kyyReactApiServer", server.origin).parse().unwrap()
 }
 
 fn http(head: &str, body: &str) -> Vec<u8> {
@@ -87,7 +52,7 @@ fn asset() -> AssetId {
 
 async fn detail_of(answer: impl Into<Vec<u8>>, then_hang: bool) -> Answer<Detail> {
     let server = Server::answering(answer, then_hang).await;
-    let answer = client(&server.base).detail(gate().pass().await, &asset(), &TraceContext::default()).await;
+    let answer = client(&base(&server)).detail(gate().pass().await, &asset(), &TraceContext::default()).await;
     assert_eq!(server.asked().len(), 1, "one attempt");
     answer
 }
@@ -102,7 +67,7 @@ fn fault<T>(answer: &Answer<T>) -> Option<Fault> {
 #[tokio::test]
 async fn each_call_goes_where_it_should_with_key_and_trace() {
     let server = Server::answering(http("200 OK", CAT), false).await;
-    let client = client(&server.base);
+    let client = client(&base(&server));
     let trace = TraceContext { traceparent: Some("00-aa-bb-01".into()), tracestate: Some("bad\nvalue".into()) };
     assert!(matches!(client.detail(client.gate().pass().await, &asset(), &trace).await.meaning, Meaning::Found(_)));
     assert_eq!(client.delete(client.gate().pass().await, &asset(), &trace).await.meaning, Meaning::Found(()));
@@ -158,7 +123,7 @@ async fn a_too_large_body_is_not_read_whether_announced_or_not() {
 async fn a_redirect_is_not_followed() {
     for status in [301, 302, 307, 308] {
         let elsewhere = Server::answering(http("200 OK", CAT), false).await;
-        let head = format!("{status} Moved\r\nlocation: {}", elsewhere.base);
+        let head = format!("{status} Moved\r\nlocation: {}", base(&elsewhere));
         let answer = detail_of(http(&head, ""), false).await;
         assert_eq!(fault(&answer), Some(Fault::Status(status)));
         assert!(elsewhere.asked().is_empty());
@@ -204,7 +169,7 @@ async fn a_code_zero_without_data_or_about_another_asset_is_no_answer() {
 #[tokio::test]
 async fn a_job_id_that_could_lead_elsewhere_is_not_asked_about() {
     let server = Server::answering(http("200 OK", r#"{"status":"completed"}"#), false).await;
-    let client = client(&server.base);
+    let client = client(&base(&server));
     let long = "j".repeat(129);
     for job in ["", ".", "..", "a/b", "../x", "a?b", "a#b", "a%2Fb", "a b", "a\n", "é", &long] {
         let answer = client.job(job, &TraceContext::default()).await;

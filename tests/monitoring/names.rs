@@ -140,7 +140,8 @@ fn alternatives(pattern: &str) -> Vec<String> {
 fn in_the_code(value: &str) -> bool {
     fn look(dir: &Path, quoted: &str) -> bool {
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
-            let is_code = path.extension().is_some_and(|end| end == "rs") && !path.file_name().unwrap().to_str().unwrap().contains("test");
+            let is_code = path.extension().is_some_and(|end| end == "rs")
+                && !path.file_name().unwrap().to_str().unwrap().contains("test");
             if path.is_dir() {
                 look(&path, quoted)
             } else {
