@@ -115,7 +115,8 @@ impl Backups {
     /// Keeps a copy of the asset, unless there is one. Either was read back whole before this returns.
     ///
     /// # Errors
-    /// Why there is none. Nothing that looks like a backup is left then.
+    /// Why there is none. Bytes that nothing describes may be left in the store then, where it could not be told to forget
+    /// them.
     pub async fn keep(&self, _turn: &Turn<'_>, wanted: Wanted<'_>) -> Result<Kept, Trouble> {
         let deadline = Instant::now() + self.settings.timeout;
         let store = self.store().await?;

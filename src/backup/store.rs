@@ -75,7 +75,7 @@ impl Store {
 
     fn folder(folder: &FilePath) -> Result<Self, BackupError> {
         let bad = |error: &dyn std::fmt::Display| BackupError::Store(format!("{}: {error}", folder.display()));
-        std::fs::create_dir_all(folder).map_err(|error| bad(&error))?;
+        make(folder).map_err(|error| bad(&error))?;
         // A backup has to be on the disk before its asset is deleted for good.
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| bad(&error))?.with_fsync(true);
         let root = folder.canonicalize().map_err(|error| bad(&error))?;
@@ -207,6 +207,14 @@ impl Store {
             Err(_) => tracing::warn!(%key, "what is no backup is left in the store: no answer"),
         }
     }
+}
+
+/// Makes a folder that is not there, for nobody else to read: what is deleted for privacy's sake may be copied into it.
+fn make(folder: &FilePath) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
 /// One piece goes out while the next comes in: that is all that is ever in memory.

@@ -309,6 +309,15 @@ async fn a_store_that_cannot_be_written_is_said_and_ends_the_start_where_it_is_n
 }
 
 #[tokio::test]
+async fn a_folder_that_is_made_is_for_nobody_else_to_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let trial = Trial::new("");
+    let folder = trial.folder.path().join("some/new");
+    Backups::new(config::Backup { store: config::Store::Folder(folder.clone()), ..trial.backups.settings }).unwrap();
+    assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
 async fn a_probe_writes_and_leaves_nothing() {
     let trial = Trial::new("");
     assert_eq!(trial.backups.probe().await, Ok(()));
