@@ -218,6 +218,9 @@ pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<St
 pub(super) fn backed_up(row: Option<Row>, number: u32, backup: Backup, now: Timestamp) -> Result<Step<()>, Illegal> {
     let mut row = owned(row, number)?;
     row.state = advance(Some(row.state), Act::BackUp)?;
+    if row.dry_run {
+        return Err(Illegal("it is a dry run, which keeps nothing"));
+    }
     row.backup = Some(BackedUp { backup, entry: row.chain.entries + 1 });
     row.updated = now;
     Ok(Step::write(row, ()))

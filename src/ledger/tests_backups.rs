@@ -71,6 +71,8 @@ async fn only_whoever_works_on_a_request_records_a_copy(ledger: Ledger) {
     let refused =
         async |number| ledger.backed_up(&nth("r", number), &copy("one"), at(9)).await.unwrap_err().to_string();
     assert!(refused(1).await.contains("never begun"));
+    begin(&ledger, Asked { dry_run: true, ..asked("dry", "a") }, at(0)).await;
+    assert!(ledger.backed_up(&first("dry"), &copy("one"), at(1)).await.is_err());
     begin(&ledger, asked("r", "a"), at(0)).await;
     begin(&ledger, asked("r", "a"), at(1)).await;
     assert!(refused(1).await.contains("taken over"));
