@@ -125,8 +125,7 @@ pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, 
 
 /// Certificates are checked against the system's CAs (or those of `SSL_CERT_FILE`) whenever TLS is used.
 fn tls() -> Result<MakeRustlsConnect, String> {
-    // rustls needs one provider for the process. The others choose the same one if they were first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::crypto::install();
     let (tls, _unreadable) = MakeRustlsConnect::with_native_certs()
         .map_err(|errors| format!("the system has no CA certificates to check a server's with: {errors:?}"))?;
     Ok(tls)

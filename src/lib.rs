@@ -4,6 +4,7 @@ pub mod backup;
 pub mod broker;
 pub mod cli;
 pub mod config;
+mod crypto;
 pub mod database;
 pub mod dead;
 pub mod eraser;

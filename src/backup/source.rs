@@ -14,6 +14,7 @@ use url::Url;
 use super::address::{PublicOnly, Refused, Rules};
 use super::{BackupError, Trouble};
 use crate::config;
+use crate::crypto;
 use crate::provider::{Detail, retry_after};
 
 /// Redirects followed.
@@ -49,8 +50,7 @@ impl Source {
     pub(super) fn new(settings: &config::Backup) -> Result<Self, BackupError> {
         let rules = Arc::new(Rules { allow_http: settings.allow_http, allow_hosts: settings.allow_hosts.clone() });
         let on_redirect = Arc::clone(&rules);
-        // Only the first caller in a process can install it; whoever was first, a provider is there.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crypto::install();
         // No default headers: the provider's key is for the provider. No proxy: it would resolve the name, and the address
         // that is connected to would be checked by nobody.
         let http = reqwest::Client::builder()

@@ -26,6 +26,7 @@ use super::pieces::Pieces;
 use super::source::Download;
 use super::{BackupError, Trouble, within};
 use crate::config;
+use crate::crypto;
 
 /// The longest description that is read, in bytes.
 const DESCRIPTION_LIMIT: u64 = 64 * 1024;
@@ -89,8 +90,7 @@ impl Store {
         // Reading back an asset is one call, however large the asset is.
         let (option, limit) = (ClientConfigKey::Timeout, format!("{}s", timeout.as_secs()));
         let retry = RetryConfig { max_retries: STORE_RETRIES, retry_timeout: timeout, ..RetryConfig::default() };
-        // Only the first caller in a process can install it; whoever was first, a provider is there.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crypto::install();
         let objects: Arc<dyn ObjectStore> = match url.scheme() {
             "s3" => {
                 let builder = AmazonS3Builder::from_env().with_config(AmazonS3ConfigKey::Client(option), limit);

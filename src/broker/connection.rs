@@ -19,6 +19,7 @@ use super::stream;
 use super::topology::{self, Names, TopologySettings};
 use super::{BrokerError, BrokerState, tls};
 use crate::config;
+use crate::crypto;
 use crate::telemetry::metrics::Metrics;
 
 /// Longest wait for a connection with everything declared.
@@ -237,8 +238,7 @@ async fn known_as(settings: &config::Broker, user: &ShortString) -> Result<(), B
 }
 
 pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
-    // rustls needs one provider for the process. The HTTP client chose the same one if it was first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crypto::install();
     let mut uri: AMQPUri = settings.url.expose_secret().parse().map_err(|_| {
         // Not the parser's words: they may quote the URL.
         BrokerError::Settings("broker.url is no AMQP URL: amqp://USER:PASSWORD@HOST:PORT/VHOST".into())

@@ -7,6 +7,7 @@ use reqwest::{RequestBuilder, Response, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Fault;
+use crate::crypto;
 use crate::message::trace::TraceContext;
 
 /// The longest answer that is read, in bytes. The documented ones are well below 1 KiB.
@@ -32,8 +33,7 @@ pub(crate) fn client(
     connect_timeout: Duration,
     timeout: Duration,
 ) -> Result<reqwest::Client, SetupError> {
-    // Only the first caller in a process can install it; whoever was first, a provider is there.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crypto::install();
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     if let Some(token) = token {

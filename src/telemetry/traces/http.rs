@@ -16,8 +16,7 @@ pub(super) struct Http(reqwest::Client);
 
 impl Http {
     pub(super) fn new(token: Option<&SecretString>) -> Result<Self, TracesError> {
-        // Only the first caller in a process can install it; whoever was first, a provider is there.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::crypto::install();
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
             let value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()));
