@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use asset_eraser::ledger::{Asked, Attempt, Ledger, retention};
+use asset_eraser::ledger::{Asked, Begun, Ledger, retention};
 use asset_eraser::message::event::{AssetSeen, Facts, LastWord, Subject};
 use asset_eraser::message::request::Labels;
 use asset_eraser::message::{AssetId, CaseId, Outcome, RequestId, ResultEvent};
 use asset_eraser::telemetry::metrics::Metrics;
 use futures_util::{StreamExt, future::join_all, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +34,6 @@ const AT_ONCE: usize = 16;
 const EVERY: Duration = Duration::from_millis(32);
 /// How long one side is looked at before the other has its turn, with retention and without.
 const TURNS: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(1)];
-/// Older than this is compacted: everything that was there before the bench began.
-const KEEP: Duration = Duration::from_secs(3600);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -73,13 +71,17 @@ async fn measure(name: &str, ledger: Ledger, rows: u32, size: impl AsyncFn() -> 
     let (began, mut with, mut without) = (Instant::now(), Vec::new(), Vec::new());
     let mut working = Duration::ZERO;
     let mut next = 0;
-    while left(&ledger).await? {
+    let old = Timestamp::now();
+    while left(&ledger, old).await? {
         let end = CancellationToken::new();
-        let compacting = tokio::spawn(retention::keep_compacting(ledger.clone(), KEEP, end.clone()));
+        let (beside, ended) = (ledger.clone(), end.clone());
+        let compacting = tokio::spawn(async move {
+            tokio::select! { () = ended.cancelled() => Ok(()), done = retention::compact_before(&beside, old) => done }
+        });
         let turn = Instant::now();
         with.extend(record(&ledger, TURNS[0], &mut next).await?);
         end.cancel();
-        compacting.await?;
+        compacting.await??;
         working += turn.elapsed();
         without.extend(record(&ledger, TURNS[1], &mut next).await?);
     }
@@ -107,8 +109,7 @@ async fn measure(name: &str, ledger: Ledger, rows: u32, size: impl AsyncFn() -> 
 }
 
 /// Whether there is anything old that is no tombstone yet; the first such request becomes one.
-async fn left(ledger: &Ledger) -> Result<bool> {
-    let before = Timestamp::now() - SignedDuration::try_from(KEEP)?;
+async fn left(ledger: &Ledger, before: Timestamp) -> Result<bool> {
     let done = ledger.compact(retention::Span { after: None, before, most: 1 }).await?;
     assert!(done.kept.is_empty(), "evidence is not as it was written: {done:?}");
     Ok(done.last.is_some())
@@ -128,7 +129,7 @@ async fn record(ledger: &Ledger, turn: Duration, next: &mut u32) -> Result<Vec<D
             while !over.load(Ordering::Relaxed) {
                 turn.tick().await;
                 let began = Instant::now();
-                one_request(&ledger, &format!("new-{base}-{one}-{number}"), None, Timestamp::now()).await;
+                one_request(&ledger, &format!("new-{base}-{one}-{number}"), None).await;
                 took.push(began.elapsed());
                 number += 1;
             }
@@ -146,17 +147,15 @@ async fn record(ledger: &Ledger, turn: Duration, next: &mut u32) -> Result<Vec<D
 }
 
 async fn fill(ledger: &Ledger, rows: u32) -> Result<()> {
-    let old = Timestamp::now() - SignedDuration::from_hours(1000);
     let requests = stream::iter(0..rows).for_each_concurrent(1000, |number| async move {
-        let at = old + Duration::from_millis(u64::from(number));
-        one_request(ledger, &format!("request-{number}"), Some(number / CASE), at).await;
+        one_request(ledger, &format!("request-{number}"), Some(number / CASE)).await;
     });
     requests.await;
     Ok(())
 }
 
 /// From begun to decided, with all that a request leaves behind.
-async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>, at: Timestamp) {
+async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>) {
     let request_id = RequestId::parse(name).expect("a request ID");
     let asset_id = AssetId::parse(&format!("asset-20260330142158-{name}")).expect("an asset ID");
     let case_id = case.map(|case| CaseId::parse(&format!("case-{case}")).expect("a case ID"));
@@ -183,16 +182,20 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>, at: Timesta
         asset: Some(asset),
         verified: true,
         attempts: 1,
-        received_at: Some(at),
+        received_at: Some(Timestamp::now()),
         provider: Some(provider),
         backup: None,
+        delete_sent: true,
     };
-    let subject = Subject { request_id: &request_id, asset_id: Some(&asset_id), labels: &labels };
-    let event = ResultEvent::new(subject, &Outcome::Deleted, facts, at);
-    ledger.begin(asked, at).await.expect("begun");
-    let attempt = Attempt { request_id, number: 1 };
-    ledger.deleting(&attempt, at, None).await.expect("deleting");
-    ledger.decide(&attempt, "deleted", event.body, at).await.expect("decided");
+    let Begun::Open(record) = ledger.begin(asked).await.expect("begun") else { panic!("{name} is new") };
+    ledger.deleting(&record.attempt, None).await.expect("deleting");
+    let (id, request) = (ledger.id(), request_id.clone());
+    let event = move |now| {
+        let subject = Subject { request_id: &request, asset_id: Some(&asset_id), labels: &labels };
+        ResultEvent::new(id, subject, &Outcome::Deleted, facts, now).body
+    };
+    ledger.decide(&record.attempt, "deleted", event).await.expect("decided");
+    ledger.heard(&request_id).await.expect("heard");
 }
 
 /// Seconds for all of it.
@@ -259,8 +262,8 @@ impl Database {
         let tables = [
             (
                 "requests",
-                "request_id, asset_id, case_id, dry_run, request, state, attempts, rung, deleting, outcome, event, \
-                 first_seen, updated, entries, chain",
+                "request_id, asset_id, case_id, dry_run, request, state, attempts, interrupted, contended, rung, \
+                 deletes, outcome, event, heard, first_seen, updated, entries, chain",
             ),
             ("history", "request_id, number, at, state, attempts, why, digest, hash"),
             ("case_counts", "case_id, outcome, 0, requests"),

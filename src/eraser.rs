@@ -6,29 +6,34 @@ mod backup;
 mod brake;
 mod calls;
 mod cases;
+mod contention;
 mod outage;
 mod permit;
+mod refusal;
 mod settle;
+mod suspects;
 mod target;
 mod turns;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
 
 use self::backup::Safe;
 use self::outage::Outage;
 use self::permit::{Permit, Withheld};
 use self::settle::Waiting;
+use self::suspects::Suspects;
 use self::turns::Turns;
 use crate::backup::Backups;
 use crate::config::Settings;
 use crate::guard::Guard;
-use crate::ledger::{Asked, Attempt, Begun, Deletion, Ledger, LedgerError, Record, Refused, UsedUp};
-use crate::message::event::{Facts, LastWord, Subject};
-use crate::message::{Cause, Notice, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
+use crate::ledger::{Asked, Begun, Deletion, Ledger, LedgerError, Past, Record};
+use crate::message::event::LastWord;
+use crate::message::{Cause, Notice, OnInUse, Outcome, Request, RequestId, ResultEvent, TraceContext};
 use crate::pace::line::{Line, Stop};
 use crate::provider::{Client, Detail, Fault, Meaning};
 use crate::telemetry::metrics::Metrics;
@@ -39,6 +44,10 @@ const LOOKS_AFTER_DELETE: u32 = 4;
 /// `DELETE`s that answered "deleted" without effect before that is given up, however short the in-process budget is:
 /// the looks after the first one can use all of it up.
 const LEAST_DELETES: u32 = 2;
+
+/// How old the guard's "free" may be when a `DELETE` is sent: past that it is asked again, as putting `deleting` on record
+/// can take long.
+const FREE_FOR: Duration = Duration::from_secs(1);
 
 /// Jobs named in a sentence about an asset in use.
 const JOBS_NAMED: usize = 5;
@@ -57,6 +66,7 @@ struct Inner {
     metrics: Metrics,
     /// One request at a time per asset: two at once would each see the other's half-done work.
     turns: Turns,
+    suspects: Suspects,
     provider_outage: Outage,
     guard_outage: Outage,
 }
@@ -82,6 +92,8 @@ pub enum Verdict {
         /// Bounded set, also a metric label.
         reason: &'static str,
     },
+    /// Give it back uncounted: the worker shuts down.
+    HandBack,
 }
 
 /// What is to be published before a delivery may be acknowledged.
@@ -91,6 +103,8 @@ pub struct Answer {
     pub event: Box<ResultEvent>,
     /// That the request's case is complete, when it is.
     pub case: Option<Box<Notice>>,
+    /// The request whose recorded answer this is; `None` for an answer that is on record nowhere.
+    pub recorded: Option<RequestId>,
 }
 
 /// Publishes an event that is no answer.
@@ -104,7 +118,7 @@ pub trait Announce: Sync {
 pub struct Delivered {
     /// Continued on the provider's calls.
     pub trace: TraceContext,
-    /// How often the broker has handed this message out before without hearing of it again.
+    /// How often the broker has handed this message out before and got no acknowledgement.
     pub delivery_count: u64,
 }
 
@@ -130,7 +144,8 @@ struct Run<'a> {
     delivered: &'a Delivered,
     announce: &'a dyn Announce,
     record: Record,
-    attempt: Attempt,
+    /// When the attempt began, by the clock that only goes forward.
+    began: Instant,
     asset: Option<Detail>,
     verified: bool,
     provider: Option<LastWord>,
@@ -167,7 +182,7 @@ impl Eraser {
     ) -> Self {
         let outage = |stop| Outage::new(stop, line.clone(), metrics.clone());
         let (provider_outage, guard_outage) = (outage(Stop::ProviderDown), outage(Stop::GuardDown));
-        let turns = Turns::default();
+        let (turns, suspects) = (Turns::default(), Suspects::default());
         Self(Arc::new(Inner {
             settings,
             provider,
@@ -177,12 +192,13 @@ impl Eraser {
             line,
             metrics,
             turns,
+            suspects,
             provider_outage,
             guard_outage,
         }))
     }
 
-    /// Takes a request as far as it can be taken now.
+    /// Takes a request as far as it can be taken now, or until `hand_back` is cancelled.
     ///
     /// # Errors
     /// When the ledger can't be written. Nothing is deleted or answered then; the same request may be passed again.
@@ -191,87 +207,128 @@ impl Eraser {
         request: &Request,
         delivered: &Delivered,
         announce: &dyn Announce,
+        hand_back: &CancellationToken,
     ) -> Result<Verdict, LedgerError> {
         let eraser = &*self.0;
         let _turn = eraser.turns.take(&request.asset_id).await;
-        let asked = Asked {
-            request_id: request.request_id.clone(),
-            asset_id: request.asset_id.clone(),
-            case_id: request.labels.case_id.clone(),
-            dry_run: request.dry_run,
-            backup: request.backup,
-            request: request.to_json(),
+        let Some(_alone) = eraser.alone_if_suspect(request, delivered).await? else {
+            return Ok(eraser.not_alone());
         };
         // The intent is durable before the guard is asked: a job starter that registers its job and then asks the
         // ledger sees this request, or the guard sees the job.
-        let record = match eraser.ledger.begin(asked, Timestamp::now()).await? {
+        let record = match eraser.ledger.begin(asked(request)).await? {
             Begun::Open(record) => record,
-            Begun::Decided(event) => {
-                return eraser.answer(recorded(event)?, &request.labels).await.map(Verdict::Answer);
-            }
-            Begun::UsedUp { by, first_seen } => {
-                let event = Box::new(conflict(request, &by, first_seen));
-                return Ok(Verdict::Answer(Answer { event, case: None }));
+            Begun::Busy { contended } => return Ok(eraser.give_way(request, contended)),
+            Begun::Decided { event, past } => return eraser.again(request, recorded(event)?, past).await,
+            Begun::UsedUp { by, first_seen, case_id } => {
+                return eraser.conflict(request, &by, first_seen, case_id.as_deref()).await;
             }
         };
-        let other_size = eraser.other_case_size(&request.labels).await?;
         let mut run = Run {
             eraser,
             request,
             delivered,
             announce,
-            attempt: Attempt { request_id: request.request_id.clone(), number: record.attempts },
             record,
+            began: Instant::now(),
             asset: None,
             verified: false,
             provider: None,
         };
-        if delivered.delivery_count >= u64::from(eraser.settings.broker.delivery_limit) {
-            let detail =
-                format!("the worker did not survive it {} times; it was not tried again", delivered.delivery_count);
-            let answer = run.decide(&Outcome::failed(Cause::AttemptsExhausted, &detail)).await?;
-            return Ok(Verdict::Bury { answer: Some(answer), why: "delivery_limit", detail });
-        }
-        let outcome = match run.case_mismatch(other_size) {
-            Some(outcome) => Ok(outcome),
-            None => run.checklist().await,
-        };
-        match outcome {
-            Ok(outcome) => Ok(Verdict::Answer(run.decide(&outcome).await?)),
-            Err(NotNow::Wait(waiting)) => run.put_off(waiting).await,
-            Err(NotNow::Ledger(error)) => Err(error),
+        match run.attempt(hand_back).await {
+            Err(LedgerError::Superseded { .. }) => {
+                let contended = eraser.ledger.superseded(&request.request_id).await?;
+                Ok(eraser.give_way(request, contended))
+            }
+            ended => ended,
         }
     }
 
-    /// Buries a message that is no valid request, with an answer when it named its request; without one when a valid
-    /// request of that name is still under way and will have an answer of its own.
+    /// Records that the broker has confirmed this answer: before that, the ledger keeps all of it.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub async fn refuse(&self, bad: &Unreadable) -> Result<Verdict, LedgerError> {
-        let (eraser, labels) = (&*self.0, &bad.labels);
-        let mut answer = None;
-        if let Some(request_id) = &bad.request_id {
-            // A case is not kept open by a request of it that was malformed.
-            eraser.other_case_size(labels).await?;
-            let subject = Subject { request_id, asset_id: bad.asset_id.as_ref(), labels };
-            let outcome = Outcome::rejected(Cause::InvalidRequest, &bad.problem);
-            let (facts, now) = (Facts { attempts: 1, ..Facts::default() }, Timestamp::now());
-            let refusal = ResultEvent::new(subject, &outcome, facts, now);
-            let refused = eraser.ledger.refuse(request_id, labels.case_id.as_ref(), refusal.body, now).await?;
-            answer = match refused {
-                Refused::Recorded(text) => Some(eraser.answer(recorded(text)?, labels).await?),
-                Refused::InFlight | Refused::Forgotten => None,
-            };
+    pub async fn heard(&self, answer: &Answer) -> Result<(), LedgerError> {
+        let Some(request_id) = &answer.recorded else { return Ok(()) };
+        self.0.ledger.heard(request_id).await
+    }
+}
+
+impl Inner {
+    /// The answer to a request that was decided before. One that had crashed its worker too often is buried, too, unless
+    /// that is done: the answer is only heard after it.
+    async fn again(&self, request: &Request, event: ResultEvent, past: Past) -> Result<Verdict, LedgerError> {
+        let answer = self.answer(event, &request.labels).await?;
+        if past.interrupted < self.settings.broker.delivery_limit || past.heard {
+            return Ok(Verdict::Answer(answer));
         }
-        Ok(Verdict::Bury { answer, why: "invalid_request", detail: bad.problem.clone() })
+        Ok(Verdict::Bury { answer: Some(answer), why: CRASHED, detail: crashed(past.interrupted) })
+    }
+}
+
+/// Why a request is buried whose attempts ended with their workers.
+const CRASHED: &str = "delivery_limit";
+
+fn crashed(interrupted: u32) -> String {
+    format!("its worker ended in the middle of it {interrupted} times in a row; it was not tried again")
+}
+
+fn asked(request: &Request) -> Asked {
+    Asked {
+        request_id: request.request_id.clone(),
+        asset_id: request.asset_id.clone(),
+        case_id: request.labels.case_id.clone(),
+        dry_run: request.dry_run,
+        backup: request.backup,
+        request: request.to_json(),
     }
 }
 
 impl Run<'_> {
+    /// One attempt, from its record to its end on record.
+    async fn attempt(&mut self, hand_back: &CancellationToken) -> Result<Verdict, LedgerError> {
+        let interrupted = self.record.interrupted;
+        if interrupted >= self.eraser.settings.broker.delivery_limit {
+            let detail = crashed(interrupted);
+            let answer = self.decide(&Outcome::failed(Cause::AttemptsExhausted, &detail)).await?;
+            return Ok(Verdict::Bury { answer: Some(answer), why: CRASHED, detail });
+        }
+        let other_size = self.eraser.other_case_size(&self.request.labels).await?;
+        let outcome = match self.case_mismatch(other_size) {
+            Some(outcome) => Ok(outcome),
+            None => tokio::select! {
+                // Dropping the checklist is safe at any point: what it did so far is in the ledger.
+                () = hand_back.cancelled() => return self.hand_back().await,
+                outcome = self.checklist() => outcome,
+            },
+        };
+        match outcome {
+            Ok(outcome) => Ok(Verdict::Answer(self.decide(&outcome).await?)),
+            Err(NotNow::Wait(waiting)) => self.put_off(waiting).await,
+            Err(NotNow::Ledger(error)) => Err(error),
+        }
+    }
+
+    /// The attempt ends with its worker, in order: it counts as no crash.
+    async fn hand_back(&self) -> Result<Verdict, LedgerError> {
+        self.eraser.ledger.hand_back(&self.record.attempt).await?;
+        Ok(Verdict::HandBack)
+    }
+
+    /// The time by the ledger's clock.
+    fn now(&self) -> Timestamp {
+        let since = SignedDuration::try_from(self.began.elapsed()).unwrap_or(SignedDuration::MAX);
+        self.record.now.checked_add(since).unwrap_or(Timestamp::MAX)
+    }
+
     /// The provider's own checklist, for what may be deleted at all: confirm the target, keep a copy if one is wanted, ask
     /// whether it is in use, delete, verify.
     async fn checklist(&mut self) -> Result<Outcome, NotNow> {
+        // An earlier DELETE may have worked: before anything is said that sounds as if nothing was done, it is looked for.
+        let sent = self.record.deletes > 0;
+        if sent && let Some(outcome) = self.confirm_target().await? {
+            return Ok(outcome);
+        }
         if let Some(outcome) = self.too_late() {
             return Ok(outcome);
         }
@@ -280,7 +337,7 @@ impl Run<'_> {
             Err(Withheld::Protected(outcome)) => return Ok(outcome),
             Err(Withheld::DryRun) => None,
         };
-        if let Some(outcome) = self.confirm_target().await? {
+        if !sent && let Some(outcome) = self.confirm_target().await? {
             return Ok(outcome);
         }
         let Some(permit) = permit else {
@@ -295,7 +352,7 @@ impl Run<'_> {
 
     /// Past the deadline nothing is deleted; a request that waited for a job until then says so.
     fn too_late(&self) -> Option<Outcome> {
-        let deadline = self.request.deadline.filter(|deadline| Timestamp::now() >= *deadline)?;
+        let deadline = self.request.deadline.filter(|deadline| self.now() >= *deadline)?;
         Some(if self.record.waited_for.as_deref() == Some(settle::IN_USE) {
             Outcome::failed(Cause::InUse, format!("a job in progress still used the asset at the deadline {deadline}"))
         } else {
@@ -309,8 +366,9 @@ impl Run<'_> {
         let Some(jobs) = self.ask_guard().await? else { return Ok(None) };
         let jobs = named(&jobs);
         match self.request.on_in_use {
-            OnInUse::Reject => Ok(Some(Outcome::rejected(Cause::InUse, format!("in use by {jobs}")))),
-            OnInUse::Wait => Err(NotNow::Wait(Waiting::in_use(jobs))),
+            // A rejection says that nothing was done, which is not known while an earlier DELETE is out.
+            OnInUse::Reject if self.record.deletes == 0 => Ok(Some(Outcome::rejected(Cause::InUse, format!("in use by {jobs}")))),
+            OnInUse::Reject | OnInUse::Wait => Err(NotNow::Wait(Waiting::in_use(jobs))),
         }
     }
 
@@ -336,7 +394,7 @@ impl Run<'_> {
                 // Whatever else the DELETE said, the detail call knows what is true.
                 unclear => {
                     if let Sight::Gone = self.look_twice().await? {
-                        return Ok(self.deleted());
+                        return Ok(self.gone_after(&unclear));
                     }
                     match unclear {
                         Meaning::Refused => return Ok(self.refused()),
@@ -370,26 +428,59 @@ impl Run<'_> {
     /// The one place that deletes, what the permit is for, once nothing is lost by it that had to be kept. `Err` is an
     /// outcome that forbids it.
     ///
-    /// Before *every* `DELETE`: in time, the guard says free *now*, and the ledger knows that it may have happened.
-    /// So any wait, for the call's turn too, comes before the guard is asked.
+    /// Before *every* `DELETE`: in time, the guard says free *now*, and the ledger knows that it may have happened, and that
+    /// no other attempt has begun. So any wait, for the call's turn too, comes before the guard is asked.
     async fn delete(&mut self, _permit: &Permit, _safe: &Safe) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
         let pass = self.eraser.pass().await?;
         if let Some(outcome) = self.guard().await? {
             return Ok(Err(outcome));
         }
-        if !self.record.deleting {
-            let brake = self.eraser.settings.brake.as_ref();
-            match self.eraser.ledger.deleting(&self.attempt, Timestamp::now(), brake).await? {
-                Deletion::Allowed => self.record.deleting = true,
-                Deletion::Braked { deletions } => return Err(NotNow::Wait(self.eraser.braked(deletions))),
-            }
-        }
+        let free = Instant::now();
         if let Some(outcome) = self.too_late() {
+            return Ok(Err(outcome));
+        }
+        self.record_delete().await?;
+        if let Some(outcome) = self.withheld(free).await? {
             return Ok(Err(outcome));
         }
         let answer = self.eraser.provider.delete(pass, &self.request.asset_id, &self.delivered.trace).await;
         self.provider = Some(LastWord { code: answer.code, msg: answer.msg });
         Ok(Ok(answer.meaning))
+    }
+
+    /// Puts on record that a `DELETE` may have been sent. The ledger refuses an attempt that was superseded.
+    async fn record_delete(&mut self) -> Result<(), NotNow> {
+        let brake = self.eraser.settings.brake.as_ref();
+        match self.eraser.ledger.deleting(&self.record.attempt, brake).await? {
+            Deletion::Allowed => self.record.deletes += 1,
+            Deletion::Braked { deletions } => return Err(NotNow::Wait(self.eraser.braked(deletions))),
+        }
+        Ok(())
+    }
+
+    /// What forbids the `DELETE` that was just recorded, if the record took so long that something may have changed. Then
+    /// it is on record that it was not sent.
+    async fn withheld(&mut self, free: Instant) -> Result<Option<Outcome>, NotNow> {
+        let again = match self.too_late() {
+            None if free.elapsed() < FREE_FOR => return Ok(None),
+            None => self.guard().await,
+            late => Ok(late),
+        };
+        if !matches!(again, Ok(None)) {
+            self.eraser.ledger.not_sent(&self.record.attempt).await?;
+            self.record.deletes -= 1;
+        }
+        again
+    }
+
+    /// The asset is gone after a `DELETE` that did not plainly succeed. One that was answered "not found", by a request
+    /// that had sent no other, found it gone.
+    fn gone_after(&mut self, answer: &Meaning<()>) -> Outcome {
+        if matches!(answer, Meaning::Gone) && self.record.deletes == 1 {
+            self.verified = true;
+            return Outcome::AlreadyAbsent;
+        }
+        self.deleted()
     }
 
     fn deleted(&mut self) -> Outcome {
@@ -411,23 +502,6 @@ fn named(jobs: &[String]) -> String {
         0 => first,
         more => format!("{first} and {more} more"),
     }
-}
-
-/// The answer under a request ID that is used up and has no event to repeat.
-fn conflict(request: &Request, by: &UsedUp, first_seen: Timestamp) -> ResultEvent {
-    let id = &request.request_id;
-    let detail = match by {
-        UsedUp::AnotherRequest { asset_id } => {
-            let first = asset_id.as_deref().unwrap_or_default();
-            format!("request_id {id} was used before, for asset {first:?} or with another dry_run or backup")
-        }
-        UsedUp::Forgotten { outcome, decided } => {
-            format!("request_id {id} was answered {outcome:?} on {decided:.0}, and its event is no longer kept")
-        }
-    };
-    let outcome = Outcome::rejected(Cause::RequestConflict, detail);
-    let subject = Subject { request_id: id, asset_id: Some(&request.asset_id), labels: &request.labels };
-    ResultEvent::conflict(subject, &outcome, &request.to_json(), first_seen)
 }
 
 fn recorded(event: String) -> Result<ResultEvent, LedgerError> {

@@ -13,9 +13,10 @@ use crate::config::{Settings, brief};
 /// The routing key of requests.
 pub const REQUEST: &str = "request";
 
-/// How far the queue's own delivery limit stands above the worker's: the backstop for a message that the worker can't
-/// even answer any more.
-const BACKSTOP: u32 = 5;
+/// How many times the worker's delivery limit the queue's own is: the backstop for a message that ends its worker before
+/// the ledger hears of it. The broker counts every message that a worker had fetched when it died, so the limit must be far
+/// above what the bystanders of a crash loop get to.
+const BACKSTOP: u32 = 10;
 
 /// The dead queue's delivery limit: whoever looks at a dead letter takes it and gives it back, and RabbitMQ 4 would drop
 /// it after twenty looks. Too high to be reached, and below 2³¹, as everything that counts them can hold that.
@@ -125,7 +126,7 @@ pub async fn declare(channel: &Channel, names: &Names, settings: &TopologySettin
     let mut dead = dead_lettering(names, REQUEST);
     dead.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(LOOKS));
     queue(channel, names, &names.dead(), DEAD, dead).await?;
-    let limit = i64::from(settings.delivery_limit) + i64::from(BACKSTOP);
+    let limit = i64::from(settings.delivery_limit) * i64::from(BACKSTOP);
     let mut requests = dead_lettering(names, DEAD);
     requests.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(limit));
     queue(channel, names, &names.requests(), REQUEST, requests).await?;

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io::Write;
 
 use clap::Subcommand;
-use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use super::ask::confirmed;
@@ -48,7 +47,7 @@ pub async fn brake(settings: &Settings, command: &BrakeCommand) -> Result<(), Bo
 }
 
 async fn status(ledger: &Ledger, brake: &Brake, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let braking = ledger.braking(brake, Timestamp::now()).await?;
+    let braking = ledger.braking(brake).await?;
     let (limit, window) = (brake.max_deletions, brief(brake.window));
     writeln!(out, "{} of {limit} deletions have begun within {window}", braking.deletions)?;
     let holds = if braking.holds(brake) { "holds: no other deletion begins" } else { "does not hold" };
@@ -66,7 +65,7 @@ async fn release(ledger: &Ledger, brake: &Brake, yes: bool) -> Result<(), Box<dy
     if !yes && !confirmed(&question)? {
         return Err("nothing was released".into());
     }
-    let released = ledger.release_brake(brake, Timestamp::now()).await?;
+    let released = ledger.release_brake(brake).await?;
     writeln!(
         out,
         "released: {} deletions count no more, and up to {} may begin within {}; stopped workers go on within 15s",

@@ -13,9 +13,10 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use self::report::Report;
+use super::ask::confirmed;
 use crate::config::Settings;
 use crate::dead::plain;
-use crate::ledger::{Change, Entry, Ledger};
+use crate::ledger::{Acceptance, Change, Entry, Ledger};
 use crate::message::CaseId;
 use crate::telemetry::metrics::Metrics;
 
@@ -47,6 +48,14 @@ pub enum LedgerCommand {
     },
     /// Check every entry against its hash and every request against its entries; exits 1 if one was tampered with.
     Verify,
+    /// Let workers go on that have stopped because the ledger went back in time (`ledger_went_back`).
+    ///
+    /// Find out first what is missing: requests that were answered in that time may be carried out and answered again.
+    Accept {
+        /// Do not ask. Needed where there is no terminal to answer on.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Runs one of the ledger's commands; several may run while workers work.
@@ -63,6 +72,7 @@ pub async fn ledger(settings: &Settings, command: &LedgerCommand) -> Result<(), 
         LedgerCommand::Show { key, json } => show(&ledger, key, *json, &mut out).await,
         LedgerCommand::Export { case, out: folder } => export(&ledger, case, folder, &mut out).await,
         LedgerCommand::Verify => verify(&ledger, &mut out).await,
+        LedgerCommand::Accept { yes } => accept(&ledger, *yes, &mut out).await,
     };
     ledger.close().await;
     done
@@ -151,6 +161,21 @@ async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write
         let written = std::fs::File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
         written.map_err(|error| format!("{}: {error}", path.display()))?;
         writeln!(out, "{}", path.display())?;
+    }
+    Ok(())
+}
+
+async fn accept(ledger: &Ledger, yes: bool, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let question = "Let workers go on with the ledger as it is? What is missing in it is decided again.";
+    if !yes && !confirmed(question)? {
+        return Err("nothing was accepted".into());
+    }
+    match ledger.accept().await? {
+        None => writeln!(out, "no worker has found that this ledger went back; there is nothing to accept")?,
+        Some(Acceptance { why, .. }) => {
+            writeln!(out, "{}", plain(&why))?;
+            writeln!(out, "accepted: stopped workers go on within 15s")?;
+        }
     }
     Ok(())
 }

@@ -42,6 +42,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     if settings.worker.dry_run {
         tracing::warn!("worker.dry_run is true: nothing is deleted, and every request is answered as a dry run");
     }
+    eraser.ledger_at_start().await;
     eraser.brake_at_start().await?;
     let listener = TcpListener::bind(settings.http.listen)
         .await

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use jiff::Timestamp;
-
 use super::settle::Waiting;
 use super::{NotNow, Run};
 use crate::backup::{Kept, Trouble, Turn, Wanted};
@@ -43,7 +41,7 @@ impl Run<'_> {
         };
         // On record before the `DELETE`: whatever happens after it, the answer says where the copy is.
         if self.record.backup.as_ref() != Some(&backup) {
-            self.eraser.ledger.backed_up(&self.attempt, &backup, Timestamp::now()).await?;
+            self.eraser.ledger.backed_up(&self.record.attempt, &backup).await?;
             self.record.backup = Some(backup);
         }
         Ok(Ok(Safe(())))

@@ -1,7 +1,5 @@
 //! The brake: an operator's limit on deletions, for all workers of one ledger together.
 
-use jiff::Timestamp;
-
 use super::settle::Waiting;
 use super::{Eraser, Inner};
 use crate::config::{Brake, brief};
@@ -30,7 +28,7 @@ impl Inner {
     /// How many deletions hold the brake, if it holds.
     pub(super) async fn held_by(&self) -> Result<Option<u64>, LedgerError> {
         let Some(brake) = &self.settings.brake else { return Ok(None) };
-        let braking = self.ledger.braking(brake, Timestamp::now()).await?;
+        let braking = self.ledger.braking(brake).await?;
         Ok(braking.holds(brake).then_some(braking.deletions))
     }
 

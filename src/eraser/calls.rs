@@ -101,12 +101,12 @@ impl Run<'_> {
     pub(super) async fn announce_start(&self) -> Result<(), NotNow> {
         let waited_for = self.record.waited_for.as_deref();
         let asked = [settle::IN_USE, settle::GUARD, settle::BACKUP, Stop::Brake.as_str()];
-        let known = self.record.deleting || waited_for.is_some_and(|reason| asked.contains(&reason));
+        let known = self.record.deletes > 0 || waited_for.is_some_and(|reason| asked.contains(&reason));
         if !self.eraser.settings.broker.started_events || self.is_dry_run() || known {
             return Ok(());
         }
         let request = self.request;
-        let notice = Notice::started(&request.request_id, &request.asset_id, self.record.first_seen);
+        let notice = Notice::started(self.eraser.ledger.id(), &request.request_id, &request.asset_id, self.record.first_seen);
         if self.announce.announce(&notice).await { Ok(()) } else { Err(NotNow::Wait(Waiting::broker())) }
     }
 

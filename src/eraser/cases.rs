@@ -1,7 +1,5 @@
 //! Cases: requests that belong together, and are told of together when the last of them is decided.
 
-use jiff::Timestamp;
-
 use super::{Inner, Run};
 use crate::ledger::LedgerError;
 use crate::message::request::Labels;
@@ -18,8 +16,9 @@ impl Inner {
             Some(event) => event,
             None if case.decided.values().sum::<u32>() < case.size => return Ok(None),
             None => {
-                let completed = Notice::case_completed(id, case.size, &case.decided, Timestamp::now());
-                self.ledger.complete_case(id, completed.body).await?
+                let (ledger, of, size) = (self.ledger.id(), id.clone(), case.size);
+                let event = move |decided: &_, now| Notice::case_completed(ledger, &of, size, decided, now).body;
+                self.ledger.complete_case(id, event).await?
             }
         };
         Notice::recorded_case(event).map(Box::new).map(Some).map_err(LedgerError::corrupt)

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Eraser;
+use super::{Eraser, Inner};
 use crate::pace::circuit::Circuit;
 use crate::pace::line::{Line, Stop};
 use crate::provider::Meaning;
@@ -15,7 +15,7 @@ impl Eraser {
         let eraser = &*self.0;
         for (stop, _) in eraser.line.stopped() {
             let well = match stop {
-                Stop::Ledger => eraser.ledger.probe().await.is_ok(),
+                Stop::Ledger | Stop::LedgerWentBack => eraser.ledger_is_well().await,
                 Stop::Brake => eraser.held_by().await.is_ok_and(|held| held.is_none()),
                 Stop::ProviderBusy => eraser.provider.gate().paused_for().is_zero(),
                 Stop::ProviderKey => !matches!(eraser.provider.probe().await.meaning, Meaning::KeyRefused(_)),
@@ -32,9 +32,33 @@ impl Eraser {
                     eraser.provider_outage.is_over();
                 }
                 Stop::GuardDown => eraser.guard_outage.is_over(),
-                Stop::Ledger | Stop::Brake | Stop::ProviderBusy | Stop::ProviderKey => eraser.line.resume(stop),
+                Stop::Ledger
+                | Stop::LedgerWentBack
+                | Stop::Brake
+                | Stop::ProviderBusy
+                | Stop::ProviderKey => eraser.line.resume(stop),
             }
         }
+    }
+}
+
+impl Eraser {
+    /// Stops the line if the ledger was set back. To be asked before anything is consumed.
+    pub async fn ledger_at_start(&self) {
+        self.0.ledger_is_well().await;
+    }
+}
+
+impl Inner {
+    /// Whether the ledger can be written, and was not set back; that stops the line.
+    async fn ledger_is_well(&self) -> bool {
+        let probed = self.ledger.probe().await;
+        if let Err(error) = &probed
+            && error.is_set_back()
+        {
+            self.line.stop(Stop::LedgerWentBack, error.to_string());
+        }
+        probed.is_ok()
     }
 }
 

@@ -19,7 +19,7 @@ impl Run<'_> {
     pub(super) fn permit(&self) -> Result<Permit, Withheld> {
         let asset = &self.request.asset_id;
         if let Some(pattern) = self.eraser.settings.protected.iter().find(|pattern| pattern.matches(asset)) {
-            let begun = if self.record.deleting { "; a DELETE may have been sent before it was" } else { "" };
+            let begun = if self.record.deletes > 0 { "; a DELETE may have been sent before it was" } else { "" };
             let detail = format!("the asset is protected by {:?}{begun}", pattern.as_str());
             return Err(Withheld::Protected(Outcome::rejected(Cause::Protected, detail)));
         }

@@ -8,7 +8,7 @@ use super::{Answer, Inner, Run, Verdict, recorded};
 use crate::ledger::LedgerError;
 use crate::message::event::{AssetSeen, Facts, Subject};
 use crate::message::request::Labels;
-use crate::message::{Cause, Outcome, ResultEvent};
+use crate::message::{Cause, Outcome, Request, RequestId, ResultEvent};
 use crate::pace::line::Stop;
 use crate::provider::Detail;
 
@@ -79,7 +79,18 @@ impl Waiting {
 impl Inner {
     /// What has to be published for a decision that is on record.
     pub(super) async fn answer(&self, event: ResultEvent, labels: &Labels) -> Result<Answer, LedgerError> {
-        Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await? })
+        let recorded = RequestId::parse(&event.request_id).map_err(LedgerError::corrupt)?;
+        Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await?, recorded: Some(recorded) })
+    }
+
+    /// A request that is answered when its deadline passes should be answered then, not an hour later: the longest delay
+    /// that ends before the deadline, or the shortest there is.
+    pub(super) fn not_past(&self, deadline: Option<Timestamp>, delay: Duration) -> Duration {
+        let Some(deadline) = deadline else { return delay };
+        let left = Duration::try_from(deadline.duration_since(Timestamp::now())).unwrap_or_default();
+        let steps = self.settings.retry.wait_steps.iter().copied();
+        let fitting = steps.chain([delay]).filter(|step| *step <= left && *step <= delay).max();
+        fitting.unwrap_or_else(|| self.shortest().min(delay))
     }
 }
 
@@ -93,17 +104,19 @@ impl Run<'_> {
             received_at: Some(self.record.first_seen),
             provider: self.provider.clone(),
             backup: self.record.backup.clone(),
+            delete_sent: self.record.deletes > 0,
         };
-        let request = self.request;
-        let subject =
-            Subject { request_id: &request.request_id, asset_id: Some(&request.asset_id), labels: &request.labels };
-        let now = Timestamp::now();
-        let event = ResultEvent::new(subject, outcome, facts, now);
-        let decided = self.eraser.ledger.decide(&self.attempt, outcome.as_str(), event.body.clone(), now).await?;
-        let age = now.duration_since(self.record.first_seen);
+        let (ledger, outcome, request) = (self.eraser.ledger.id(), outcome.clone(), self.request.clone());
+        let name = outcome.as_str();
+        let event = move |now| {
+            let Request { request_id, asset_id, labels, .. } = &request;
+            let subject = Subject { request_id, asset_id: Some(asset_id), labels };
+            ResultEvent::new(ledger, subject, &outcome, facts, now).body
+        };
+        let decided = self.eraser.ledger.decide(&self.record.attempt, name, event).await?;
+        let age = self.now().duration_since(self.record.first_seen);
         self.eraser.metrics.decided_after(Duration::try_from(age).unwrap_or_default());
-        let event = if decided == event.body { event } else { recorded(decided)? };
-        self.eraser.answer(event, &request.labels).await
+        self.eraser.answer(recorded(decided)?, &self.request.labels).await
     }
 
     /// Puts the request off, or ends it when it has waited long enough.
@@ -119,22 +132,22 @@ impl Run<'_> {
         let step = usize::try_from(self.record.rung).unwrap_or(usize::MAX);
         let (rung, delay) = match waiting.kind {
             Kind::InUse => (self.record.rung, self.eraser.settings.guard.poll),
-            Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.shortest())),
-            Kind::Pace | Kind::Everybody => (self.record.rung, self.shortest()),
+            Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
+            Kind::Pace | Kind::Everybody => (self.record.rung, self.eraser.shortest()),
         };
-        self.eraser.ledger.put_off(&self.attempt, rung, waiting.reason, Timestamp::now()).await?;
+        self.eraser.ledger.put_off(&self.record.attempt, rung, waiting.reason).await?;
         if for_backup {
             self.eraser.metrics.backup_put_off();
         }
         tracing::info!(reason = waiting.reason, why = waiting.why, delay = ?delay, "put off");
-        Ok(Verdict::PutOff { delay: self.not_past_the_deadline(delay), reason: waiting.reason })
+        Ok(Verdict::PutOff { delay: self.eraser.not_past(self.request.deadline, delay), reason: waiting.reason })
     }
 
     fn waited_enough(&self, waiting: &Waiting) -> Option<Outcome> {
-        let age = Timestamp::now().duration_since(self.record.first_seen);
+        let age = self.now().duration_since(self.record.first_seen);
         let max_age = self.eraser.settings.retry.max_age;
         let old = age >= SignedDuration::try_from(max_age).unwrap_or(SignedDuration::MAX);
-        let late = self.request.deadline.is_some_and(|deadline| Timestamp::now() >= deadline);
+        let late = self.request.deadline.is_some_and(|deadline| self.now() >= deadline);
         let why = &waiting.why;
         match waiting.kind {
             Kind::InUse if old || late => Some(Outcome::failed(Cause::InUse, format!("still in use by {why}"))),
@@ -157,20 +170,6 @@ impl Run<'_> {
 
     fn ladder_climbed(&self) -> bool {
         usize::try_from(self.record.rung).unwrap_or(usize::MAX) >= self.eraser.settings.retry.wait_steps.len()
-    }
-
-    fn shortest(&self) -> Duration {
-        self.eraser.settings.retry.wait_steps.iter().min().copied().unwrap_or(self.eraser.settings.guard.poll)
-    }
-
-    /// A request that is answered when its deadline passes should hear so then, not an hour later: the longest delay
-    /// that ends before the deadline, or the shortest there is.
-    fn not_past_the_deadline(&self, delay: Duration) -> Duration {
-        let Some(deadline) = self.request.deadline else { return delay };
-        let left = Duration::try_from(deadline.duration_since(Timestamp::now())).unwrap_or_default();
-        let steps = self.eraser.settings.retry.wait_steps.iter().copied();
-        let fitting = steps.chain([delay]).filter(|step| *step <= left && *step <= delay).max();
-        fitting.unwrap_or_else(|| self.shortest().min(delay))
     }
 }
 

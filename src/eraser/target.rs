@@ -8,16 +8,16 @@ impl Run<'_> {
     /// Is the asset there, and is it the one that was meant? `Some` ends the request.
     pub(super) async fn confirm_target(&mut self) -> Result<Option<Outcome>, NotNow> {
         let settings = &self.eraser.settings.provider;
-        let needed = self.request.expect.is_some() || self.record.deleting || self.wants_backup();
+        let needed = self.request.expect.is_some() || self.record.deletes > 0 || self.wants_backup();
         if !settings.confirm_target && !needed {
             return Ok(None);
         }
         let found = match self.look_twice().await? {
             Sight::Present(detail) => detail,
-            // Only the ledger can tell who made it vanish: an earlier attempt of this request, or somebody else.
+            // Only the ledger can tell who made it vanish: an earlier attempt of this request, or something else.
             Sight::Gone => {
                 self.verified = true;
-                return Ok(Some(if self.record.deleting { Outcome::Deleted } else { Outcome::AlreadyAbsent }));
+                return Ok(Some(if self.record.deletes > 0 { Outcome::Deleted } else { Outcome::AlreadyAbsent }));
             }
         };
         let mismatch = found.as_ref().and_then(|found| mismatch(self.request, found));

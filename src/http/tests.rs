@@ -154,20 +154,11 @@ async fn an_asset_and_a_request_are_told_from_the_ledger() {
         backup: None,
         request: "{}".into(),
     };
-    let now = jiff::Timestamp::now();
-    server.ledger.begin(asked, now).await.unwrap();
+    let begun = server.ledger.begin(asked).await.unwrap();
+    let crate::ledger::Begun::Open(record) = begun else { panic!("it is new: {begun:?}") };
     let (status, requested) = body(get(server.address, "/v1/assets/a").await);
     assert_eq!((status, &requested["state"], &requested["request_id"]), (200, &"requested".into(), &"case/7".into()));
-    server
-        .ledger
-        .decide(
-            &crate::ledger::Attempt { request_id: request_id.clone(), number: 1 },
-            "deleted",
-            r#"{"id":"e"}"#.into(),
-            now,
-        )
-        .await
-        .unwrap();
+    server.ledger.decide(&record.attempt, "deleted", |_| r#"{"id":"e"}"#.to_owned()).await.unwrap();
     assert_eq!(body(get(server.address, "/v1/assets/a").await).1["state"], "deleted");
     let (status, decided) = body(get(server.address, "/v1/requests/case%2F7").await);
     assert_eq!((status, &decided["state"], &decided["event"]["id"]), (200, &"decided".into(), &"e".into()));

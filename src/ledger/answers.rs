@@ -1,9 +1,10 @@
-//! What the ledger is told and what it answers.
+//! What the ledger is given and what it answers.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::message::Backup;
 use crate::message::id::{AssetId, CaseId, RequestId};
@@ -21,7 +22,7 @@ pub struct Asked {
     pub dry_run: bool,
     /// Whether a copy of the asset has to be there first, if the request says so or says otherwise.
     pub backup: Option<bool>,
-    /// The whole request as asked, JSON; kept for people, never read back.
+    /// The whole request as asked, JSON: another request under the same ID has to be equal to it.
     pub request: String,
 }
 
@@ -30,24 +31,45 @@ pub struct Asked {
 pub enum Begun {
     /// Not decided: go on. The record counts this attempt.
     Open(Record),
-    /// Decided before: the recorded event (JSON), to be published again.
-    Decided(String),
+    /// Another attempt is at work, and a copy of the request has cost it its place before: it is left alone for now.
+    Busy {
+        /// How often in a row an attempt was taken over.
+        contended: u32,
+    },
+    /// Decided before.
+    Decided {
+        /// The recorded event (JSON), to be published again.
+        event: String,
+        /// What came before.
+        past: Past,
+    },
     /// The request ID was used up before, and there is no event that answers this request.
     UsedUp {
         /// By what.
         by: UsedUp,
         /// When it was first used.
         first_seen: Timestamp,
+        /// The case that the ID was first used for.
+        case_id: Option<String>,
     },
+}
+
+/// What is known of a decided request beside its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Attempts in a row that began and never ended, before the one that decided.
+    pub interrupted: u32,
+    /// Whether the broker has confirmed the answer.
+    pub heard: bool,
 }
 
 /// What has used up a request ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsedUp {
-    /// A request for another asset, or for the same one with another `dry_run` or `backup`.
+    /// A request that differs in at least one field.
     AnotherRequest {
-        /// The asset it was first used for.
-        asset_id: Option<String>,
+        /// Whether it was for the same asset.
+        same_asset: bool,
     },
     /// The same request, decided so long ago that its event is no longer kept.
     Forgotten {
@@ -61,38 +83,69 @@ pub enum UsedUp {
 /// What is known of an open request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// When it first began, to the millisecond.
+    /// The attempt that has begun.
+    pub attempt: Attempt,
+    /// When it began, by the ledger's clock, to the millisecond.
+    pub now: Timestamp,
+    /// When the request first began, to the millisecond.
     pub first_seen: Timestamp,
     /// How often it has begun, this time included.
     pub attempts: u32,
+    /// Attempts in a row that began and never ended, this one excluded: their workers died.
+    pub interrupted: u32,
     /// The step of the wait ladder last put off to; 0 before the first.
     pub rung: u32,
-    /// Whether this or an earlier attempt may have sent a `DELETE`. Never turns back.
-    pub deleting: bool,
+    /// How many `DELETE`s this and earlier attempts may have sent.
+    pub deletes: u32,
     /// Why it was last put off.
     pub waited_for: Option<String>,
     /// The copy of the asset that was made last.
     pub backup: Option<Backup>,
 }
 
-/// One attempt at a request, as [`Ledger::begin`](super::Ledger::begin) has counted it.
+/// One attempt at a request, as [`Ledger::begin`](super::Ledger::begin) has recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// The request.
     pub request_id: RequestId,
-    /// 1 for the first.
-    pub number: u32,
+    /// What tells the attempt from all others.
+    pub token: Token,
+}
+
+/// A random number that one attempt is known by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Token(pub(super) i64);
+
+impl Token {
+    /// A new one.
+    pub(super) fn random() -> Self {
+        // Of the 64 bits, four are fixed (RFC 9562, version 4).
+        Self(Uuid::new_v4().as_u64_pair().0.cast_signed())
+    }
 }
 
 /// What became of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The event (JSON) that is on record for the request: this one, or an earlier decision.
+    /// The event (JSON) that is on record for malformed messages of this ID: this one, or an earlier one.
     Recorded(String),
+    /// A valid request with this ID was decided: its event (JSON). Nothing was recorded.
+    Decided {
+        /// The event (JSON).
+        event: String,
+        /// The case of that request.
+        of_case: Option<String>,
+    },
     /// A request with this ID is open; its own answer will come, and nothing was recorded.
-    InFlight,
+    InFlight {
+        /// The case of that request.
+        of_case: Option<String>,
+    },
     /// A request with this ID was decided so long ago that its event is no longer kept; nothing was recorded.
-    Forgotten,
+    Forgotten {
+        /// The case of that request.
+        of_case: Option<String>,
+    },
 }
 
 /// How far an erasure case is.
@@ -145,10 +198,13 @@ pub struct Entry {
     pub request: Option<String>,
     /// Whether nothing may be deleted.
     pub dry_run: bool,
-    /// `begun`, `backed_up`, `deleting`, `waiting` or `decided`.
+    /// `begun`, `backed_up`, `deleting`, `not_sent`, `waiting` or `decided`.
     pub state: &'static str,
     /// How often it has begun.
     pub attempts: u32,
+    /// Attempts in a row that began and have not ended.
+    #[serde(skip)]
+    pub interrupted: u32,
     /// Why it was last put off.
     pub waited_for: Option<String>,
     /// The copy of the asset that was made before the deletion.

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::state::{self, Call};
-use super::{Attempt, Ledger, LedgerError, to_millisecond};
+use super::{Attempt, Ledger, LedgerError, Store};
 use crate::config::Brake;
 
 /// Buckets in a window. A deletion counts for up to one bucket longer than the window, never shorter.
@@ -72,36 +72,29 @@ impl Braking {
 }
 
 impl Ledger {
-    /// Records, before a `DELETE` is sent, that it may have been sent; and counts it, if the request has not begun to
+    /// Records, before every single `DELETE`, that it may have been sent; and counts it, if the request has not begun to
     /// delete before and there is a brake. Without one nothing is counted. Of all calls on one ledger, by whichever
-    /// worker, no more than `brake.max_deletions` are counted within any `brake.window`, as far as the workers' clocks
-    /// agree.
+    /// worker, no more than `brake.max_deletions` are counted within any `brake.window`, by the ledger's clock.
     ///
     /// # Errors
-    /// When the ledger cannot be written; when the request was never begun, is decided already, is a dry run, or was
-    /// begun again since. After any error no `DELETE` may be sent.
-    pub async fn deleting(
-        &self,
-        attempt: &Attempt,
-        now: Timestamp,
-        brake: Option<&Brake>,
-    ) -> Result<Deletion, LedgerError> {
-        let (number, now) = (attempt.number, to_millisecond(now));
-        let limit = brake.map(|brake| Limit::at(brake, now));
-        let verb = move |row| state::deleting(row, number, now);
-        self.call(Call { id: attempt.request_id.clone(), limit, verb }).await
+    /// When the ledger cannot be written; when the request was never begun or is a dry run; when another attempt has
+    /// begun since, or the request is decided. After any error no `DELETE` may be sent.
+    pub async fn deleting(&self, attempt: &Attempt, brake: Option<&Brake>) -> Result<Deletion, LedgerError> {
+        let token = attempt.token;
+        let verb = move |row, now| state::deleting(row, token, now);
+        let (id, brake, clock) = (attempt.request_id.clone(), brake.copied(), self.clock);
+        self.call(Call { id, brake, clock, verb }).await
     }
 
     /// How far the brake is, all that was committed before this call included.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn braking(&self, brake: &Brake, now: Timestamp) -> Result<Braking, LedgerError> {
-        let limit = Limit::at(brake, now);
-        match self {
-            Self::Sqlite(sqlite) => sqlite.braking(limit).await,
-            Self::Postgres(postgres) => postgres.braking(limit).await,
-            Self::Memory(memory) => Ok(memory.braking(&limit)),
+    pub async fn braking(&self, brake: &Brake) -> Result<Braking, LedgerError> {
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.braking(brake, self.clock).await,
+            Store::Postgres(postgres) => postgres.braking(brake, self.clock).await,
+            Store::Memory(memory) => Ok(memory.braking(&Limit::at(brake, self.clock.time(Timestamp::now())))),
         }
     }
 
@@ -109,15 +102,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub async fn release_brake(&self, brake: &Brake, now: Timestamp) -> Result<Release, LedgerError> {
-        let now = to_millisecond(now);
-        let limit = Limit::at(brake, now);
-        let deletions = match self {
-            Self::Sqlite(sqlite) => sqlite.release_brake(limit, now).await?,
-            Self::Postgres(postgres) => postgres.release_brake(limit, now).await?,
-            Self::Memory(memory) => memory.release_brake(&limit, now),
-        };
-        Ok(Release { at: now, deletions })
+    pub async fn release_brake(&self, brake: &Brake) -> Result<Release, LedgerError> {
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.release_brake(brake, self.clock).await,
+            Store::Postgres(postgres) => postgres.release_brake(brake, self.clock).await,
+            Store::Memory(memory) => Ok(memory.release_brake(brake, self.clock.time(Timestamp::now()))),
+        }
     }
 }
 

@@ -64,6 +64,9 @@ pub enum LedgerError {
         "the ledger holds a record that cannot be read: {0}; correct it by hand, or restore the ledger from a backup"
     )]
     Corrupt(String),
+    /// The ledger shows less than this process has seen of it.
+    #[error("{0}")]
+    WentBack(String),
     /// Another worker has begun with the request since: it owns it now.
     #[error("request {request_id} was taken over by another worker")]
     Superseded {
@@ -82,10 +85,16 @@ pub enum LedgerError {
 
 impl LedgerError {
     /// Whether this concerns the ledger as a whole and may pass: stop consuming and probe. Any other error after the
-    /// opening concerns one request, and a probe would not notice it.
+    /// opening concerns one request, and a probe would not notice it; but for [`LedgerError::WentBack`].
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+
+    /// Whether the ledger was set back: stop consuming until an operator has accepted that.
+    #[must_use]
+    pub const fn is_set_back(&self) -> bool {
+        matches!(self, Self::WentBack(_))
     }
 
     /// For a recorded event that its reader cannot make sense of.

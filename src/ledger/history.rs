@@ -23,7 +23,7 @@ pub struct Change {
     pub number: u32,
     /// When.
     pub at: Timestamp,
-    /// What it became: `begun`, `backed_up`, `deleting`, `waiting` or `decided`.
+    /// What it became: `begun`, `backed_up`, `deleting`, `not_sent`, `waiting` or `decided`.
     pub state: String,
     /// In which attempt.
     pub attempts: u32,
@@ -50,8 +50,8 @@ pub(super) fn append(id: &RequestId, row: &mut Row) -> Change {
     let digest = match (event(row), copy(row), &row.request) {
         (Some(event), _, _) => Some(sha256(event)),
         (None, Some(copy), _) => Some(copy.backup.sha256.clone()),
-        // There only when the row is new.
-        (None, None, request) => request.as_deref().map(sha256),
+        // Bound by the first entry.
+        (None, None, request) => request.as_deref().filter(|_| row.chain.entries == 0).map(sha256),
     };
     let mut change = Change {
         request_id: id.clone(),
@@ -136,11 +136,19 @@ pub(super) fn problem(id: &RequestId, row: &Row, changes: &[Change]) -> Option<S
     if !backups::is_told(row.backup.as_ref(), changes) {
         return Some("the row does not say which copy was made".to_owned());
     }
-    let deleting = changes.iter().any(|change| change.state == State::Deleting.as_str());
-    if (row.first_seen, row.deleting) != (first.at, deleting) || !says_what_was_asked(row) {
+    if (row.first_seen, Some(row.deletes)) != (first.at, deletes(changes)) || !says_what_was_asked(row) {
         return Some("the row does not say what was asked and done".to_owned());
     }
     None
+}
+
+/// The `DELETE`s that may have been sent; `None` where more were withheld than recorded.
+fn deletes(changes: &[Change]) -> Option<u32> {
+    changes.iter().try_fold(0_u32, |deletes, change| match change.state.as_str() {
+        "deleting" => deletes.checked_add(1),
+        "not_sent" => deletes.checked_sub(1),
+        _ => Some(deletes),
+    })
 }
 
 /// What was asked stands in the row twice: whole, which its digest guards, and in columns to look it up by.
@@ -164,7 +172,7 @@ fn tombstone_problem(id: &RequestId, row: &Row, head: &str, changes: &[Change]) 
 
 /// Over everything that a tombstone keeps.
 fn tombstone_hash(id: &RequestId, row: &Row, head: &str) -> String {
-    let Row { asset_id, case_id, dry_run, attempts, deleting, decision, first_seen, updated, chain, .. } = row;
+    let Row { asset_id, case_id, dry_run, attempts, deletes, decision, first_seen, updated, chain, .. } = row;
     let kept = serde_json::json!([
         "tombstone",
         head,
@@ -173,7 +181,7 @@ fn tombstone_hash(id: &RequestId, row: &Row, head: &str) -> String {
         case_id,
         dry_run,
         attempts,
-        deleting,
+        deletes,
         decision.as_ref().map(|decision| &decision.outcome),
         first_seen.as_millisecond(),
         updated.as_millisecond(),
@@ -199,7 +207,7 @@ fn why(row: &Row) -> Option<String> {
         State::Waiting => row.waited_for.clone(),
         State::Decided => row.decision.as_ref().map(|decision| decision.outcome.clone()),
         State::BackedUp => row.backup.as_ref().map(BackedUp::told),
-        State::Begun | State::Deleting => None,
+        State::Begun | State::Deleting | State::NotSent => None,
     }
 }
 

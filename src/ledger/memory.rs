@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::brake::{Braking, Limit, Release};
 use super::history::{self, Change};
 use super::overview::{Asking, Found, OPEN, minute};
 use super::retention::{Compacted, Span};
-use super::state::{Call, Decision, Kept, Row, Verb, asset_state};
-use super::{Case, Evidence, LedgerError};
+use super::state::{Call, Decision, Kept, Row, Verb, Write, asset_state};
+use super::{Case, Counts, Evidence, LedgerError};
+use crate::config::Brake;
 use crate::message::id::{AssetId, CaseId, RequestId};
 
 type Rows = BTreeMap<RequestId, (Row, Vec<Change>)>;
@@ -19,16 +21,33 @@ type Rows = BTreeMap<RequestId, (Row, Vec<Change>)>;
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<Inner>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    id: Uuid,
     rows: Rows,
     /// The size of those that have one, and the event that ends them.
     cases: BTreeMap<CaseId, (u32, Option<String>)>,
+    /// Rejected messages that have no row of their own, by case and the ID of their answer, and when they came.
+    conflicts: BTreeMap<(CaseId, Uuid), Timestamp>,
     /// Decided requests by case and outcome.
-    decided: BTreeMap<String, BTreeMap<String, u32>>,
+    decided: BTreeMap<String, Counts>,
     /// Deletions begun, by the end of their bucket.
     begun: BTreeMap<i64, u64>,
     last_release: Option<Release>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            rows: Rows::default(),
+            cases: BTreeMap::default(),
+            conflicts: BTreeMap::default(),
+            decided: BTreeMap::default(),
+            begun: BTreeMap::default(),
+            last_release: None,
+        }
+    }
 }
 
 impl Inner {
@@ -57,10 +76,12 @@ impl Memory {
 
     pub(super) fn run<T, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
         let inner = &mut *self.inner();
-        let Call { id, limit, verb } = call;
+        let Call { id, brake, clock, verb } = call;
+        let now = clock.time(Timestamp::now());
+        let limit = brake.map(|brake| Limit::at(&brake, now));
         let (row, mut changes) =
             inner.rows.get(&id).cloned().map_or((None, Vec::new()), |(row, changes)| (Some(row), changes));
-        match verb(row) {
+        match verb(row, now) {
             Ok(step) => {
                 if let (Some(limit), Some(braked)) = (limit, step.braked)
                     && let Err(deletions) = inner.count(&limit)
@@ -68,14 +89,14 @@ impl Memory {
                     return Ok(braked(deletions));
                 }
                 let Inner { rows, decided, .. } = inner;
-                if let Some(mut row) = step.write {
-                    changes.push(history::append(&id, &mut row));
+                if let Some(Write { mut row, entry }) = step.write {
+                    changes.extend(entry.then(|| history::append(&id, &mut row)));
                     // A row is written with a decision once: when it is taken.
                     if let (Some(case), Some(decision)) = (&row.case_id, &row.decision) {
                         let counts = decided.entry(case.clone()).or_default();
                         *counts.entry(decision.outcome.clone()).or_default() += 1;
                     }
-                    rows.insert(id, (row, changes));
+                    rows.insert(id, (*row, changes));
                 }
                 Ok(step.reply)
             }
@@ -111,7 +132,7 @@ impl Memory {
         let rows = &self.inner().rows;
         let mut found = Found::default();
         for state in OPEN {
-            let own = rows.iter().filter(|(_, (row, _))| row.state.stored() == state.stored());
+            let own = rows.iter().filter(|(_, (row, _))| row.state == state);
             let mut own: Vec<_> = own.map(|(id, (row, _))| (id.clone(), row.clone())).collect();
             own.sort_by_key(|(_, row)| row.first_seen);
             found.counts.push((state, own.len() as u64));
@@ -139,8 +160,47 @@ impl Memory {
         Some(Case { size, decided, event })
     }
 
-    pub(super) fn complete_case(&self, case: &CaseId, event: String) -> Option<String> {
-        self.inner().cases.get_mut(case).map(|(_, recorded)| recorded.get_or_insert(event).clone())
+    pub(super) fn complete_case(
+        &self,
+        case: &CaseId,
+        now: Timestamp,
+        event: impl FnOnce(&Counts, Timestamp) -> String,
+    ) -> Option<String> {
+        let Inner { rows, cases, conflicts, .. } = &mut *self.inner();
+        let (size, recorded) = cases.get_mut(case)?;
+        let own = rows.iter().filter(|(_, (row, _))| row.case_id.as_deref() == Some(case.as_str()));
+        let own = own.filter_map(|(id, (row, _))| Some((row.updated, id.to_string(), row.decision.as_ref()?)));
+        let mut decided: Vec<_> = own.map(|(at, name, decision)| (at, name, decision.outcome.clone())).collect();
+        let others = conflicts.iter().filter(|((of, _), _)| of == case);
+        decided.extend(others.map(|((_, message), at)| (*at, message.to_string(), "rejected".to_owned())));
+        decided.sort();
+        let mut counts = Counts::new();
+        for (_, _, outcome) in decided.into_iter().take(*size as usize) {
+            *counts.entry(outcome).or_default() += 1;
+        }
+        Some(recorded.get_or_insert_with(|| event(&counts, now)).clone())
+    }
+
+    pub(super) fn count_conflict(&self, case: &CaseId, message: Uuid) {
+        let Inner { conflicts, decided, .. } = &mut *self.inner();
+        if conflicts.insert((case.clone(), message), Timestamp::now()).is_none() {
+            *decided.entry(case.to_string()).or_default().entry("rejected".to_owned()).or_default() += 1;
+        }
+    }
+
+    pub(super) fn heard(&self, id: &RequestId) {
+        if let Some((row, _)) = self.inner().rows.get_mut(id) {
+            row.heard = row.decision.is_some();
+        }
+    }
+
+    pub(super) fn latest_decision(&self) -> Option<Timestamp> {
+        let rows = &self.inner().rows;
+        rows.values().filter(|(row, _)| compactable(row)).map(|(row, _)| row.updated).max()
+    }
+
+    pub(super) fn id(&self) -> Uuid {
+        self.inner().id
     }
 
     pub(super) fn braking(&self, limit: &Limit) -> Braking {
@@ -148,20 +208,18 @@ impl Memory {
         Braking { deletions: inner.deletions(limit), last_release: inner.last_release }
     }
 
-    pub(super) fn release_brake(&self, limit: &Limit, now: Timestamp) -> u64 {
+    pub(super) fn release_brake(&self, brake: &Brake, at: Timestamp) -> Release {
         let mut inner = self.inner();
-        let deletions = inner.deletions(limit);
+        let deletions = inner.deletions(&Limit::at(brake, at));
         inner.begun.clear();
-        inner.last_release = Some(Release { at: now, deletions });
-        deletions
+        *inner.last_release.insert(Release { at, deletions })
     }
 
     pub(super) fn compact(&self, span: &Span) -> Compacted {
         let rows = &mut self.inner().rows;
         let place = |id: &RequestId, row: &Row| (row.updated, id.clone());
         let old = rows.iter().filter(|(id, (row, _))| {
-            let whole = matches!(row.decision, Some(Decision { kept: Kept::Event(_), .. }));
-            whole && row.updated < span.before && span.after.as_ref().is_none_or(|after| place(id, row) > *after)
+            compactable(row) && row.updated < span.before && span.after.as_ref().is_none_or(|after| place(id, row) > *after)
         });
         let mut old: Vec<_> = old.map(|(id, (row, _))| place(id, row)).collect();
         old.sort();
@@ -179,6 +237,11 @@ impl Memory {
         let rows = &self.inner().rows;
         rows.iter().filter(|(id, _)| id.as_str() > after).take(most as usize).map(evidence).collect()
     }
+}
+
+/// Whether a row may become a tombstone.
+fn compactable(row: &Row) -> bool {
+    row.heard && matches!(row.decision, Some(Decision { kept: Kept::Event(_), .. }))
 }
 
 fn evidence((id, (row, changes)): (&RequestId, &(Row, Vec<Change>))) -> Evidence {

@@ -8,11 +8,13 @@
 mod answers;
 mod backups;
 mod brake;
+mod clock;
 mod error;
 mod history;
 mod memory;
 mod overview;
 mod postgres;
+mod progress;
 pub mod retention;
 mod sqlite;
 mod state;
@@ -25,24 +27,32 @@ mod tests_brake;
 #[cfg(test)]
 mod tests_postgres;
 #[cfg(test)]
+mod tests_promises;
+#[cfg(test)]
 mod tests_sqlite;
 #[cfg(test)]
 mod tests_tampering;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
-pub use self::answers::{Asked, AssetState, Attempt, Begun, Case, Entry, Record, Refused, UsedUp, Verified};
+pub use self::answers::{
+    Asked, AssetState, Attempt, Begun, Case, Entry, Past, Record, Refused, Token, UsedUp, Verified,
+};
 pub use self::brake::{Braking, Deletion, Release};
+use self::clock::Clock;
 pub use self::error::LedgerError;
 pub use self::history::Change;
-pub use self::memory::Memory;
+use self::memory::Memory;
 pub use self::overview::{Open, Overview};
-pub use self::postgres::Postgres;
+use self::postgres::Postgres;
+pub use self::progress::Acceptance;
 use self::retention::{Compacted, Span};
-pub use self::sqlite::Sqlite;
+use self::sqlite::Sqlite;
 use self::state::{Call, Verb};
 use crate::message::Backup;
 use crate::message::id::{AssetId, CaseId, RequestId};
@@ -50,7 +60,14 @@ use crate::telemetry::metrics::Metrics;
 
 /// Where requests are recorded. Clones share one ledger.
 #[derive(Clone, Debug)]
-pub enum Ledger {
+pub struct Ledger {
+    store: Store,
+    clock: Clock,
+}
+
+/// What keeps the records.
+#[derive(Clone, Debug)]
+enum Store {
     /// An `SQLite` file, for one worker.
     Sqlite(Sqlite),
     /// A `PostgreSQL` database, for any number of workers.
@@ -65,6 +82,9 @@ const PAGE: u32 = 1_000;
 /// A request with its evidence.
 type Evidence = (RequestId, state::Row, Vec<Change>);
 
+/// A case's requests by outcome.
+type Counts = BTreeMap<String, u32>;
+
 impl Ledger {
     /// Opens the ledger at `url`, `sqlite://<file>`, `postgres://…` or `memory:`, and makes what is not there.
     ///
@@ -72,55 +92,79 @@ impl Ledger {
     /// When the URL is of another kind, or the place cannot be opened, locked or written, or is not such a ledger.
     pub async fn open(url: &SecretString, metrics: Metrics) -> Result<Self, LedgerError> {
         let url = url.expose_secret();
-        if url == "memory:" {
-            return Ok(Self::Memory(Memory::default()));
-        }
-        if ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Ok(Self::Postgres(Postgres::open(url, metrics).await?));
-        }
-        let file = match url.strip_prefix("sqlite://") {
-            None => {
-                return Err(LedgerError::Url("it must be `sqlite://<file>`, `postgres://…` or `memory:`".to_owned()));
-            }
-            Some("") => {
-                return Err(LedgerError::Url(
-                    "no file follows `sqlite://`; example: `sqlite://asset-eraser.db`".to_owned(),
-                ));
-            }
-            // To SQLite this is a private database that vanishes, the opposite of what a file promises.
-            Some(":memory:") => {
-                return Err(LedgerError::Url("for a ledger that is not kept, write `memory:`".to_owned()));
-            }
-            Some(file) if file.contains('?') => {
-                return Err(LedgerError::Url("`sqlite://<file>` takes no parameters after a `?`".to_owned()));
-            }
-            Some(file) => PathBuf::from(file),
+        let store = if url == "memory:" {
+            Store::Memory(Memory::default())
+        } else if ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            Store::Postgres(Postgres::open(url, metrics).await?)
+        } else {
+            Store::Sqlite(Sqlite::open(file_of(url)?, metrics).await?)
         };
-        Ok(Self::Sqlite(Sqlite::open(file, metrics).await?))
+        Ok(Self { store, clock: Clock::default() })
+    }
+
+    /// The same ledger at a time of the test's choice.
+    #[cfg(test)]
+    pub(super) fn at(&self, now: Timestamp) -> Self {
+        Self { store: self.store.clone(), clock: Clock::Fixed(now) }
+    }
+
+    /// The random name of this ledger, given when it was made. The IDs of its events are derived from it, since another
+    /// ledger may answer a request of the same ID otherwise.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.id(),
+            Store::Postgres(postgres) => postgres.id(),
+            Store::Memory(memory) => memory.id(),
+        }
+    }
+
+    /// The time by the ledger's clock.
+    ///
+    /// # Errors
+    /// When the ledger cannot be asked.
+    pub async fn now(&self) -> Result<Timestamp, LedgerError> {
+        let own = match &self.store {
+            Store::Postgres(postgres) => postgres.now().await?,
+            Store::Sqlite(_) | Store::Memory(_) => Timestamp::now(),
+        };
+        Ok(self.clock.time(own))
     }
 
     /// Records that an attempt begins. Counts it if the request is open.
     ///
     /// # Errors
     /// When the ledger cannot be written, or the request's row cannot be read.
-    pub async fn begin(&self, asked: Asked, now: Timestamp) -> Result<Begun, LedgerError> {
-        let (id, now) = (asked.request_id.clone(), to_millisecond(now));
-        self.run(id, move |row| state::begin(row, asked, now)).await
+    pub async fn begin(&self, asked: Asked) -> Result<Begun, LedgerError> {
+        let (id, clock) = (asked.request_id.clone(), self.clock);
+        self.run(id, move |row, now| state::begin(row, asked, now, |attempts| clock.token(attempts))).await
     }
 
-    /// Records that the request waits at step `rung` of the ladder, and what for.
+    /// Records that the request waits at step `rung` of the ladder, and what for. The attempt ends.
     ///
     /// # Errors
     /// When the ledger cannot be written; when the request was never begun, is decided already, or was begun again since.
-    pub async fn put_off(
-        &self,
-        attempt: &Attempt,
-        rung: u32,
-        waited_for: &'static str,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        let (number, now) = (attempt.number, to_millisecond(now));
-        self.run(attempt.request_id.clone(), move |row| state::put_off(row, number, rung, waited_for, now)).await
+    pub async fn put_off(&self, attempt: &Attempt, rung: u32, waited_for: &'static str) -> Result<(), LedgerError> {
+        let token = attempt.token;
+        self.run(attempt.request_id.clone(), move |row, now| state::put_off(row, token, rung, waited_for, now)).await
+    }
+
+    /// Records that the attempt ended without an outcome or a wait, so that it counts as no crash.
+    ///
+    /// # Errors
+    /// As [`Ledger::put_off`].
+    pub async fn hand_back(&self, attempt: &Attempt) -> Result<(), LedgerError> {
+        let token = attempt.token;
+        self.run(attempt.request_id.clone(), move |row, _| state::hand_back(row, token)).await
+    }
+
+    /// Records that an attempt has found itself taken over: its worker lives, so it counts as no crash. Says how often in
+    /// a row that has happened to the request.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn superseded(&self, request_id: &RequestId) -> Result<u32, LedgerError> {
+        self.run(request_id.clone(), |row, _| state::superseded(row)).await
     }
 
     /// Records that a copy of the asset is kept. To be asked before a `DELETE`, so that whatever happens after it, it is
@@ -129,13 +173,22 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written; when the request was never begun, is not being worked on, or was begun again
     /// since.
-    pub async fn backed_up(&self, attempt: &Attempt, backup: &Backup, now: Timestamp) -> Result<(), LedgerError> {
-        let (number, backup, now) = (attempt.number, backup.clone(), to_millisecond(now));
-        self.run(attempt.request_id.clone(), move |row| state::backed_up(row, number, backup, now)).await
+    pub async fn backed_up(&self, attempt: &Attempt, backup: &Backup) -> Result<(), LedgerError> {
+        let (token, backup) = (attempt.token, backup.clone());
+        self.run(attempt.request_id.clone(), move |row, now| state::backed_up(row, token, backup, now)).await
+    }
+
+    /// Records that the `DELETE` that [`Ledger::deleting`] has recorded last was not sent, and will not be.
+    ///
+    /// # Errors
+    /// As [`Ledger::put_off`], and when no `DELETE` was recorded last.
+    pub async fn not_sent(&self, attempt: &Attempt) -> Result<(), LedgerError> {
+        let token = attempt.token;
+        self.run(attempt.request_id.clone(), move |row, now| state::not_sent(row, token, now)).await
     }
 
     /// Records the final outcome and its event (JSON), unless there is one already, and returns the event on record:
-    /// the one to publish.
+    /// the one to publish. `event` makes it, given the time of the decision.
     ///
     /// # Errors
     /// When the ledger cannot be written; when the request was never begun, or was begun again since and is open.
@@ -143,11 +196,11 @@ impl Ledger {
         &self,
         attempt: &Attempt,
         outcome: &str,
-        event: String,
-        now: Timestamp,
+        event: impl FnOnce(Timestamp) -> String + Send + 'static,
     ) -> Result<String, LedgerError> {
-        let (number, outcome, now) = (attempt.number, outcome.to_owned(), to_millisecond(now));
-        self.run(attempt.request_id.clone(), move |row| state::decide(row, number, outcome, event, now)).await
+        let (token, outcome) = (attempt.token, outcome.to_owned());
+        let verb = move |row, now| state::decide(row, token, outcome, event, now);
+        self.run(attempt.request_id.clone(), verb).await
     }
 
     /// Records the refusal of a request of which no more than its ID could be read or trusted. Changes nothing when
@@ -159,11 +212,25 @@ impl Ledger {
         &self,
         id: &RequestId,
         case: Option<&CaseId>,
-        event: String,
-        now: Timestamp,
+        event: impl FnOnce(Timestamp) -> String + Send + 'static,
     ) -> Result<Refused, LedgerError> {
-        let (case, now) = (case.cloned(), to_millisecond(now));
-        self.run(id.clone(), move |row| state::refuse(row, case, event, now)).await
+        let case = case.cloned();
+        self.run(id.clone(), move |row, now| state::refuse(row, case.as_ref(), event, now)).await
+    }
+
+    /// Records that the broker has confirmed a request's answer: only such answers are compacted.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn heard(&self, id: &RequestId) -> Result<(), LedgerError> {
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.heard(id).await,
+            Store::Postgres(postgres) => postgres.heard(id).await,
+            Store::Memory(memory) => {
+                memory.heard(id);
+                Ok(())
+            }
+        }
     }
 
     /// Records how many requests a case has, unless that is on record, and returns what is.
@@ -171,36 +238,59 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written.
     pub async fn case_size(&self, case: &CaseId, size: u32) -> Result<u32, LedgerError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.case_size(case, size).await,
-            Self::Postgres(postgres) => postgres.case_size(case, size).await,
-            Self::Memory(memory) => Ok(memory.case_size(case, size)),
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.case_size(case, size).await,
+            Store::Postgres(postgres) => postgres.case_size(case, size).await,
+            Store::Memory(memory) => Ok(memory.case_size(case, size)),
         }
     }
 
-    /// How far a case is, all that was committed before this call included; `None` while nobody has said how many
+    /// Counts a rejected message of a case whose request ID was used up outside of it, once for each `message`, the ID of
+    /// its answer. So the case ends although the message has no row of its own.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn count_conflict(&self, case: &CaseId, message: Uuid) -> Result<(), LedgerError> {
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.count_conflict(case, message, self.clock).await,
+            Store::Postgres(postgres) => postgres.count_conflict(case, message).await,
+            Store::Memory(memory) => {
+                memory.count_conflict(case, message);
+                Ok(())
+            }
+        }
+    }
+
+    /// How far a case is, all that was committed before this call included; `None` while it is not on record how many
     /// requests it has.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn case(&self, case: &CaseId) -> Result<Option<Case>, LedgerError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.case(case).await,
-            Self::Postgres(postgres) => postgres.case(case).await,
-            Self::Memory(memory) => Ok(memory.case(case)),
+        self.not_set_back()?;
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.case(case).await,
+            Store::Postgres(postgres) => postgres.case(case).await,
+            Store::Memory(memory) => Ok(memory.case(case)),
         }
     }
 
     /// Records the event (JSON) that ends a case, unless there is one, and returns the one on record: the one to
-    /// publish.
+    /// publish. `event` makes it of the outcomes of the requests that were decided first, exactly as many as the case
+    /// has, and of the time.
     ///
     /// # Errors
     /// When the ledger cannot be written, or does not know how many requests the case has.
-    pub async fn complete_case(&self, case: &CaseId, event: String) -> Result<String, LedgerError> {
-        let recorded = match self {
-            Self::Sqlite(sqlite) => sqlite.complete_case(case, event).await?,
-            Self::Postgres(postgres) => postgres.complete_case(case, event).await?,
-            Self::Memory(memory) => memory.complete_case(case, event),
+    pub async fn complete_case(
+        &self,
+        case: &CaseId,
+        event: impl FnOnce(&Counts, Timestamp) -> String + Send + 'static,
+    ) -> Result<String, LedgerError> {
+        let clock = self.clock;
+        let recorded = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.complete_case(case, clock, event).await?,
+            Store::Postgres(postgres) => postgres.complete_case(case, clock, event).await?,
+            Store::Memory(memory) => memory.complete_case(case, clock.time(Timestamp::now()), event),
         };
         recorded.ok_or_else(|| LedgerError::corrupt(format!("the size of case {case} is not on record")))
     }
@@ -211,12 +301,52 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written, or a row cannot be read.
     pub async fn compact(&self, span: Span) -> Result<Compacted, LedgerError> {
-        let span = Span { before: to_millisecond(span.before), ..span };
-        match self {
-            Self::Sqlite(sqlite) => sqlite.compact(span).await,
-            Self::Postgres(postgres) => postgres.compact(&span).await,
-            Self::Memory(memory) => Ok(memory.compact(&span)),
+        let span = Span { before: clock::to_millisecond(span.before), ..span };
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.compact(span).await,
+            Store::Postgres(postgres) => postgres.compact(&span).await,
+            Store::Memory(memory) => Ok(memory.compact(&span)),
         }
+    }
+
+    /// When the latest of the decisions was taken that may be compacted.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn latest_decision(&self) -> Result<Option<Timestamp>, LedgerError> {
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.latest_decision().await,
+            Store::Postgres(postgres) => postgres.latest_decision().await,
+            Store::Memory(memory) => Ok(memory.latest_decision()),
+        }
+    }
+
+    /// Lets workers go on with the ledger as it is, although it shows less than they have seen; `None` when no worker has
+    /// found that.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn accept(&self) -> Result<Option<Acceptance>, LedgerError> {
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.accept().await,
+            Store::Postgres(postgres) => postgres.accept().await,
+            Store::Memory(_) => Ok(None),
+        }
+    }
+
+    /// Why the ledger is not what it was, as far as this process knows; `None` when it is.
+    #[must_use]
+    pub fn set_back(&self) -> Option<String> {
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.set_back(),
+            Store::Postgres(postgres) => postgres.set_back(),
+            Store::Memory(_) => None,
+        }
+    }
+
+    /// What a ledger that was set back says is not what is on record: a promise must not rest on it.
+    fn not_set_back(&self) -> Result<(), LedgerError> {
+        self.set_back().map_or(Ok(()), |why| Err(LedgerError::WentBack(why)))
     }
 
     /// What is known of a request, all that was committed before this call included.
@@ -224,10 +354,11 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read, or the request's row cannot.
     pub async fn request(&self, id: &RequestId) -> Result<Option<Entry>, LedgerError> {
-        let row = match self {
-            Self::Sqlite(sqlite) => sqlite.load(id).await?,
-            Self::Postgres(postgres) => postgres.load(id).await?,
-            Self::Memory(memory) => memory.load(id),
+        self.not_set_back()?;
+        let row = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.load(id).await?,
+            Store::Postgres(postgres) => postgres.load(id).await?,
+            Store::Memory(memory) => memory.load(id),
         };
         Ok(row.map(|row| row.entry(id.clone())))
     }
@@ -237,10 +368,11 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read, or a row of the asset cannot.
     pub async fn asset(&self, asset: &AssetId) -> Result<(AssetState, Option<Entry>), LedgerError> {
-        let row = match self {
-            Self::Sqlite(sqlite) => sqlite.asset(asset).await?,
-            Self::Postgres(postgres) => postgres.asset(asset).await?,
-            Self::Memory(memory) => memory.asset(asset),
+        self.not_set_back()?;
+        let row = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.asset(asset).await?,
+            Store::Postgres(postgres) => postgres.asset(asset).await?,
+            Store::Memory(memory) => memory.asset(asset),
         };
         let said = row.map(|(id, row)| (state::asset_state(&row), row.entry(id)));
         Ok(match said {
@@ -255,10 +387,10 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read, or a row cannot.
     pub async fn find(&self, key: &str, most: u32) -> Result<Vec<(Entry, Vec<Change>)>, LedgerError> {
-        let found = match self {
-            Self::Sqlite(sqlite) => sqlite.find(key.to_owned(), most).await?,
-            Self::Postgres(postgres) => postgres.find(key, most).await?,
-            Self::Memory(memory) => memory.find(key, most),
+        let found = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.find(key.to_owned(), most).await?,
+            Store::Postgres(postgres) => postgres.find(key, most).await?,
+            Store::Memory(memory) => memory.find(key, most),
         };
         let shown = |(id, row, mut changes): Evidence| {
             // Of a tombstone one entry is left, and it stands in the row.
@@ -275,10 +407,10 @@ impl Ledger {
     /// When the ledger cannot be read, or a row cannot.
     pub async fn verify(&self, after: Option<&RequestId>) -> Result<Option<Verified>, LedgerError> {
         let after = after.map_or("", RequestId::as_str).to_owned();
-        let page = match self {
-            Self::Sqlite(sqlite) => sqlite.page(after, PAGE).await?,
-            Self::Postgres(postgres) => postgres.page(&after, PAGE).await?,
-            Self::Memory(memory) => memory.page(&after, PAGE),
+        let page = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.page(after, PAGE).await?,
+            Store::Postgres(postgres) => postgres.page(&after, PAGE).await?,
+            Store::Memory(memory) => memory.page(&after, PAGE),
         };
         let Some((last, ..)) = page.last() else { return Ok(None) };
         let mut verified = Verified { last: last.clone(), requests: page.len(), entries: 0, problems: Vec::new() };
@@ -295,10 +427,10 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn verify_cases(&self) -> Result<Vec<(String, String)>, LedgerError> {
-        let miscounted = match self {
-            Self::Sqlite(sqlite) => sqlite.miscounted().await?,
-            Self::Postgres(postgres) => postgres.miscounted().await?,
-            Self::Memory(_) => Vec::new(),
+        let miscounted = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.miscounted().await?,
+            Store::Postgres(postgres) => postgres.miscounted().await?,
+            Store::Memory(_) => Vec::new(),
         };
         let told = |(case, outcome, more): (String, String, i64)| {
             let what = if more < 0 { "missing" } else { "too many" };
@@ -312,38 +444,45 @@ impl Ledger {
     /// # Errors
     /// When it cannot.
     pub async fn probe(&self) -> Result<(), LedgerError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.probe().await,
-            Self::Postgres(postgres) => postgres.probe().await,
-            Self::Memory(_) => Ok(()),
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.probe().await,
+            Store::Postgres(postgres) => postgres.probe().await,
+            Store::Memory(_) => Ok(()),
         }
     }
 
     /// Lets go of this handle and waits, a few seconds at most, until the last write is done and the file closed.
     /// Other clones keep the file open.
     pub async fn close(self) {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.close().await,
-            Self::Postgres(postgres) => postgres.close(),
-            Self::Memory(_) => {}
+        match self.store {
+            Store::Sqlite(sqlite) => sqlite.close().await,
+            Store::Postgres(postgres) => postgres.close(),
+            Store::Memory(_) => {}
         }
     }
 
     async fn run<T: Send + 'static, F: Verb<T>>(&self, id: RequestId, verb: F) -> Result<T, LedgerError> {
-        self.call(Call { id, limit: None, verb }).await
+        self.call(Call { id, brake: None, clock: self.clock, verb }).await
     }
 
     async fn call<T: Send + 'static, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.run(call).await,
-            Self::Postgres(postgres) => postgres.run(call).await,
-            Self::Memory(memory) => memory.run(call),
+        match &self.store {
+            Store::Sqlite(sqlite) => sqlite.run(call).await,
+            Store::Postgres(postgres) => postgres.run(call).await,
+            Store::Memory(memory) => memory.run(call),
         }
     }
 }
 
-/// What every ledger keeps of a time, so that every ledger answers alike before and after a restart.
-fn to_millisecond(time: Timestamp) -> Timestamp {
-    // Cannot fail: towards zero there is always a representable time.
-    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+/// The file that an `SQLite` URL names.
+fn file_of(url: &str) -> Result<PathBuf, LedgerError> {
+    let rule = match url.strip_prefix("sqlite://") {
+        None => "it must be `sqlite://<file>`, `postgres://…` or `memory:`",
+        Some("") => "no file follows `sqlite://`; example: `sqlite://asset-eraser.db`",
+        // To SQLite this is a private database that vanishes, the opposite of what a file promises.
+        Some(":memory:") => "for a ledger that is not kept, write `memory:`",
+        Some(file) if file.contains('?') => "`sqlite://<file>` takes no parameters after a `?`",
+        Some(file) => return Ok(PathBuf::from(file)),
+    };
+    Err(LedgerError::Url(rule.to_owned()))
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::clock::to_millisecond;
 use super::state::{Row, State};
-use super::{Entry, Ledger, LedgerError, to_millisecond};
+use super::{Entry, Ledger, LedgerError, Store};
 use crate::message::id::RequestId;
 
 /// Decisions looked at, the latest first: more would keep others waiting who ask the ledger.
@@ -54,7 +55,8 @@ pub(super) struct Asking {
 }
 
 /// The states that are not decided, in the order of a request.
-pub(super) const OPEN: [State; 3] = [State::Begun, State::Deleting, State::Waiting];
+pub(super) const OPEN: [State; 5] =
+    [State::Begun, State::BackedUp, State::Deleting, State::NotSent, State::Waiting];
 
 impl Ledger {
     /// How many requests are open, `most` of the oldest in each state, and what was decided since then.
@@ -63,10 +65,10 @@ impl Ledger {
     /// When the ledger cannot be read, or a row cannot.
     pub async fn overview(&self, since: Timestamp, most: u32) -> Result<Overview, LedgerError> {
         let asking = Asking { since: to_millisecond(since), most, most_decided: MOST_DECIDED };
-        let found = match self {
-            Self::Sqlite(sqlite) => sqlite.overview(asking).await?,
-            Self::Postgres(postgres) => postgres.overview(asking).await?,
-            Self::Memory(memory) => memory.overview(asking),
+        let found = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.overview(asking).await?,
+            Store::Postgres(postgres) => postgres.overview(asking).await?,
+            Store::Memory(memory) => memory.overview(asking),
         };
         Ok(found.told(most))
     }

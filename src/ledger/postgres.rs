@@ -5,7 +5,10 @@
 
 mod brake;
 mod cases;
+mod connections;
+mod heard;
 mod overview;
+mod own_row;
 mod rows;
 mod schema;
 mod tombstones;
@@ -15,14 +18,19 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{Object, Transaction};
 use jiff::Timestamp;
 use tokio::time::timeout;
-use tokio_postgres::IsolationLevel;
+use uuid::Uuid;
 
-use super::brake::{Braking, Limit};
+use self::connections::Connections;
+use self::heard::Heard;
+use super::brake::{Braking, Limit, Release};
+use super::clock::Clock;
 use super::history;
 use super::overview::{Asking, Found};
+use super::progress::Acceptance;
 use super::retention::{Compacted, Span};
-use super::state::{Call, Row, Step, Verb};
-use super::{Case, Evidence, LedgerError};
+use super::state::{Call, Row, Step, Verb, Write};
+use super::{Case, Counts, Evidence, LedgerError};
+use crate::config::Brake;
 use crate::database::{Database, Fault};
 use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
@@ -35,173 +43,197 @@ const SERVER_LIMITS: &str = "-c statement_timeout=20000 -c idle_in_transaction_s
 /// A ledger in a database; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    database: Database,
-    metrics: Metrics,
+    connections: Connections,
+    heard: Heard,
+    id: Uuid,
 }
 
 impl Postgres {
     pub(super) async fn open(url: &str, metrics: Metrics) -> Result<Self, LedgerError> {
         let database = Database::new(url, SERVER_LIMITS, ANSWER_LIMIT).map_err(LedgerError::Url)?;
-        let opened = Self { database, metrics };
-        schema::make_ready(&opened).await?;
-        opened.probe().await?;
-        Ok(opened)
-    }
-
-    pub(super) async fn run<T: Send, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
-        let id = call.id.clone();
-        match timeout(ANSWER_LIMIT, self.transact(call)).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(fault)) if fault.is_about_values() => {
-                Err(LedgerError::Unreadable { place: self.database.place(), request_id: id, what: fault.told().0 })
-            }
-            Ok(Err(fault)) => Err(self.unavailable(&fault)),
-            Err(_) => Err(self.silent()),
+        let connections = Connections::new(database, metrics);
+        schema::make_ready(&connections).await?;
+        let shown = async { Ok(own_row::shown(&connections.database.get().await?).await?) };
+        let id = shown.await.map_err(|fault: Fault| connections.unavailable(&fault))?.id;
+        let opened = Self { heard: Heard::start(connections.clone()), connections, id };
+        // Commands look at a ledger that was set back, too; a worker asks whether it was.
+        match opened.probe().await {
+            Ok(()) | Err(LedgerError::WentBack(_)) => Ok(opened),
+            Err(error) => Err(error),
         }
     }
 
-    async fn transact<T, F: Verb<T>>(&self, call: Call<F>) -> Result<Result<T, LedgerError>, Fault> {
-        let Call { id, limit, verb } = call;
+    pub(super) async fn run<T: Send, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
+        match timeout(ANSWER_LIMIT, self.transact(call)).await {
+            Ok(done) => done,
+            Err(_) => Err(self.connections.silent()),
+        }
+    }
+
+    async fn transact<T, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
+        let (id, mut client) = (call.id.clone(), self.connections.current().await?);
+        match self.apply(call, &mut client).await {
+            Ok(done) => done,
+            Err(fault) if fault.is_about_values() => {
+                let place = self.connections.database.place();
+                Err(LedgerError::Unreadable { place, request_id: id, what: fault.told().0 })
+            }
+            Err(fault) => Err(self.connections.unavailable(&fault)),
+        }
+    }
+
+    async fn apply<T, F: Verb<T>>(&self, call: Call<F>, client: &mut Object) -> Result<Result<T, LedgerError>, Fault> {
+        let Call { id, brake, clock, verb } = call;
         let start = Instant::now();
-        let mut client = self.database.get().await?;
         // Dropped without a commit, it is rolled back.
         let mut transaction = client.transaction().await?;
-        let mut row = rows::lock_and_load(&transaction, &id).await?;
+        let (mut row, mut now) = rows::lock_and_load(&transaction, &id).await?;
         let mut counting = None;
-        if let Some(limit) = limit {
+        if let Some(brake) = brake {
+            let mut limit = Limit::at(&brake, clock.time(now));
             let far = brake::deletions_from_afar(&transaction, &limit).await?;
             let deletions = if let Some(deletions) = far {
                 deletions
             } else {
                 transaction.rollback().await?;
                 transaction = client.transaction().await?;
-                row = rows::lock_and_load(&transaction, &id).await?;
+                (row, now) = rows::lock_and_load(&transaction, &id).await?;
+                limit = Limit::at(&brake, clock.time(now));
                 brake::deletions(&transaction, &limit).await?
             };
             counting = Some((limit, deletions));
         }
         let is_new = row.is_none();
-        let step = match verb(row) {
+        let step = match verb(row, clock.time(now)) {
             Ok(step) => step,
             Err(illegal) => return Ok(Err(LedgerError::illegal(&id, illegal))),
         };
         let Step { write, reply, braked } = step;
-        let Some(mut row) = write else { return Ok(Ok(reply)) };
+        let Some(Write { mut row, entry }) = write else { return Ok(Ok(reply)) };
         if let (Some((limit, deletions)), Some(braked)) = (counting, braked) {
             if deletions >= limit.most {
                 return Ok(Ok(braked(deletions)));
             }
             brake::count(&transaction, &id, &limit).await?;
         }
-        let change = history::append(&id, &mut row);
-        rows::store(&transaction, &id, &row, &change, is_new).await?;
+        let change = entry.then(|| history::append(&id, &mut row));
+        let (place, commits) = rows::store(&transaction, &id, &row, change.as_ref(), is_new).await?;
         transaction.commit().await?;
-        self.metrics.ledger_commit(1, start.elapsed());
+        self.connections.committed(place, commits, 1, start);
         Ok(Ok(reply))
     }
 
     pub(super) async fn load(&self, id: &RequestId) -> Result<Option<Row>, LedgerError> {
-        self.ask(async |client| rows::load(client, id).await).await
+        self.connections.ask(async |client| rows::load(client, id).await).await
     }
 
     /// The row that says most about the asset.
     pub(super) async fn asset(&self, asset: &AssetId) -> Result<Option<(RequestId, Row)>, LedgerError> {
-        self.ask(async |client| rows::strongest(client, asset).await).await
+        self.connections.ask(async |client| rows::strongest(client, asset).await).await
     }
 
     pub(super) async fn find(&self, key: &str, most: u32) -> Result<Vec<Evidence>, LedgerError> {
-        self.ask(async |client| rows::find(client, key, most).await).await
+        self.connections.ask(async |client| rows::find(client, key, most).await).await
     }
 
     pub(super) async fn overview(&self, asking: Asking) -> Result<Found, LedgerError> {
-        self.ask(async |client| overview::overview(client, &asking).await).await
+        self.connections.ask(async |client| overview::overview(client, &asking).await).await
     }
 
     pub(super) async fn page(&self, after: &str, most: u32) -> Result<Vec<Evidence>, LedgerError> {
-        self.ask(async |client| rows::page(client, after, most).await).await
+        self.connections.ask(async |client| rows::page(client, after, most).await).await
     }
 
     pub(super) async fn case(&self, case: &CaseId) -> Result<Option<Case>, LedgerError> {
-        self.ask(async |client| cases::load(client, case.as_str()).await).await
+        self.connections.ask(async |client| cases::load(client, case.as_str()).await).await
     }
 
     pub(super) async fn miscounted(&self) -> Result<Vec<(String, String, i64)>, LedgerError> {
-        self.ask(async |client| cases::miscounted(client).await).await
+        self.connections.ask(async |client| cases::miscounted(client).await).await
+    }
+
+    pub(super) async fn latest_decision(&self) -> Result<Option<Timestamp>, LedgerError> {
+        self.connections.ask(async |client| rows::latest_decision(client).await).await
+    }
+
+    pub(super) async fn now(&self) -> Result<Timestamp, LedgerError> {
+        self.connections.ask(async |client| rows::now(client).await).await
     }
 
     pub(super) async fn case_size(&self, case: &CaseId, size: u32) -> Result<u32, LedgerError> {
-        self.limited(async |client| cases::size(client, case.as_str(), size).await).await
+        self.connections.write(async |client| cases::size(client, case.as_str(), size).await).await
     }
 
-    pub(super) async fn complete_case(&self, case: &CaseId, event: String) -> Result<Option<String>, LedgerError> {
-        self.limited(async |client| cases::complete(client, case.as_str(), &event).await).await
+    pub(super) async fn count_conflict(&self, case: &CaseId, message: Uuid) -> Result<(), LedgerError> {
+        let message = message.to_string();
+        self.connections.write(async |client| cases::count_conflict(client, case.as_str(), &message).await).await
     }
 
-    pub(super) async fn braking(&self, limit: Limit) -> Result<Braking, LedgerError> {
-        self.ask(async |client| brake::braking(client, &limit).await).await
-    }
-
-    pub(super) async fn release_brake(&self, limit: Limit, now: Timestamp) -> Result<u64, LedgerError> {
-        let release = async |client: &mut Object| {
-            let transaction = client.transaction().await?;
-            let released = brake::release(&transaction, &limit, now).await?;
-            transaction.commit().await?;
-            Ok(released)
+    pub(super) async fn complete_case(
+        &self,
+        case: &CaseId,
+        clock: Clock,
+        event: impl FnOnce(&Counts, Timestamp) -> String,
+    ) -> Result<Option<String>, LedgerError> {
+        let complete = async |client: &Transaction<'_>| {
+            let now = clock.time(rows::now(client).await?);
+            cases::complete(client, case.as_str(), |counts| event(counts, now)).await
         };
-        self.limited(release).await
+        self.connections.write(complete).await
+    }
+
+    pub(super) async fn heard(&self, id: &RequestId) -> Result<(), LedgerError> {
+        self.heard.record(id).await
+    }
+
+    pub(super) async fn braking(&self, brake: &Brake, clock: Clock) -> Result<Braking, LedgerError> {
+        let braking = async |client: &Transaction<'_>| {
+            let limit = Limit::at(brake, clock.time(rows::now(client).await?));
+            brake::braking(client, &limit).await
+        };
+        self.connections.ask(braking).await
+    }
+
+    pub(super) async fn release_brake(&self, brake: &Brake, clock: Clock) -> Result<Release, LedgerError> {
+        let release = async |client: &Transaction<'_>| {
+            let at = clock.time(rows::now(client).await?);
+            let deletions = brake::release(client, &Limit::at(brake, at), at).await?;
+            Ok((Release { at, deletions }, 1))
+        };
+        self.connections.write(release).await
     }
 
     pub(super) async fn compact(&self, span: &Span) -> Result<Compacted, LedgerError> {
-        let step = async |client: &mut Object| {
-            let start = Instant::now();
-            let transaction = client.transaction().await?;
-            let done = tombstones::compact(&transaction, span).await?;
-            transaction.commit().await?;
-            if done.requests > 0 {
-                self.metrics.ledger_commit(done.requests, start.elapsed());
-            }
-            Ok(done)
+        let step = async |client: &Transaction<'_>| {
+            let done = tombstones::compact(client, span).await?;
+            Ok((done.clone(), done.requests))
         };
-        self.limited(step).await
+        self.connections.write(step).await
     }
 
-    /// Reads. All of it is of one moment, however many statements it takes.
-    async fn ask<T>(&self, read: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, LedgerError> {
-        let in_a_snapshot = async |client: &mut Object| {
-            let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-            let transaction = snapshot.start().await?;
-            let found = read(&transaction).await?;
-            transaction.commit().await?;
-            Ok(found)
-        };
-        self.limited(in_a_snapshot).await
+    pub(super) async fn accept(&self) -> Result<Option<Acceptance>, LedgerError> {
+        let accept = async { own_row::accept(&self.connections.database.get().await?).await };
+        accept.await.map_err(|fault| self.connections.unavailable(&fault))
     }
 
-    async fn limited<T>(&self, work: impl AsyncFnOnce(&mut Object) -> Result<T, Fault>) -> Result<T, LedgerError> {
-        let done = async { work(&mut self.database.get().await?).await };
-        match timeout(ANSWER_LIMIT, done).await {
-            Ok(Err(fault)) if fault.is_about_values() => Err(LedgerError::Corrupt(fault.told().0)),
-            Ok(done) => done.map_err(|fault| self.unavailable(&fault)),
-            Err(_) => Err(self.silent()),
-        }
+    pub(super) fn set_back(&self) -> Option<String> {
+        self.connections.progress.set_back()
+    }
+
+    pub(super) const fn id(&self) -> Uuid {
+        self.id
     }
 
     pub(super) async fn probe(&self) -> Result<(), LedgerError> {
         let write = "UPDATE asset_eraser.probe SET probes = probes + 1";
-        self.limited(async |client| Ok(client.execute(write, &[]).await.map(|_| ())?)).await
+        let probe = async |client: &Transaction<'_>| {
+            client.execute(write, &[]).await?;
+            Ok(((), 1))
+        };
+        self.connections.write(probe).await
     }
 
     pub(super) fn close(self) {
-        self.database.close();
-    }
-
-    fn unavailable(&self, fault: &Fault) -> LedgerError {
-        let (what, advice) = fault.told();
-        LedgerError::Unavailable { place: self.database.place(), what, advice }
-    }
-
-    fn silent(&self) -> LedgerError {
-        let what = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
-        LedgerError::Unavailable { place: self.database.place(), what, advice: "check the database and the way to it" }
+        self.connections.database.close();
     }
 }

@@ -12,6 +12,8 @@ use crate::message::id::RequestId;
 const STEP: u32 = 50;
 /// Between two steps, as a multiple of what the last one took: so much of the ledger's time stays for requests.
 const REST: u32 = 4;
+/// How far the ledger's clock may be ahead of what is expected, in a round.
+const SLACK: SignedDuration = SignedDuration::from_mins(10);
 /// Between two rounds. What has become old meanwhile can wait so long.
 const ROUND: Duration = Duration::from_secs(600);
 
@@ -39,10 +41,12 @@ pub struct Compacted {
 
 /// Makes tombstones of what was decided longer than `keep` ago, until `shutdown`.
 pub async fn keep_compacting(ledger: Ledger, keep: Duration, shutdown: CancellationToken) {
+    let keep = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
     let rounds = async {
+        let mut clock = None;
         loop {
             // Whatever is wrong with the ledger, the requests notice it too, and stop the line for it.
-            if let Err(error) = round(&ledger, keep).await {
+            if let Err(error) = round(&ledger, keep, &mut clock).await {
                 tracing::warn!(%error, "old requests were not compacted; tried again later");
             }
             tokio::time::sleep(ROUND).await;
@@ -52,10 +56,47 @@ pub async fn keep_compacting(ledger: Ledger, keep: Duration, shutdown: Cancellat
     tokio::select! { () = shutdown.cancelled() => {}, () = rounds => {} }
 }
 
-/// Everything that is old now.
-async fn round(ledger: &Ledger, keep: Duration) -> Result<(), LedgerError> {
-    let age = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
-    let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
+/// How far the ledger's clock can have got: one that jumped would turn all evidence into tombstones at once.
+#[derive(Clone, Copy, Debug)]
+struct Plausible {
+    base: Timestamp,
+    since: Instant,
+}
+
+impl Plausible {
+    /// At the first round. A clock that makes even the latest decision old enough to be compacted is not believed, until
+    /// the worker is started again.
+    fn new(now: Timestamp, latest: Option<Timestamp>, keep: SignedDuration) -> Self {
+        let most = latest.and_then(|latest| latest.checked_add(keep.saturating_add(SLACK)).ok());
+        Self { base: most.map_or(now, |most| most.min(now)), since: Instant::now() }
+    }
+
+    fn allows(&self, now: Timestamp) -> bool {
+        let passed = SignedDuration::try_from(self.since.elapsed()).unwrap_or(SignedDuration::MAX);
+        self.base.checked_add(passed.saturating_add(SLACK)).is_ok_and(|most| now <= most)
+    }
+}
+
+/// Everything that is old now, by the ledger's clock.
+async fn round(ledger: &Ledger, keep: SignedDuration, clock: &mut Option<Plausible>) -> Result<(), LedgerError> {
+    let (now, latest) = (ledger.now().await?, ledger.latest_decision().await?);
+    let plausible = *clock.get_or_insert_with(|| Plausible::new(now, latest, keep));
+    if !plausible.allows(now) {
+        tracing::error!(
+            %now,
+            expected = %plausible.base,
+            "the ledger's clock has jumped; nothing is compacted. If it is right, start the worker again"
+        );
+        return Ok(());
+    }
+    compact_before(ledger, now.checked_sub(keep).unwrap_or(Timestamp::MIN)).await
+}
+
+/// Everything that was decided before this becomes a tombstone, in small steps with pauses between them.
+///
+/// # Errors
+/// When the ledger cannot be written, or a row cannot be read; what was done until then stays done.
+pub async fn compact_before(ledger: &Ledger, before: Timestamp) -> Result<(), LedgerError> {
     let mut span = Span { after: None, before, most: STEP };
     let mut requests = 0;
     loop {
@@ -75,4 +116,23 @@ async fn round(ledger: &Ledger, keep: Duration) -> Result<(), LedgerError> {
         tracing::info!(requests, %before, "old requests were compacted to tombstones");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_makes_everything_old_is_not_believed() {
+        let at = |hours: i64| Timestamp::from_second(1_700_000_000 + hours * 3_600).unwrap();
+        let keep = SignedDuration::from_hours(24);
+        // A worker that was away for some hours, and one that has nothing to compact.
+        for (now, latest) in [(at(20), Some(at(0))), (at(9_999), None)] {
+            let plausible = Plausible::new(now, latest, keep);
+            assert!(plausible.allows(now));
+            assert!(!plausible.allows(now.checked_add(SignedDuration::from_hours(1)).unwrap()), "it jumps meanwhile");
+        }
+        // A day and a half after the latest decision, all of them would be compacted.
+        assert!(!Plausible::new(at(36), Some(at(0)), keep).allows(at(36)));
+    }
 }

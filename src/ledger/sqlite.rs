@@ -8,7 +8,9 @@ mod brake;
 mod cases;
 mod file;
 mod jobs;
+mod mark;
 mod overview;
+mod own_row;
 mod reader;
 mod rows;
 mod tombstones;
@@ -24,16 +26,20 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use self::jobs::{Job, Probe, Request, Told, Work};
 use self::reader::Reader;
 use self::rows::load;
 use self::writer::Writer;
-use super::brake::{Braking, Limit};
+use super::brake::{Braking, Limit, Release};
+use super::clock::Clock;
 use super::overview::{Asking, Found};
+use super::progress::{Acceptance, Progress};
 use super::retention::{Compacted, Span};
 use super::state::{Call, Row, Verb};
-use super::{Case, Evidence, LedgerError};
+use super::{Case, Counts, Evidence, LedgerError};
+use crate::config::Brake;
 use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
@@ -56,6 +62,8 @@ pub struct Sqlite {
     ended: watch::Receiver<()>,
     /// Transactions committed so far, to prove that changes share them.
     commits: Arc<AtomicU64>,
+    progress: Progress,
+    id: Uuid,
 }
 
 impl Sqlite {
@@ -67,12 +75,13 @@ impl Sqlite {
         let (done, answers) = mpsc::unbounded_channel();
         let commits = Arc::new(AtomicU64::new(0));
         let (name, thread) = (file.display().to_string(), thread::Builder::new().name("ledger".to_owned()));
-        let (path, counted) = (Arc::clone(&file), Arc::clone(&commits));
+        let progress = Progress::default();
+        let (path, counted, remembered) = (Arc::clone(&file), Arc::clone(&commits), progress.clone());
         let work = move || {
-            match Writer::open(path, metrics, counted) {
-                Ok(writer) => {
-                    // Nobody waits for it any more when the opening future was dropped; then the queue is closed too.
-                    let _ = opened.send(Ok(Ok(())));
+            match Writer::open(path, remembered, metrics, counted) {
+                Ok((writer, id)) => {
+                    // The receiver is gone when the opening future was dropped; then the queue is closed too.
+                    let _ = opened.send(Ok(Ok(id)));
                     writer.run(queued, &done);
                 }
                 Err(error) => {
@@ -86,10 +95,10 @@ impl Sqlite {
             what: format!("no thread for it: {error}"),
             advice: "raise the limit on threads",
         })?;
-        answer(&file, ready).await?;
+        let id = answer(&file, ready).await?;
         tokio::spawn(writer::tell(answers));
         let reader = Reader::open(Arc::clone(&file))?;
-        Ok(Self { file, reader, jobs, ended, commits })
+        Ok(Self { file, reader, jobs, ended, commits, progress, id })
     }
 
     pub(super) async fn run<T: Send + 'static, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
@@ -135,17 +144,67 @@ impl Sqlite {
         self.write(move |connection| cases::size(connection, case.as_str(), size)).await
     }
 
-    pub(super) async fn complete_case(&self, case: &CaseId, event: String) -> Result<Option<String>, LedgerError> {
+    pub(super) async fn complete_case(
+        &self,
+        case: &CaseId,
+        clock: Clock,
+        event: impl FnOnce(&Counts, Timestamp) -> String + Send + 'static,
+    ) -> Result<Option<String>, LedgerError> {
         let case = case.clone();
-        self.write(move |connection| cases::complete(connection, case.as_str(), &event)).await
+        let make = move |counts: &Counts| event(counts, clock.time(Timestamp::now()));
+        self.write(move |connection| cases::complete(connection, case.as_str(), make)).await
     }
 
-    pub(super) async fn braking(&self, limit: Limit) -> Result<Braking, LedgerError> {
+    pub(super) async fn count_conflict(&self, case: &CaseId, message: Uuid, clock: Clock) -> Result<(), LedgerError> {
+        let (case, message) = (case.clone(), message.to_string());
+        let work = move |connection: &Connection| {
+            let now = clock.time(Timestamp::now());
+            cases::count_conflict(connection, case.as_str(), &message, now).map(|rows| ((), rows))
+        };
+        self.write(work).await
+    }
+
+    pub(super) async fn heard(&self, id: &RequestId) -> Result<(), LedgerError> {
+        let id = id.clone();
+        self.write(move |connection| rows::heard(connection, &id).map(|rows| ((), rows))).await
+    }
+
+    pub(super) async fn latest_decision(&self) -> Result<Option<Timestamp>, LedgerError> {
+        self.reader.ask(rows::latest_decision).await
+    }
+
+    /// On a connection of its own, as the writer takes nothing while the ledger is set back.
+    pub(super) async fn accept(&self) -> Result<Option<Acceptance>, LedgerError> {
+        let file = Arc::clone(&self.file);
+        let accept = move || {
+            let connection = file::open(&file)?;
+            own_row::accept(&connection)
+                .map_err(|error| file::unavailable(&file, error.to_string(), file::advice(&error)))
+        };
+        match tokio::task::spawn_blocking(accept).await {
+            Ok(accepted) => accepted,
+            Err(ended) => Err(file::unavailable(&self.file, ended.to_string(), "restart this program")),
+        }
+    }
+
+    pub(super) fn set_back(&self) -> Option<String> {
+        self.progress.set_back()
+    }
+
+    pub(super) const fn id(&self) -> Uuid {
+        self.id
+    }
+
+    pub(super) async fn braking(&self, brake: &Brake, clock: Clock) -> Result<Braking, LedgerError> {
+        let limit = Limit::at(brake, clock.time(Timestamp::now()));
         self.reader.ask(move |connection| brake::braking(connection, &limit)).await
     }
 
-    pub(super) async fn release_brake(&self, limit: Limit, now: Timestamp) -> Result<u64, LedgerError> {
-        self.write(move |connection| brake::release(connection, &limit, now)).await
+    pub(super) async fn release_brake(&self, brake: &Brake, clock: Clock) -> Result<Release, LedgerError> {
+        let at = clock.time(Timestamp::now());
+        let limit = Limit::at(brake, at);
+        let deletions = self.write(move |connection| brake::release(connection, &limit, at)).await?;
+        Ok(Release { at, deletions })
     }
 
     pub(super) async fn compact(&self, span: Span) -> Result<Compacted, LedgerError> {
@@ -168,7 +227,7 @@ impl Sqlite {
     }
 
     pub(super) async fn close(self) {
-        let Self { file, reader, jobs, mut ended, commits } = self;
+        let Self { file, reader, jobs, mut ended, commits, .. } = self;
         drop((reader, jobs));
         // Nothing is ever sent: this ends with the error that the thread has dropped its end.
         if timeout(CLOSE_LIMIT, ended.changed()).await.is_err() {

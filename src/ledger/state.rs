@@ -6,9 +6,11 @@
 use jiff::Timestamp;
 
 use super::backups::BackedUp;
-use super::brake::{Deletion, Limit};
+use super::brake::Deletion;
+use super::clock::Clock;
 use super::history::Chain;
-use super::{Asked, AssetState, Begun, Entry, Record, Refused, UsedUp};
+use super::{Asked, AssetState, Attempt, Begun, Entry, Past, Record, Refused, Token, UsedUp};
+use crate::config::Brake;
 use crate::message::Backup;
 use crate::message::id::{CaseId, RequestId};
 
@@ -21,6 +23,8 @@ pub(super) enum State {
     BackedUp,
     /// A `DELETE` may have been sent.
     Deleting,
+    /// The `DELETE` recorded last was withheld after all.
+    NotSent,
     /// Put off to a wait queue.
     Waiting,
     /// Answered for good.
@@ -33,6 +37,7 @@ pub(super) enum Act {
     Begin,
     BackUp,
     Delete,
+    Withhold,
     PutOff,
     Decide,
     Refuse,
@@ -45,49 +50,54 @@ impl State {
     /// first handling may still run, so the two interleave. `Decided` leads nowhere.
     pub(super) const fn after(from: Option<Self>, act: Act) -> Option<Self> {
         match (from, act) {
-            (None | Some(Self::Begun | Self::BackedUp | Self::Waiting), Act::Begin) => Some(Self::Begun),
+            (None | Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Waiting), Act::Begin) => {
+                Some(Self::Begun)
+            }
             // After a `DELETE`, too, when a copy was lost since; that one was sent stays on record beside the state.
-            (Some(Self::Begun | Self::BackedUp | Self::Deleting), Act::BackUp) => Some(Self::BackedUp),
+            (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting), Act::BackUp) => Some(Self::BackedUp),
+            (Some(Self::Deleting), Act::Withhold) => Some(Self::NotSent),
             // A fresh attempt does not undo the doubt that an earlier one left behind.
             (Some(Self::Deleting), Act::Begin)
-            | (Some(Self::Begun | Self::BackedUp | Self::Deleting | Self::Waiting), Act::Delete) => {
-                Some(Self::Deleting)
-            }
-            (Some(Self::Begun | Self::BackedUp | Self::Deleting | Self::Waiting), Act::PutOff) => Some(Self::Waiting),
-            (Some(Self::Begun | Self::BackedUp | Self::Deleting | Self::Waiting), Act::Decide)
+            | (
+                Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
+                Act::Delete,
+            ) => Some(Self::Deleting),
+            (
+                Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
+                Act::PutOff,
+            ) => Some(Self::Waiting),
+            (
+                Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
+                Act::Decide,
+            )
             | (None, Act::Refuse) => Some(Self::Decided),
-            (None, Act::BackUp | Act::Delete | Act::PutOff | Act::Decide)
-            | (Some(Self::Begun | Self::BackedUp | Self::Deleting | Self::Waiting), Act::Refuse)
+            (None, Act::BackUp | Act::Delete | Act::Withhold | Act::PutOff | Act::Decide)
+            | (
+                Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
+                Act::Refuse,
+            )
+            | (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Waiting), Act::Withhold)
             | (Some(Self::Waiting), Act::BackUp)
             | (Some(Self::Decided), _) => None,
         }
     }
 
-    /// The name in the history.
+    /// The name in the row and in the history.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Begun => "begun",
             Self::BackedUp => "backed_up",
             Self::Deleting => "deleting",
+            Self::NotSent => "not_sent",
             Self::Waiting => "waiting",
             Self::Decided => "decided",
         }
     }
 
-    /// The name in the row. Its schema knows no `backed_up`: the number of the copy's entry says that.
-    pub(super) const fn stored(self) -> &'static str {
-        match self {
-            Self::BackedUp => Self::Begun.as_str(),
-            Self::Begun | Self::Deleting | Self::Waiting | Self::Decided => self.as_str(),
-        }
-    }
-
-    /// The state of a row with this name in it, with this copy, and so many entries.
-    pub(super) fn read(name: &str, backup: Option<&BackedUp>, entries: u32) -> Option<Self> {
-        let states = [Self::Begun, Self::Deleting, Self::Waiting, Self::Decided];
-        let state = states.into_iter().find(|state| state.as_str() == name)?;
-        let backed_up = state == Self::Begun && backup.is_some_and(|backup| backup.entry == entries);
-        Some(if backed_up { Self::BackedUp } else { state })
+    /// The state with this name.
+    pub(super) fn read(name: &str) -> Option<Self> {
+        let all = [Self::Begun, Self::BackedUp, Self::Deleting, Self::NotSent, Self::Waiting, Self::Decided];
+        all.into_iter().find(|state| state.as_str() == name)
     }
 }
 
@@ -99,18 +109,26 @@ pub(super) struct Row {
     pub dry_run: bool,
     /// What the request said about a copy; gone from a tombstone.
     pub backup_asked: Option<bool>,
-    /// As asked. Written with a new row only, read back only to be checked or shown, and gone from a tombstone.
+    /// As asked. Written with a new row only, and gone from a tombstone.
     pub request: Option<String>,
     pub state: State,
     pub attempts: u32,
+    /// The attempt that owns the request; `None` once it has ended.
+    pub attempt: Option<Token>,
+    /// Attempts in a row that began and never ended.
+    pub interrupted: u32,
+    /// How often in a row an attempt was taken over while its worker was alive.
+    pub contended: u32,
     pub rung: u32,
-    /// Sticky: a `DELETE` may have been sent in this or an earlier attempt.
-    pub deleting: bool,
+    /// The `DELETE`s on record, of this and every earlier attempt: each may have been sent.
+    pub deletes: u32,
     pub waited_for: Option<String>,
     /// The copy made last; gone from a tombstone.
     pub backup: Option<BackedUp>,
     /// There exactly when decided.
     pub decision: Option<Decision>,
+    /// Whether the broker has confirmed the answer.
+    pub heard: bool,
     pub first_seen: Timestamp,
     pub updated: Timestamp,
     pub case_id: Option<String>,
@@ -136,10 +154,18 @@ pub(super) enum Kept {
 /// What a verb does: the row to write, if any, and the reply once that is durable.
 #[derive(Debug)]
 pub(super) struct Step<T> {
-    pub write: Option<Row>,
+    pub write: Option<Write>,
     pub reply: T,
     /// There exactly when this begins a deletion: the reply instead when the brake holds, given how many have begun.
     pub braked: Option<fn(u64) -> T>,
+}
+
+/// A row to write.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub row: Box<Row>,
+    /// Whether the request's history gets an entry for it.
+    pub entry: bool,
 }
 
 /// A verb that the state of its request does not allow; says why.
@@ -149,13 +175,20 @@ pub(super) struct Illegal(pub &'static str);
 const NEVER_BEGUN: Illegal = Illegal("it was never begun");
 const ALREADY_DECIDED: Illegal = Illegal("it is already decided");
 const STILL_OPEN: Illegal = Illegal("it is still open");
-/// Whoever began last owns the request: two workers that have it both, as after a lost connection, must not both go on.
+const NOTHING_TO_WITHHOLD: Illegal = Illegal("no DELETE was recorded last");
+/// The attempt that began last owns the request: two workers that have it both, as after a lost connection, must not
+/// both go on.
 pub(super) const SUPERSEDED: Illegal = Illegal("a later attempt has begun");
 
-/// The row of an attempt that nobody has superseded.
-fn owned(row: Option<Row>, number: u32) -> Result<Row, Illegal> {
+/// How long an attempt is left alone after its last change once its request was contended: this much, doubled with each
+/// time. So of two live workers that hold copies of one request, one gets through, however long an attempt takes.
+const LEFT_ALONE_MS: i64 = 1_000;
+
+/// The row of an open request, for the attempt that owns it. Tokens are compared for equality: a ledger that was set
+/// back counts its attempts again.
+fn owned(row: Option<Row>, attempt: Token) -> Result<Row, Illegal> {
     let row = row.ok_or(NEVER_BEGUN)?;
-    if row.attempts > number { Err(SUPERSEDED) } else { Ok(row) }
+    if row.attempt == Some(attempt) { Ok(row) } else { Err(SUPERSEDED) }
 }
 
 /// The next state, with the reason when there is none.
@@ -163,60 +196,93 @@ fn advance(from: Option<State>, act: Act) -> Result<State, Illegal> {
     State::after(from, act).ok_or(match from {
         None => NEVER_BEGUN,
         Some(State::Decided) => ALREADY_DECIDED,
-        Some(State::Begun | State::BackedUp | State::Deleting | State::Waiting) => STILL_OPEN,
+        Some(_) if matches!(act, Act::Withhold) => NOTHING_TO_WITHHOLD,
+        Some(_) => STILL_OPEN,
     })
 }
 
-pub(super) fn begin(row: Option<Row>, asked: Asked, now: Timestamp) -> Result<Step<Begun>, Illegal> {
+pub(super) fn begin(
+    row: Option<Row>,
+    asked: Asked,
+    now: Timestamp,
+    token: impl FnOnce(u32) -> Token,
+) -> Result<Step<Begun>, Illegal> {
     let Some(mut row) = row else {
-        let row = Row {
-            asset_id: Some(asked.asset_id.as_str().to_owned()),
-            case_id: asked.case_id.map(|case| case.to_string()),
-            chain: Chain::default(),
-            dry_run: asked.dry_run,
-            backup_asked: asked.backup,
-            request: Some(asked.request),
-            state: advance(None, Act::Begin)?,
-            attempts: 1,
-            rung: 0,
-            deleting: false,
-            waited_for: None,
-            backup: None,
-            decision: None,
-            first_seen: now,
-            updated: now,
-        };
-        let open = Begun::Open(row.record());
+        let mut row = Row::unseen(asked.case_id.as_ref(), advance(None, Act::Begin)?, now);
+        row.asset_id = Some(asked.asset_id.as_str().to_owned());
+        row.dry_run = asked.dry_run;
+        row.backup_asked = asked.backup;
+        row.request = Some(asked.request);
+        row.attempts = 1;
+        row.attempt = Some(token(1));
+        let open = Begun::Open(row.record(&asked.request_id, now));
         return Ok(Step::write(row, open));
     };
-    // Refused while it could not be read: there is nothing to compare with, and its answer stands.
-    let unread = row.asset_id.is_none();
-    // Of a tombstone it is not known any more, and nothing is deleted under its ID.
-    let sealed = matches!(row.decision, Some(Decision { kept: Kept::Sealed(_), .. }));
-    let same_backup = sealed || row.backup_asked == asked.backup;
-    let same = row.asset_id.as_deref() == Some(asked.asset_id.as_str()) && row.dry_run == asked.dry_run && same_backup;
-    if !unread && !same {
-        let by = UsedUp::AnotherRequest { asset_id: row.asset_id };
-        return Ok(Step::read(Begun::UsedUp { by, first_seen: row.first_seen }));
+    if let Some(by) = used_up(&row, &asked) {
+        let first_seen = row.first_seen;
+        return Ok(Step::read(Begun::UsedUp { by, first_seen, case_id: row.case_id }));
     }
-    if let Some(Decision { outcome, kept }) = row.decision {
-        return Ok(Step::read(match kept {
-            Kept::Event(event) => Begun::Decided(event),
-            Kept::Sealed(_) => {
-                let by = UsedUp::Forgotten { outcome, decided: row.updated };
-                Begun::UsedUp { by, first_seen: row.first_seen }
-            }
-        }));
+    if let Some(Decision { kept: Kept::Event(event), .. }) = row.decision {
+        let past = Past { interrupted: row.interrupted, heard: row.heard };
+        return Ok(Step::read(Begun::Decided { event, past }));
+    }
+    if left_alone(&row, now) {
+        return Ok(Step::read(Begun::Busy { contended: row.contended }));
     }
     row.state = advance(Some(row.state), Act::Begin)?;
     row.attempts = row.attempts.saturating_add(1);
+    row.interrupted = row.interrupted.saturating_add(u32::from(row.attempt.is_some()));
+    row.attempt = Some(token(row.attempts));
     row.updated = now;
-    let open = Begun::Open(row.record());
+    let open = Begun::Open(row.record(&asked.request_id, now));
     Ok(Step::write(row, open))
 }
 
-pub(super) fn backed_up(row: Option<Row>, number: u32, backup: Backup, now: Timestamp) -> Result<Step<()>, Illegal> {
-    let mut row = owned(row, number)?;
+/// What has used up the request ID, when the request on record does not answer this one: it has to be equal in every
+/// field, since the evidence keeps the words of the first.
+fn used_up(row: &Row, asked: &Asked) -> Option<UsedUp> {
+    // It was refused while it could not be read: there is nothing to compare with, and its answer stands.
+    row.asset_id.as_ref()?;
+    let same_asset = row.asset_id.as_deref() == Some(asked.asset_id.as_str());
+    let another = Some(UsedUp::AnotherRequest { same_asset });
+    match &row.decision {
+        Some(Decision { outcome, kept: Kept::Sealed(_) }) if same_asset && row.dry_run == asked.dry_run => {
+            Some(UsedUp::Forgotten { outcome: outcome.clone(), decided: row.updated })
+        }
+        Some(Decision { kept: Kept::Sealed(_), .. }) => another,
+        _ if row.request.as_deref() == Some(asked.request.as_str()) => None,
+        _ => another,
+    }
+}
+
+/// Whether another attempt is at work that must not be taken over yet.
+fn left_alone(row: &Row, now: Timestamp) -> bool {
+    let doubled = LEFT_ALONE_MS.saturating_mul(1 << row.contended.min(30));
+    let since = now.as_millisecond().saturating_sub(row.updated.as_millisecond());
+    row.attempt.is_some() && row.contended > 0 && (0..doubled).contains(&since)
+}
+
+/// An attempt finds that it was taken over: it has not crashed, and the request is contended.
+pub(super) fn superseded(row: Option<Row>) -> Result<Step<u32>, Illegal> {
+    let mut row = row.ok_or(NEVER_BEGUN)?;
+    if row.decision.is_some() {
+        return Ok(Step::read(row.contended));
+    }
+    row.interrupted = row.interrupted.saturating_sub(1);
+    row.contended = row.contended.saturating_add(1);
+    let contended = row.contended;
+    Ok(Step::note(row, contended))
+}
+
+/// An attempt ends without an outcome or a wait, as its worker shuts down.
+pub(super) fn hand_back(row: Option<Row>, attempt: Token) -> Result<Step<()>, Illegal> {
+    let mut row = owned(row, attempt)?;
+    row.attempt = None;
+    Ok(Step::note(row, ()))
+}
+
+pub(super) fn backed_up(row: Option<Row>, attempt: Token, backup: Backup, now: Timestamp) -> Result<Step<()>, Illegal> {
+    let mut row = owned(row, attempt)?;
     row.state = advance(Some(row.state), Act::BackUp)?;
     if row.dry_run {
         return Err(Illegal("it is a dry run, which keeps nothing"));
@@ -226,91 +292,123 @@ pub(super) fn backed_up(row: Option<Row>, number: u32, backup: Backup, now: Time
     Ok(Step::write(row, ()))
 }
 
-pub(super) fn deleting(row: Option<Row>, number: u32, now: Timestamp) -> Result<Step<Deletion>, Illegal> {
-    let mut row = owned(row, number)?;
+/// Before every single `DELETE`.
+pub(super) fn deleting(row: Option<Row>, attempt: Token, now: Timestamp) -> Result<Step<Deletion>, Illegal> {
+    let mut row = owned(row, attempt)?;
     row.state = advance(Some(row.state), Act::Delete)?;
     if row.dry_run {
         return Err(Illegal("it is a dry run, which never deletes"));
     }
     // Once a request: what has begun is neither counted again nor held.
-    let begins = !row.deleting;
-    row.deleting = true;
+    let begins = row.deletes == 0;
+    row.deletes = row.deletes.saturating_add(1);
     row.updated = now;
     let braked: Option<fn(u64) -> Deletion> = begins.then_some(|deletions| Deletion::Braked { deletions });
     Ok(Step { braked, ..Step::write(row, Deletion::Allowed) })
 }
 
-pub(super) fn put_off(
-    row: Option<Row>,
-    number: u32,
-    rung: u32,
-    waited_for: &str,
-    now: Timestamp,
-) -> Result<Step<()>, Illegal> {
-    let mut row = owned(row, number)?;
-    row.state = advance(Some(row.state), Act::PutOff)?;
-    row.rung = rung;
-    row.waited_for = Some(waited_for.to_owned());
+pub(super) fn not_sent(row: Option<Row>, attempt: Token, now: Timestamp) -> Result<Step<()>, Illegal> {
+    let mut row = owned(row, attempt)?;
+    row.state = advance(Some(row.state), Act::Withhold)?;
+    row.deletes = row.deletes.saturating_sub(1);
     row.updated = now;
     Ok(Step::write(row, ()))
 }
 
-/// The first decision wins: later ones are answered with it.
+pub(super) fn put_off(
+    row: Option<Row>,
+    attempt: Token,
+    rung: u32,
+    waited_for: &str,
+    now: Timestamp,
+) -> Result<Step<()>, Illegal> {
+    let mut row = owned(row, attempt)?;
+    row.state = advance(Some(row.state), Act::PutOff)?;
+    row.rung = rung;
+    row.waited_for = Some(waited_for.to_owned());
+    (row.attempt, row.interrupted, row.contended) = (None, 0, 0);
+    row.updated = now;
+    Ok(Step::write(row, ()))
+}
+
+/// The first decision wins: later ones are answered with it. `event` makes the event, given the time of the decision.
 pub(super) fn decide(
     row: Option<Row>,
-    number: u32,
+    attempt: Token,
     outcome: String,
-    event: String,
+    event: impl FnOnce(Timestamp) -> String,
     now: Timestamp,
 ) -> Result<Step<String>, Illegal> {
     if let Some(Row { decision: Some(Decision { kept: Kept::Event(event), .. }), .. }) = row {
         return Ok(Step::read(event));
     }
-    let mut row = owned(row, number)?;
+    let mut row = owned(row, attempt)?;
     row.state = advance(Some(row.state), Act::Decide)?;
+    let event = event(now);
     row.decision = Some(Decision { outcome, kept: Kept::Event(event.clone()) });
+    row.attempt = None;
     row.updated = now;
     Ok(Step::write(row, event))
 }
 
 pub(super) fn refuse(
     row: Option<Row>,
-    case: Option<CaseId>,
-    event: String,
+    case: Option<&CaseId>,
+    event: impl FnOnce(Timestamp) -> String,
     now: Timestamp,
 ) -> Result<Step<Refused>, Illegal> {
-    match row.map(|row| row.decision) {
-        Some(Some(Decision { kept: Kept::Event(event), .. })) => Ok(Step::read(Refused::Recorded(event))),
-        Some(Some(Decision { kept: Kept::Sealed(_), .. })) => Ok(Step::read(Refused::Forgotten)),
-        Some(None) => Ok(Step::read(Refused::InFlight)),
-        None => {
-            let row = Row {
-                asset_id: None,
-                case_id: case.map(|case| case.to_string()),
-                chain: Chain::default(),
-                dry_run: false,
-                backup_asked: None,
-                request: None,
-                state: advance(None, Act::Refuse)?,
-                attempts: 0,
-                rung: 0,
-                deleting: false,
-                waited_for: None,
-                backup: None,
-                decision: Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: Kept::Event(event.clone()) }),
-                first_seen: now,
-                updated: now,
-            };
-            Ok(Step::write(row, Refused::Recorded(event)))
-        }
-    }
+    let Some(row) = row else {
+        let mut row = Row::unseen(case, advance(None, Act::Refuse)?, now);
+        let event = event(now);
+        row.decision = Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: Kept::Event(event.clone()) });
+        return Ok(Step::write(row, Refused::Recorded(event)));
+    };
+    let of_case = row.case_id;
+    Ok(Step::read(match row.decision.map(|decision| decision.kept) {
+        // By a malformed message of the same ID, which this one may be.
+        Some(Kept::Event(event)) if row.asset_id.is_none() => Refused::Recorded(event),
+        Some(Kept::Event(event)) => Refused::Decided { event, of_case },
+        Some(Kept::Sealed(_)) => Refused::Forgotten { of_case },
+        None => Refused::InFlight { of_case },
+    }))
 }
 
 /// The outcome of every request refused unread.
 const REFUSED_OUTCOME: &str = "rejected";
 
 impl Row {
+    /// A request that was never seen before, apart from what it asks.
+    fn unseen(case: Option<&CaseId>, state: State, now: Timestamp) -> Self {
+        Self {
+            asset_id: None,
+            dry_run: false,
+            backup_asked: None,
+            request: None,
+            state,
+            attempts: 0,
+            attempt: None,
+            interrupted: 0,
+            contended: 0,
+            rung: 0,
+            deletes: 0,
+            waited_for: None,
+            backup: None,
+            decision: None,
+            heard: false,
+            first_seen: now,
+            updated: now,
+            case_id: case.map(CaseId::to_string),
+            chain: Chain::default(),
+        }
+    }
+
+    /// Attempts in a row that began and never ended, if another one began now.
+    const fn interruptions(&self) -> u32 {
+        self.interrupted.saturating_add(self.attempt.is_some() as u32)
+    }
+
     pub(super) fn entry(self, request_id: RequestId) -> Entry {
+        let interrupted = self.interruptions();
         let (outcome, event) = match self.decision {
             None => (None, None),
             Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event)),
@@ -324,6 +422,7 @@ impl Row {
             dry_run: self.dry_run,
             state: self.state.as_str(),
             attempts: self.attempts,
+            interrupted,
             waited_for: self.waited_for,
             backup: self.backup.map(|backed_up| backed_up.backup),
             outcome,
@@ -333,12 +432,17 @@ impl Row {
         }
     }
 
-    fn record(&self) -> Record {
+    /// What a fresh attempt is given; `now` is the ledger's time.
+    fn record(&self, request_id: &RequestId, now: Timestamp) -> Record {
+        let token = self.attempt.unwrap_or_default();
         Record {
+            attempt: Attempt { request_id: request_id.clone(), token },
+            now,
             first_seen: self.first_seen,
             attempts: self.attempts,
+            interrupted: self.interrupted,
             rung: self.rung,
-            deleting: self.deleting,
+            deletes: self.deletes,
             waited_for: self.waited_for.clone(),
             backup: self.backup.as_ref().map(|backed_up| backed_up.backup.clone()),
         }
@@ -350,8 +454,13 @@ impl<T> Step<T> {
         Self { write: None, reply, braked: None }
     }
 
-    const fn write(row: Row, reply: T) -> Self {
-        Self { write: Some(row), reply, braked: None }
+    fn write(row: Row, reply: T) -> Self {
+        Self { write: Some(Write { row: Box::new(row), entry: true }), reply, braked: None }
+    }
+
+    /// Changes what the history does not tell.
+    fn note(row: Row, reply: T) -> Self {
+        Self { write: Some(Write { row: Box::new(row), entry: false }), reply, braked: None }
     }
 }
 
@@ -362,7 +471,7 @@ pub(super) fn asset_state(row: &Row) -> AssetState {
         _ if row.dry_run => AssetState::Unknown,
         Some(decision) if GONE.contains(&decision.outcome.as_str()) => AssetState::Deleted,
         // Also when the request has failed since: the provider may still carry a DELETE out that it was sent.
-        _ if row.deleting => AssetState::Deleting,
+        _ if row.deletes > 0 => AssetState::Deleting,
         None => AssetState::Requested,
         Some(_) => AssetState::Unknown,
     }
@@ -371,15 +480,17 @@ pub(super) fn asset_state(row: &Row) -> AssetState {
 /// Outcomes after which the asset is known not to be there.
 const GONE: [&str; 2] = ["deleted", "already_absent"];
 
-/// A verb bound to its arguments, as a store runs it. A mere alias, so that signatures stay readable.
-pub(super) trait Verb<T>: FnOnce(Option<Row>) -> Result<Step<T>, Illegal> + Send + 'static {}
+/// A verb bound to its arguments, as a store runs it: it is given the row and the ledger's time. A mere alias, so that
+/// signatures stay readable.
+pub(super) trait Verb<T>: FnOnce(Option<Row>, Timestamp) -> Result<Step<T>, Illegal> + Send + 'static {}
 
-impl<T, F> Verb<T> for F where F: FnOnce(Option<Row>) -> Result<Step<T>, Illegal> + Send + 'static {}
+impl<T, F> Verb<T> for F where F: FnOnce(Option<Row>, Timestamp) -> Result<Step<T>, Illegal> + Send + 'static {}
 
 /// A request and the verb for it.
 pub(super) struct Call<F> {
     pub id: RequestId,
     /// Of the deletions that a verb may begin; without one none is counted.
-    pub limit: Option<Limit>,
+    pub brake: Option<Brake>,
+    pub clock: Clock,
     pub verb: F,
 }

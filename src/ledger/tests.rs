@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::clock::to_millisecond;
 use super::state::{Act, State};
 use super::*;
 
@@ -78,7 +79,7 @@ pub(super) fn id(text: &str) -> RequestId {
 }
 
 pub(super) fn nth(request: &str, number: u32) -> Attempt {
-    Attempt { request_id: id(request), number }
+    Attempt { request_id: id(request), token: Token(number.into()) }
 }
 
 pub(super) fn first(request: &str) -> Attempt {
@@ -86,7 +87,11 @@ pub(super) fn first(request: &str) -> Attempt {
 }
 
 pub(super) fn first_of(request: &RequestId) -> Attempt {
-    Attempt { request_id: request.clone(), number: 1 }
+    Attempt { request_id: request.clone(), token: Token(1) }
+}
+
+pub(super) fn answered(event: &str) -> Begun {
+    Begun::Decided { event: event.to_owned(), past: Past { interrupted: 0, heard: false } }
 }
 
 pub(super) fn case(text: &str) -> CaseId {
@@ -100,13 +105,13 @@ pub(super) fn asked(request: &str, asset: &str) -> Asked {
         case_id: Some(case("case")),
         dry_run: false,
         backup: None,
-        request: format!(r#"{{"request_id":"{request}","case_id":"case"}}"#),
+        request: format!(r#"{{"request_id":"{request}","asset_id":"{asset}","case_id":"case"}}"#),
     }
 }
 
 /// Begins and expects the request to be open.
 pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Record {
-    match ledger.begin(asked, now).await.unwrap() {
+    match ledger.at(now).begin(asked).await.unwrap() {
         Begun::Open(record) => record,
         other => panic!("expected an open request, got {other:?}"),
     }
@@ -115,10 +120,10 @@ pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Reco
 async fn a_request_is_shown_as_it_stands(ledger: Ledger) {
     assert_eq!(ledger.request(&id("r")).await.unwrap(), None);
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.put_off(&first("r"), 1, "in_use", at(1)).await.unwrap();
+    ledger.at(at(1)).put_off(&first("r"), 1, "in_use").await.unwrap();
     let open = ledger.request(&id("r")).await.unwrap().unwrap();
     assert_eq!((open.state, open.waited_for.as_deref(), open.outcome), ("waiting", Some("in_use"), None));
-    ledger.decide(&first("r"), "deleted", "event".into(), at(2)).await.unwrap();
+    ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
     let decided = ledger.request(&id("r")).await.unwrap().unwrap();
     assert_eq!((decided.state, decided.outcome.as_deref(), decided.attempts), ("decided", Some("deleted"), 1));
     assert_eq!((decided.asset_id.as_deref(), decided.event.as_deref()), (Some("a"), Some("event")));
@@ -140,12 +145,12 @@ async fn a_request_is_found_by_its_id_its_asset_and_its_case(ledger: Ledger) {
 async fn every_change_is_kept_and_verified(ledger: Ledger) {
     assert_eq!(ledger.verify(None).await.unwrap(), None);
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.deleting(&first("r"), at(1), None).await.unwrap();
-    ledger.put_off(&first("r"), 1, "provider", at(2)).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.at(at(2)).put_off(&first("r"), 1, "provider").await.unwrap();
     begin(&ledger, asked("r", "a"), at(3)).await;
-    ledger.decide(&nth("r", 2), "deleted", "event".into(), at(4)).await.unwrap();
-    ledger.decide(&nth("r", 2), "failed", "late".into(), at(5)).await.unwrap();
-    ledger.refuse(&id("bad"), None, "refusal".into(), at(6)).await.unwrap();
+    ledger.at(at(4)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(5)).decide(&nth("r", 2), "failed", |_| "late".into()).await.unwrap();
+    ledger.at(at(6)).refuse(&id("bad"), None, |_| "refusal".into()).await.unwrap();
     let history = ledger.find("r", 1).await.unwrap().remove(0).1;
     let kept: Vec<_> = history.iter().map(|one| (one.number, one.state.as_str(), one.why.as_deref())).collect();
     let wanted = [
@@ -172,19 +177,19 @@ async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {
     assert_eq!(stands().await, (AssetState::Unknown, None));
     begin(&ledger, asked("other", "b"), at(0)).await;
     begin(&ledger, Asked { dry_run: true, ..asked("dry", "a") }, at(0)).await;
-    ledger.decide(&first("dry"), "already_absent", "event".into(), at(0)).await.unwrap();
+    ledger.at(at(0)).decide(&first("dry"), "already_absent", |_| "event".into()).await.unwrap();
     begin(&ledger, asked("failed", "a"), at(1)).await;
-    ledger.decide(&first("failed"), "failed", "event".into(), at(1)).await.unwrap();
+    ledger.at(at(1)).decide(&first("failed"), "failed", |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Unknown, None), "neither says anything");
     begin(&ledger, asked("late", "a"), at(3)).await;
     begin(&ledger, asked("early", "a"), at(2)).await;
     assert_eq!(stands().await, (AssetState::Requested, by("early")));
-    ledger.deleting(&first("late"), at(4), None).await.unwrap();
-    ledger.put_off(&first("late"), 1, "provider", at(5)).await.unwrap();
+    ledger.at(at(4)).deleting(&first("late"), None).await.unwrap();
+    ledger.at(at(5)).put_off(&first("late"), 1, "provider").await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "also while it waits");
-    ledger.decide(&first("late"), "failed", "event".into(), at(6)).await.unwrap();
+    ledger.at(at(6)).decide(&first("late"), "failed", |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "nobody knows what became of the DELETE");
-    ledger.decide(&first("early"), "already_absent", "event".into(), at(6)).await.unwrap();
+    ledger.at(at(6)).decide(&first("early"), "already_absent", |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleted, by("early")));
 }
 
@@ -202,14 +207,14 @@ async fn a_case_counts_its_decided_requests_once_each(ledger: Ledger) {
         begin(&ledger, asked(request.as_str(), "a"), at(number)).await;
         for _ in 0..2 {
             if !outcome.is_empty() {
-                ledger.decide(&first_of(&request), outcome, "event".into(), at(number)).await.unwrap();
+                ledger.at(at(number)).decide(&first_of(&request), outcome, |_| "event".into()).await.unwrap();
             }
         }
     }
     begin(&ledger, Asked { case_id: None, ..asked("of-no-case", "a") }, at(5)).await;
-    ledger.decide(&first("of-no-case"), "deleted", "event".into(), at(5)).await.unwrap();
-    ledger.refuse(&id("malformed"), Some(&case("case")), "refusal".into(), at(6)).await.unwrap();
-    ledger.refuse(&id("r3"), Some(&case("case")), "a malformed copy".into(), at(6)).await.unwrap();
+    ledger.at(at(5)).decide(&first("of-no-case"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(6)).refuse(&id("malformed"), Some(&case("case")), |_| "refusal".into()).await.unwrap();
+    ledger.at(at(6)).refuse(&id("r3"), Some(&case("case")), |_| "a malformed copy".into()).await.unwrap();
     let decided = [("deleted", 2), ("failed", 1), ("rejected", 1)].map(|(name, count)| (name.to_owned(), count));
     let counted = Case { size: 4, decided: decided.into(), event: None };
     assert_eq!(ledger.case(&case("case")).await.unwrap(), Some(counted));
@@ -217,11 +222,11 @@ async fn a_case_counts_its_decided_requests_once_each(ledger: Ledger) {
 }
 
 async fn a_case_is_completed_once(ledger: Ledger) {
-    let unknown = ledger.complete_case(&case("c"), "event".into()).await.unwrap_err();
+    let unknown = ledger.complete_case(&case("c"), |_, _| "event".to_owned()).await.unwrap_err();
     assert!(!unknown.is_unavailable() && unknown.to_string().contains("case c"), "{unknown}");
     ledger.case_size(&case("c"), 1).await.unwrap();
     for event in ["first", "second"] {
-        assert_eq!(ledger.complete_case(&case("c"), event.into()).await.unwrap(), "first");
+        assert_eq!(ledger.complete_case(&case("c"), move |_, _| event.to_owned()).await.unwrap(), "first");
     }
     assert_eq!(ledger.case(&case("c")).await.unwrap().unwrap().event.as_deref(), Some("first"));
 }
@@ -231,10 +236,11 @@ async fn decided_backwards(ledger: &Ledger) {
     for number in (0..5).rev() {
         let request = id(&format!("r{number}"));
         begin(ledger, asked(request.as_str(), &format!("a{number}")), at(0)).await;
-        ledger.deleting(&first_of(&request), at(1), None).await.unwrap();
+        ledger.at(at(1)).deleting(&first_of(&request), None).await.unwrap();
         if number > 0 {
             let outcome = if number == 2 { "failed" } else { "deleted" };
-            ledger.decide(&first_of(&request), outcome, format!("event {number}"), at(100 - number)).await.unwrap();
+            ledger.at(at(100 - number)).decide(&first_of(&request), outcome, move |_| format!("event {number}")).await.unwrap();
+            ledger.heard(&request).await.unwrap();
         }
     }
 }
@@ -270,13 +276,14 @@ async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
     let used = |outcome: &str, seconds| Begun::UsedUp {
         by: UsedUp::Forgotten { outcome: outcome.to_owned(), decided: to_millisecond(at(seconds)) },
         first_seen: to_millisecond(at(0)),
+        case_id: Some("case".to_owned()),
     };
-    assert_eq!(ledger.begin(asked("r1", "a1"), at(200)).await.unwrap(), used("deleted", 99));
-    assert_eq!(ledger.begin(asked("r2", "a2"), at(200)).await.unwrap(), used("failed", 98));
-    let another = ledger.begin(asked("r1", "a2"), at(200)).await.unwrap();
+    assert_eq!(ledger.at(at(200)).begin(asked("r1", "a1")).await.unwrap(), used("deleted", 99));
+    assert_eq!(ledger.at(at(200)).begin(asked("r2", "a2")).await.unwrap(), used("failed", 98));
+    let another = ledger.at(at(200)).begin(asked("r1", "a2")).await.unwrap();
     assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest { .. }, .. }), "{another:?}");
-    assert_eq!(ledger.refuse(&id("r1"), None, "bad copy".into(), at(200)).await.unwrap(), Refused::Forgotten);
-    ledger.decide(&first("r1"), "failed", "late".into(), at(200)).await.unwrap_err();
+    assert_eq!(ledger.at(at(200)).refuse(&id("r1"), None, |_| "bad copy".into()).await.unwrap(), Refused::Forgotten { of_case: Some("case".to_owned()) });
+    ledger.at(at(200)).decide(&first("r1"), "failed", |_| "late".into()).await.unwrap_err();
     assert_eq!(begin(&ledger, asked("r0", "a0"), at(200)).await.attempts, 2, "an open request is as it was");
     let stands = async |asset| ledger.asset(&AssetId::parse(asset).unwrap()).await.unwrap();
     let (state, entry) = stands("a1").await;
@@ -305,11 +312,11 @@ async fn the_overview_shows_what_is_open_and_what_was_decided(ledger: Ledger) {
         begin(&ledger, asked(request, "a"), at(first_seen)).await;
     }
     for request in ["w1", "w2"] {
-        ledger.put_off(&first(request), 1, "in_use", at(8)).await.unwrap();
+        ledger.at(at(8)).put_off(&first(request), 1, "in_use").await.unwrap();
     }
-    ledger.deleting(&first("d"), at(8), None).await.unwrap();
+    ledger.at(at(8)).deleting(&first("d"), None).await.unwrap();
     for (request, outcome, decided) in [("e1", "deleted", 10), ("e2", "deleted", 39), ("late", "failed", 40)] {
-        ledger.decide(&first(request), outcome, "event".into(), at(decided)).await.unwrap();
+        ledger.at(at(decided)).decide(&first(request), outcome, |_| "event".into()).await.unwrap();
     }
     let overview = ledger.overview(at(0), 9).await.unwrap();
     let names = |open: &Open| open.oldest.iter().map(|entry| entry.request_id.to_string()).collect::<Vec<_>>();
@@ -328,67 +335,68 @@ async fn the_overview_shows_what_is_open_and_what_was_decided(ledger: Ledger) {
 
 async fn the_first_decision_wins(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    let one = ledger.decide(&first("r"), "deleted", "first".into(), at(1)).await.unwrap();
-    let other = ledger.decide(&first("r"), "failed", "second".into(), at(2)).await.unwrap();
+    let one = ledger.at(at(1)).decide(&first("r"), "deleted", |_| "first".into()).await.unwrap();
+    let other = ledger.at(at(2)).decide(&first("r"), "failed", |_| "second".into()).await.unwrap();
     assert_eq!((one.as_str(), other.as_str()), ("first", "first"));
 }
 
 async fn a_decided_request_begins_with_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.decide(&first("r"), "deleted", "event".into(), at(1)).await.unwrap();
-    assert_eq!(ledger.begin(asked("r", "a"), at(2)).await.unwrap(), Begun::Decided("event".into()));
+    ledger.at(at(1)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    assert_eq!(ledger.at(at(2)).begin(asked("r", "a")).await.unwrap(), answered("event"));
 }
 
 fn used_by_another_request(first_seen: Timestamp) -> Begun {
-    let by = UsedUp::AnotherRequest { asset_id: Some("a".into()) };
-    Begun::UsedUp { by, first_seen: to_millisecond(first_seen) }
+    let by = UsedUp::AnotherRequest { same_asset: false };
+    Begun::UsedUp { by, first_seen: to_millisecond(first_seen), case_id: Some("case".to_owned()) }
 }
 
 async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
     let conflict = used_by_another_request(at(0));
     begin(&ledger, asked("r", "a"), at(0)).await;
-    assert_eq!(ledger.begin(asked("r", "b"), at(1)).await.unwrap(), conflict);
-    ledger.decide(&first("r"), "deleted", "event".into(), at(2)).await.unwrap();
-    assert_eq!(ledger.begin(asked("r", "b"), at(3)).await.unwrap(), conflict);
+    assert_eq!(ledger.at(at(1)).begin(asked("r", "b")).await.unwrap(), conflict);
+    ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    assert_eq!(ledger.at(at(3)).begin(asked("r", "b")).await.unwrap(), conflict);
 }
 
 async fn another_dry_run_under_the_same_id_is_a_conflict(ledger: Ledger) {
     begin(&ledger, Asked { dry_run: true, ..asked("r", "a") }, at(0)).await;
-    let conflict = used_by_another_request(at(0));
-    assert_eq!(ledger.begin(asked("r", "a"), at(1)).await.unwrap(), conflict);
+    let conflict = ledger.at(at(1)).begin(asked("r", "a")).await.unwrap();
+    let by = UsedUp::AnotherRequest { same_asset: true };
+    assert!(matches!(&conflict, Begun::UsedUp { by: found, .. } if *found == by), "{conflict:?}");
 }
 
 async fn a_conflict_changes_nothing(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.begin(asked("r", "b"), at(1)).await.unwrap();
+    ledger.at(at(1)).begin(asked("r", "b")).await.unwrap();
     assert_eq!(begin(&ledger, asked("r", "a"), at(2)).await.attempts, 2);
 }
 
 async fn a_refusal_of_an_unknown_request_is_its_answer(ledger: Ledger) {
-    let refused = ledger.refuse(&id("r"), None, "refused".into(), at(0)).await.unwrap();
+    let refused = ledger.at(at(0)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
     assert_eq!(refused, Refused::Recorded("refused".into()));
     // Sent again, now readable: one answer a request, and this one has it.
-    assert_eq!(ledger.begin(asked("r", "a"), at(1)).await.unwrap(), Begun::Decided("refused".into()));
+    assert_eq!(ledger.at(at(1)).begin(asked("r", "a")).await.unwrap(), answered("refused"));
     let dry = Asked { dry_run: true, ..asked("r", "a") };
-    assert_eq!(ledger.begin(dry, at(1)).await.unwrap(), Begun::Decided("refused".into()));
+    assert_eq!(ledger.at(at(1)).begin(dry).await.unwrap(), answered("refused"));
 }
 
 async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     for now in 1..3 {
-        assert_eq!(ledger.refuse(&id("r"), None, "refused".into(), at(now)).await.unwrap(), Refused::InFlight);
+        assert_eq!(ledger.at(at(now)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap(), Refused::InFlight { of_case: Some("case".to_owned()) });
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
-    assert_eq!(ledger.decide(&nth("r", 2), "deleted", "event".into(), at(4)).await.unwrap(), "event");
+    assert_eq!(ledger.at(at(4)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap(), "event");
 }
 
 async fn a_refusal_of_a_decided_request_repeats_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.decide(&first("r"), "deleted", "event".into(), at(1)).await.unwrap();
-    let refused = ledger.refuse(&id("r"), None, "refused".into(), at(2)).await.unwrap();
-    assert_eq!(refused, Refused::Recorded("event".into()));
-    ledger.refuse(&id("s"), None, "one".into(), at(3)).await.unwrap();
-    assert_eq!(ledger.refuse(&id("s"), None, "two".into(), at(4)).await.unwrap(), Refused::Recorded("one".into()));
+    ledger.at(at(1)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    let refused = ledger.at(at(2)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
+    assert_eq!(refused, Refused::Decided { event: "event".into(), of_case: Some("case".to_owned()) });
+    ledger.at(at(3)).refuse(&id("s"), None, |_| "one".into()).await.unwrap();
+    assert_eq!(ledger.at(at(4)).refuse(&id("s"), None, |_| "two".into()).await.unwrap(), Refused::Recorded("one".into()));
 }
 
 async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {
@@ -401,13 +409,13 @@ async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {
 }
 
 async fn a_delete_that_may_have_been_sent_is_never_forgotten(ledger: Ledger) {
-    assert!(!begin(&ledger, asked("r", "a"), at(0)).await.deleting);
-    ledger.deleting(&first("r"), at(1), None).await.unwrap();
-    assert!(begin(&ledger, asked("r", "a"), at(2)).await.deleting);
-    ledger.deleting(&nth("r", 2), at(3), None).await.unwrap();
-    ledger.put_off(&nth("r", 2), 1, "provider", at(4)).await.unwrap();
-    assert!(begin(&ledger, asked("r", "a"), at(5)).await.deleting);
-    assert!(!begin(&ledger, asked("s", "a"), at(6)).await.deleting);
+    assert_eq!(begin(&ledger, asked("r", "a"), at(0)).await.deletes, 0);
+    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    assert!(begin(&ledger, asked("r", "a"), at(2)).await.deletes > 0);
+    ledger.at(at(3)).deleting(&nth("r", 2), None).await.unwrap();
+    ledger.at(at(4)).put_off(&nth("r", 2), 1, "provider").await.unwrap();
+    assert!(begin(&ledger, asked("r", "a"), at(5)).await.deletes > 0);
+    assert_eq!(begin(&ledger, asked("s", "a"), at(6)).await.deletes, 0);
 }
 
 async fn an_attempt_that_was_superseded_changes_nothing(ledger: Ledger) {
@@ -416,47 +424,47 @@ async fn an_attempt_that_was_superseded_changes_nothing(ledger: Ledger) {
     }
     let before = ledger.request(&id("r")).await.unwrap();
     let superseded = |error: LedgerError| matches!(error, LedgerError::Superseded { .. }) && !error.is_unavailable();
-    assert!(superseded(ledger.deleting(&first("r"), at(2), None).await.unwrap_err()));
-    assert!(superseded(ledger.put_off(&first("r"), 1, "in_use", at(2)).await.unwrap_err()));
-    assert!(superseded(ledger.decide(&first("r"), "already_absent", "early".into(), at(2)).await.unwrap_err()));
+    assert!(superseded(ledger.at(at(2)).deleting(&first("r"), None).await.unwrap_err()));
+    assert!(superseded(ledger.at(at(2)).put_off(&first("r"), 1, "in_use").await.unwrap_err()));
+    assert!(superseded(ledger.at(at(2)).decide(&first("r"), "already_absent", |_| "early".into()).await.unwrap_err()));
     assert_eq!(ledger.request(&id("r")).await.unwrap(), before);
-    ledger.deleting(&nth("r", 2), at(3), None).await.unwrap();
-    ledger.decide(&nth("r", 2), "deleted", "event".into(), at(4)).await.unwrap();
-    assert!(superseded(ledger.deleting(&first("r"), at(5), None).await.unwrap_err()));
-    assert_eq!(ledger.decide(&first("r"), "failed", "late".into(), at(5)).await.unwrap(), "event");
+    ledger.at(at(3)).deleting(&nth("r", 2), None).await.unwrap();
+    ledger.at(at(4)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap();
+    assert!(superseded(ledger.at(at(5)).deleting(&first("r"), None).await.unwrap_err()));
+    assert_eq!(ledger.at(at(5)).decide(&first("r"), "failed", |_| "late".into()).await.unwrap(), "event");
 }
 
 async fn what_it_waited_for_is_remembered(ledger: Ledger) {
     let record = begin(&ledger, asked("r", "a"), at(0)).await;
     assert_eq!((record.rung, record.waited_for), (0, None));
-    ledger.put_off(&first("r"), 3, "in_use", at(1)).await.unwrap();
+    ledger.at(at(1)).put_off(&first("r"), 3, "in_use").await.unwrap();
     let record = begin(&ledger, asked("r", "a"), at(2)).await;
     assert_eq!((record.rung, record.waited_for.as_deref()), (3, Some("in_use")));
 }
 
 async fn nothing_happens_to_a_request_that_never_began(ledger: Ledger) {
     let never = |error: LedgerError| matches!(error, LedgerError::Illegal { .. }) && !error.is_unavailable();
-    assert!(never(ledger.deleting(&first("r"), at(0), None).await.unwrap_err()));
-    assert!(never(ledger.put_off(&first("r"), 1, "in_use", at(0)).await.unwrap_err()));
-    assert!(never(ledger.decide(&first("r"), "deleted", "event".into(), at(0)).await.unwrap_err()));
+    assert!(never(ledger.at(at(0)).deleting(&first("r"), None).await.unwrap_err()));
+    assert!(never(ledger.at(at(0)).put_off(&first("r"), 1, "in_use").await.unwrap_err()));
+    assert!(never(ledger.at(at(0)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap_err()));
     assert_eq!(begin(&ledger, asked("r", "a"), at(1)).await.attempts, 1);
 }
 
 async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.decide(&first("r"), "failed", "event".into(), at(1)).await.unwrap();
-    let error = ledger.deleting(&first("r"), at(2), None).await.unwrap_err();
+    ledger.at(at(1)).decide(&first("r"), "failed", |_| "event".into()).await.unwrap();
+    let error = ledger.at(at(2)).deleting(&first("r"), None).await.unwrap_err();
     assert_eq!(error.to_string(), "request r cannot go on as told: it is already decided");
-    assert!(ledger.put_off(&first("r"), 1, "in_use", at(3)).await.is_err());
-    assert_eq!(ledger.begin(asked("r", "a"), at(4)).await.unwrap(), Begun::Decided("event".into()));
+    assert!(ledger.at(at(3)).put_off(&first("r"), 1, "in_use").await.is_err());
+    assert_eq!(ledger.at(at(4)).begin(asked("r", "a")).await.unwrap(), answered("event"));
 }
 
 async fn a_dry_run_never_deletes(ledger: Ledger) {
     let dry = || Asked { dry_run: true, ..asked("r", "a") };
     begin(&ledger, dry(), at(0)).await;
-    let error = ledger.deleting(&first("r"), at(1), None).await.unwrap_err();
+    let error = ledger.at(at(1)).deleting(&first("r"), None).await.unwrap_err();
     assert!(matches!(error, LedgerError::Illegal { .. }), "{error}");
-    assert!(!begin(&ledger, dry(), at(2)).await.deleting);
+    assert_eq!(begin(&ledger, dry(), at(2)).await.deletes, 0);
 }
 
 async fn a_probe_succeeds(ledger: Ledger) {
@@ -471,11 +479,11 @@ fn a_decision_is_final_and_only_a_begun_request_deletes() {
         assert_eq!(State::after(Some(State::Decided), act), None, "{act:?}");
     }
     assert_eq!(acts.map(|act| State::after(None, act)), [Some(State::Begun), None, None, None, Some(State::Decided)]);
-    for open in [State::Begun, State::BackedUp, State::Deleting, State::Waiting] {
+    for open in [State::Begun, State::BackedUp, State::Deleting, State::NotSent, State::Waiting] {
         assert_eq!(State::after(Some(open), Act::Delete), Some(State::Deleting));
         assert_eq!(State::after(Some(open), Act::Decide), Some(State::Decided));
         assert_eq!(State::after(Some(open), Act::Refuse), None);
-        assert_eq!(State::read(open.stored(), None, 1).map(State::stored), Some(open.stored()));
+        assert_eq!(State::read(open.as_str()), Some(open));
     }
     assert_eq!(State::after(Some(State::Deleting), Act::Begin), Some(State::Deleting));
 }

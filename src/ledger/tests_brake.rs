@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 
+use super::clock::to_millisecond;
 use super::tests::{asked, at, begin, first, id, nth, of_every_ledger, open_in};
 use super::tests_postgres::Database;
 use super::*;
@@ -26,20 +27,20 @@ fn at_most(max_deletions: u32) -> Brake {
 /// Begins a request and asks whether it may delete.
 async fn delete(ledger: &Ledger, request: &str, brake: &Brake, seconds: i64) -> Deletion {
     let number = begin(ledger, asked(request, "a"), at(seconds)).await.attempts;
-    ledger.deleting(&nth(request, number), at(seconds), Some(brake)).await.unwrap()
+    ledger.at(at(seconds)).deleting(&nth(request, number), Some(brake)).await.unwrap()
 }
 
 async fn deletions(ledger: &Ledger, brake: &Brake, seconds: i64) -> u64 {
-    ledger.braking(brake, at(seconds)).await.unwrap().deletions
+    ledger.at(at(seconds)).braking(brake).await.unwrap().deletions
 }
 
 async fn no_more_deletions_begin_than_the_brake_allows(ledger: Ledger) {
     let brake = at_most(3);
     for number in 0..3 {
-        assert!(!ledger.braking(&brake, at(number)).await.unwrap().holds(&brake));
+        assert!(!ledger.at(at(number)).braking(&brake).await.unwrap().holds(&brake));
         assert_eq!(delete(&ledger, &format!("r{number}"), &brake, number).await, Deletion::Allowed);
     }
-    assert!(ledger.braking(&brake, at(3)).await.unwrap().holds(&brake));
+    assert!(ledger.at(at(3)).braking(&brake).await.unwrap().holds(&brake));
     for number in 3..5 {
         let request = format!("r{number}");
         assert_eq!(delete(&ledger, &request, &brake, number).await, Deletion::Braked { deletions: 3 });
@@ -56,7 +57,7 @@ async fn what_has_begun_is_neither_counted_again_nor_held(ledger: Ledger) {
         assert_eq!(delete(&ledger, "r", &brake, seconds).await, Deletion::Allowed);
     }
     assert_eq!(deletions(&ledger, &brake, 4).await, 1);
-    ledger.deleting(&nth("r", 4), at(5), None).await.unwrap();
+    ledger.at(at(5)).deleting(&nth("r", 4), None).await.unwrap();
     assert_eq!(delete(&ledger, "s", &brake, 6).await, Deletion::Braked { deletions: 1 });
 }
 
@@ -72,26 +73,26 @@ async fn the_window_moves_on(ledger: Ledger) {
 
 async fn a_release_lets_as_many_begin_again(ledger: Ledger) {
     let brake = at_most(2);
-    assert_eq!(ledger.braking(&brake, at(0)).await.unwrap(), Braking { deletions: 0, last_release: None });
+    assert_eq!(ledger.at(at(0)).braking(&brake).await.unwrap(), Braking { deletions: 0, last_release: None });
     for request in ["r1", "r2"] {
         delete(&ledger, request, &brake, 0).await;
     }
     assert_eq!(delete(&ledger, "r3", &brake, 1).await, Deletion::Braked { deletions: 2 });
     let release = Release { at: to_millisecond(at(2)), deletions: 2 };
-    assert_eq!(ledger.release_brake(&brake, at(2)).await.unwrap(), release);
+    assert_eq!(ledger.at(at(2)).release_brake(&brake).await.unwrap(), release);
     let released = Braking { deletions: 0, last_release: Some(release) };
-    assert_eq!(ledger.braking(&brake, at(2)).await.unwrap(), released);
+    assert_eq!(ledger.at(at(2)).braking(&brake).await.unwrap(), released);
     for request in ["r3", "r4"] {
         assert_eq!(delete(&ledger, request, &brake, 2).await, Deletion::Allowed);
     }
     assert_eq!(delete(&ledger, "r5", &brake, 3).await, Deletion::Braked { deletions: 2 });
-    assert_eq!(ledger.release_brake(&brake, at(4)).await.unwrap().deletions, 2);
-    assert_eq!(ledger.braking(&brake, at(4)).await.unwrap().last_release.unwrap().at, to_millisecond(at(4)));
+    assert_eq!(ledger.at(at(4)).release_brake(&brake).await.unwrap().deletions, 2);
+    assert_eq!(ledger.at(at(4)).braking(&brake).await.unwrap().last_release.unwrap().at, to_millisecond(at(4)));
 }
 
 async fn without_a_brake_nothing_is_counted(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    assert_eq!(ledger.deleting(&first("r"), at(0), None).await.unwrap(), Deletion::Allowed);
+    assert_eq!(ledger.at(at(0)).deleting(&first("r"), None).await.unwrap(), Deletion::Allowed);
     assert_eq!(deletions(&ledger, &at_most(1), 0).await, 0);
 }
 
@@ -99,9 +100,9 @@ async fn a_deletion_that_must_not_begin_is_not_counted(ledger: Ledger) {
     let brake = at_most(9);
     begin(&ledger, Asked { dry_run: true, ..asked("dry", "a") }, at(0)).await;
     begin(&ledger, asked("decided", "a"), at(0)).await;
-    ledger.decide(&first("decided"), "failed", "event".into(), at(0)).await.unwrap();
+    ledger.at(at(0)).decide(&first("decided"), "failed", |_| "event".into()).await.unwrap();
     for request in ["dry", "decided", "never-begun"] {
-        ledger.deleting(&first(request), at(1), Some(&brake)).await.unwrap_err();
+        ledger.at(at(1)).deleting(&first(request), Some(&brake)).await.unwrap_err();
     }
     assert_eq!(deletions(&ledger, &brake, 1).await, 0);
 }
@@ -127,7 +128,7 @@ async fn four_workers_together_never_exceed_the_limit() {
 
     // One that is far away, and gets near while many count at once: all in the same bucket.
     let far = at_most(5_200);
-    ledgers[0].release_brake(&far, at(0)).await.unwrap();
+    ledgers[0].at(at(0)).release_brake(&far).await.unwrap();
     let limit = brake::Limit::at(&far, to_millisecond(at(0)));
     let begun = format!("INSERT INTO asset_eraser.brake_counts VALUES ({}, 99, 5000)", limit.bucket);
     database.run(&begun).await;
@@ -151,7 +152,8 @@ async fn a_limit_that_is_far_away_holds_nobody_up() {
     // Near the limit everybody waits for whoever counts.
     let (near, attempt) = (at_most(10), first("r2"));
     begin(&ledger, asked("r2", "a"), at(0)).await;
-    let mut held = Box::pin(ledger.deleting(&attempt, at(0), Some(&near)));
+    let ledger = ledger.at(at(0));
+    let mut held = Box::pin(ledger.deleting(&attempt, Some(&near)));
     assert!(tokio::time::timeout(std::time::Duration::from_millis(300), &mut held).await.is_err());
     counting.commit().await.unwrap();
     assert_eq!(held.await.unwrap(), Deletion::Allowed);

@@ -4,8 +4,8 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use tokio_postgres::NoTls;
 
-use super::tests::{asked, at, begin, case, first, first_of, id, nth};
-use super::tests_backups::{copy, goes_on_with_a_copy};
+use super::clock::to_millisecond;
+use super::tests::{answered, asked, at, begin, case, first, first_of, id, nth};
 use super::*;
 
 /// Transactions at once: enough to meet, few enough to leave connections to the tests beside this one.
@@ -61,17 +61,21 @@ async fn everything_is_there_after_a_restart() {
     let database = Database::new().await;
     let ledger = database.open().await;
     let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
-    ledger.deleting(&first("open"), at(1), None).await.unwrap();
-    ledger.put_off(&first("open"), 2, "provider", at(2)).await.unwrap();
+    ledger.at(at(1)).deleting(&first("open"), None).await.unwrap();
+    ledger.at(at(2)).put_off(&first("open"), 2, "provider").await.unwrap();
     begin(&ledger, asked("decided", "b"), at(3)).await;
-    ledger.decide(&first("decided"), "deleted", "event".into(), at(4)).await.unwrap();
+    ledger.at(at(4)).decide(&first("decided"), "deleted", |_| "event".into()).await.unwrap();
     ledger.close().await;
 
     let ledger = database.open().await;
     let record = begin(&ledger, asked("open", "a"), at(6)).await;
     let waited_for = Some("provider".to_owned());
-    assert_eq!(record, Record { first_seen, attempts: 2, rung: 2, deleting: true, waited_for, backup: None });
-    assert_eq!(ledger.begin(asked("decided", "b"), at(7)).await.unwrap(), Begun::Decided("event".into()));
+    let attempt = nth("open", 2);
+    let (now, interrupted) = (to_millisecond(at(6)), 0);
+    let wanted =
+        Record { attempt, now, first_seen, attempts: 2, interrupted, rung: 2, deletes: 1, waited_for, backup: None };
+    assert_eq!(record, wanted);
+    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b")).await.unwrap(), answered("event"));
     database.remove().await;
 }
 
@@ -86,33 +90,6 @@ async fn many_workers_may_start_at_once() {
 }
 
 #[tokio::test]
-async fn a_database_of_the_first_release_is_brought_up_to_date_by_one_of_many() {
-    let database = Database::new().await;
-    let schema = "CREATE SCHEMA asset_eraser; CREATE TABLE asset_eraser.schema_version (version bigint NOT NULL);
-                 INSERT INTO asset_eraser.schema_version VALUES (1);";
-    database.run(&format!("{schema}{}", include_str!("postgres/schema.sql"))).await;
-    let decided =
-        "INSERT INTO asset_eraser.requests (request_id, asset_id, case_id, dry_run, state, attempts, rung, deleting,
-                                                outcome, event, first_seen, updated, entries, chain)
-         SELECT 'r' || n, 'a', 'case', false, 'decided', 1, 0, true, 'deleted', 'event', now(), now(), 3, 'hash'
-         FROM generate_series(1, 20) AS n";
-    database.run(decided).await;
-    let waiting = "INSERT INTO asset_eraser.requests (request_id, asset_id, dry_run, state, attempts, rung, deleting,
-                                                      first_seen, updated, entries, chain)
-                   VALUES ('w', 'b', false, 'waiting', 1, 1, true, now(), now(), 2, 'hash')";
-    database.run(waiting).await;
-    let ledgers = join_all((0..8).map(|_| database.open())).await;
-    for ledger in &ledgers {
-        assert_eq!(ledger.begin(asked("r1", "a"), at(0)).await.unwrap(), Begun::Decided("event".into()));
-        ledger.case_size(&case("case"), 1).await.unwrap();
-        assert_eq!(ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"], 20);
-    }
-    goes_on_with_a_copy(&ledgers[0], "w").await;
-    assert_eq!(begin(&ledgers[1], asked("w", "b"), at(9)).await.backup, Some(copy("one")));
-    database.remove().await;
-}
-
-#[tokio::test]
 async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
     let database = Database::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
@@ -120,7 +97,7 @@ async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
         async move {
             begin(&ledger, asked(&request, "a"), at(0)).await;
-            ledger.decide(&first(&request), "deleted", "event".into(), at(1)).await.unwrap();
+            ledger.at(at(1)).decide(&first(&request), "deleted", |_| "event".into()).await.unwrap();
         }
     });
     decided.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
@@ -150,7 +127,7 @@ async fn of_many_workers_that_decide_a_case_all_are_counted() {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
         async move {
             begin(&ledger, asked(&request, "a"), at(0)).await;
-            ledger.decide(&first(&request), "deleted", "event".into(), at(1)).await.unwrap();
+            ledger.at(at(1)).decide(&first(&request), "deleted", |_| "event".into()).await.unwrap();
             ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"]
         }
     });
@@ -164,7 +141,8 @@ async fn of_many_workers_that_decide_a_case_all_are_counted() {
 async fn of_many_workers_one_decides() {
     let database = Database::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
-    let began = join_all(ledgers.iter().map(|ledger| ledger.begin(asked("r", "a"), at(0)))).await;
+    let ledgers: Vec<Ledger> = ledgers.iter().map(|ledger| ledger.at(at(0))).collect();
+    let began = join_all(ledgers.iter().map(|ledger| ledger.begin(asked("r", "a")))).await;
     let mut attempts: Vec<u32> = began
         .into_iter()
         .map(|begun| match begun.unwrap() {
@@ -176,7 +154,7 @@ async fn of_many_workers_one_decides() {
     assert_eq!(attempts, [1, 2, 3, 4], "no attempt is lost, also when the row is not there yet");
     let decide = |(number, ledger): (usize, &Ledger)| {
         let ledger = ledger.clone();
-        async move { ledger.decide(&nth("r", 4), "deleted", format!("event {number}"), at(1)).await.unwrap() }
+        async move { ledger.at(at(1)).decide(&nth("r", 4), "deleted", move |_| format!("event {number}")).await.unwrap() }
     };
     let decided = join_all(ledgers.iter().enumerate().map(decide)).await;
     assert!(decided.iter().all(|event| *event == decided[0]), "{decided:?}");
@@ -208,11 +186,11 @@ async fn an_unreadable_row_stops_its_own_request_only() {
     let ledger = database.open().await;
     begin(&ledger, asked("spoilt", "a"), at(0)).await;
     database.run("UPDATE asset_eraser.requests SET attempts = 5000000000").await;
-    let error = ledger.begin(asked("spoilt", "a"), at(1)).await.unwrap_err();
+    let error = ledger.at(at(1)).begin(asked("spoilt", "a")).await.unwrap_err();
     assert!(matches!(error, LedgerError::Unreadable { .. }) && !error.is_unavailable(), "{error}");
     // Nor one that the database does not take.
     let hostile = Asked { request: "\0".to_owned(), ..asked("hostile", "a") };
-    let error = ledger.begin(hostile, at(1)).await.unwrap_err();
+    let error = ledger.at(at(1)).begin(hostile).await.unwrap_err();
     assert!(error.to_string().contains("hostile") && !error.is_unavailable(), "{error}");
     begin(&ledger, asked("good", "a"), at(2)).await;
     database.remove().await;
@@ -228,7 +206,7 @@ async fn a_connection_that_the_server_closed_is_replaced() {
         format!("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{}'", database.name);
     database.admin.batch_execute(&end).await.unwrap();
     ledger.probe().await.unwrap();
-    ledger.put_off(&first("r"), 1, "provider", at(2)).await.unwrap();
+    ledger.at(at(2)).put_off(&first("r"), 1, "provider").await.unwrap();
     database.remove().await;
 }
 
@@ -253,7 +231,7 @@ async fn what_is_verified_while_others_write_is_one_moment() {
         for second in 1..20 {
             join_all((0..50).map(|number| {
                 let (other, id) = (other.clone(), id(&format!("r{number}")));
-                async move { other.put_off(&first_of(&id), 1, "in_use", at(second)).await.unwrap() }
+                async move { other.at(at(second)).put_off(&first_of(&id), 1, "in_use").await.unwrap() }
             }))
             .await;
         }

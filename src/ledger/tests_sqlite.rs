@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use super::tests::{asked, at, begin, case, first, id, nth, open_in};
-use super::tests_backups::{copy, goes_on_with_a_copy};
+use super::clock::to_millisecond;
+use super::tests::{answered, asked, at, begin, first, id, nth, open_in};
 use super::*;
 
 fn connect(folder: &Path) -> Connection {
@@ -24,19 +24,23 @@ async fn everything_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
     let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
-    ledger.deleting(&first("open"), at(1), None).await.unwrap();
-    ledger.put_off(&first("open"), 2, "provider", at(2)).await.unwrap();
+    ledger.at(at(1)).deleting(&first("open"), None).await.unwrap();
+    ledger.at(at(2)).put_off(&first("open"), 2, "provider").await.unwrap();
     begin(&ledger, asked("decided", "b"), at(3)).await;
-    ledger.decide(&first("decided"), "deleted", "event".into(), at(4)).await.unwrap();
-    ledger.refuse(&id("refused"), None, "refusal".into(), at(5)).await.unwrap();
+    ledger.at(at(4)).decide(&first("decided"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(5)).refuse(&id("refused"), None, |_| "refusal".into()).await.unwrap();
     ledger.close().await;
 
     let ledger = open_in(folder.path()).await;
     let record = begin(&ledger, asked("open", "a"), at(6)).await;
     let waited_for = Some("provider".to_owned());
-    assert_eq!(record, Record { first_seen, attempts: 2, rung: 2, deleting: true, waited_for, backup: None });
-    assert_eq!(ledger.begin(asked("decided", "b"), at(7)).await.unwrap(), Begun::Decided("event".into()));
-    assert_eq!(ledger.begin(asked("refused", "c"), at(8)).await.unwrap(), Begun::Decided("refusal".into()));
+    let attempt = nth("open", 2);
+    let (now, interrupted) = (to_millisecond(at(6)), 0);
+    let wanted =
+        Record { attempt, now, first_seen, attempts: 2, interrupted, rung: 2, deletes: 1, waited_for, backup: None };
+    assert_eq!(record, wanted);
+    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b")).await.unwrap(), answered("event"));
+    assert_eq!(ledger.at(at(8)).begin(asked("refused", "c")).await.unwrap(), answered("refusal"));
 }
 
 #[tokio::test]
@@ -44,44 +48,15 @@ async fn an_answer_is_in_the_file_when_it_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.deleting(&first("r"), at(1), None).await.unwrap();
-    let row: (String, String, String, bool, String, String) = connect(folder.path())
-        .query_row("SELECT asset_id, request, state, deleting, first_seen, updated FROM requests", [], |row| {
+    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    let row: (String, String, String, u32, String, String) = connect(folder.path())
+        .query_row("SELECT asset_id, request, state, deletes, first_seen, updated FROM requests", [], |row| {
             row.try_into()
         })
         .unwrap();
-    let request = r#"{"request_id":"r","case_id":"case"}"#;
+    let request = r#"{"request_id":"r","asset_id":"a","case_id":"case"}"#;
     let (first, updated) = ("2023-11-14T22:13:20.123Z", "2023-11-14T22:13:21.123Z");
-    assert_eq!(row, ("a".into(), request.into(), "deleting".into(), true, first.into(), updated.into()));
-}
-
-#[tokio::test]
-async fn a_file_of_the_first_release_is_brought_up_to_date() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = connect(folder.path());
-    file.execute_batch(include_str!("sqlite/schema.sql")).unwrap();
-    file.execute_batch(
-        "INSERT INTO requests (request_id, asset_id, case_id, dry_run, state, attempts, rung, deleting, outcome, event,
-                               first_seen, updated, entries, chain)
-         VALUES ('r', 'a', 'case', 0, 'decided', 1, 0, 1, 'deleted', 'event', '2026-01-01T00:00:00.000Z',
-                 '2026-01-01T00:00:00.000Z', 3, 'hash'),
-                ('w', 'b', NULL, 0, 'waiting', 1, 1, 1, NULL, NULL, '2026-01-01T00:00:00.000Z',
-                 '2026-01-01T00:00:00.000Z', 2, 'hash');
-         PRAGMA application_id = 0x61656c64; PRAGMA user_version = 1",
-    )
-    .unwrap();
-    for _ in 0..2 {
-        let ledger = open_in(folder.path()).await;
-        assert_eq!(ledger.begin(asked("r", "a"), at(0)).await.unwrap(), Begun::Decided("event".into()));
-        ledger.case_size(&case("case"), 1).await.unwrap();
-        assert_eq!(ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"], 1);
-        ledger.close().await;
-    }
-    let ledger = open_in(folder.path()).await;
-    goes_on_with_a_copy(&ledger, "w").await;
-    ledger.close().await;
-    let ledger = open_in(folder.path()).await;
-    assert_eq!(begin(&ledger, asked("w", "b"), at(9)).await.backup, Some(copy("one")));
+    assert_eq!(row, ("a".into(), request.into(), "deleting".into(), 1, first.into(), updated.into()));
 }
 
 #[tokio::test]
@@ -136,7 +111,7 @@ async fn a_missing_folder_is_said_to_be_missing() {
 async fn requests_at_once_share_commits() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
-    let Ledger::Sqlite(sqlite) = &ledger else { unreachable!("opened as a file") };
+    let Store::Sqlite(sqlite) = &ledger.store else { unreachable!("opened as a file") };
     let numbers: Vec<String> = (0..100).map(|n| format!("r{n}")).collect();
     let begun = join_all(numbers.iter().map(|n| begin(&ledger, asked(n, "a"), at(0)))).await;
     assert_eq!(begun.len(), 100);
@@ -152,7 +127,8 @@ async fn the_same_request_at_once_is_counted_and_decided_once() {
     attempts.sort_unstable();
     assert_eq!(attempts, (1..=50).collect::<Vec<_>>());
     let last = nth("r", 50);
-    let events = join_all((0..50).map(|n| ledger.decide(&last, "failed", format!("e{n}"), at(1)))).await;
+    let ledger = ledger.at(at(1));
+    let events = join_all((0..50).map(|n| ledger.decide(&last, "failed", move |_| format!("e{n}")))).await;
     let first = events[0].clone().unwrap();
     assert!(events.into_iter().all(|event| event.unwrap() == first));
 }
@@ -172,7 +148,8 @@ async fn a_locked_file_is_unavailable_until_it_is_released() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         ledger.probe().await
     };
-    let (early, late) = tokio::join!(ledger.deleting(&attempt, at(1), None), late);
+    let ledger = ledger.at(at(1));
+    let (early, late) = tokio::join!(ledger.deleting(&attempt, None), late);
     assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     let error = early.unwrap_err();
     assert!(error.is_unavailable() && late.unwrap_err().is_unavailable());
@@ -180,8 +157,8 @@ async fn a_locked_file_is_unavailable_until_it_is_released() {
 
     other.execute_batch("ROLLBACK").unwrap();
     ledger.probe().await.unwrap();
-    assert!(!begin(&ledger, asked("r", "a"), at(2)).await.deleting, "a failed change must leave no trace");
-    ledger.deleting(&nth("r", 2), at(3), None).await.unwrap();
+    assert_eq!(begin(&ledger, asked("r", "a"), at(2)).await.deletes, 0, "a failed change must leave no trace");
+    ledger.at(at(3)).deleting(&nth("r", 2), None).await.unwrap();
 }
 
 #[tokio::test]
@@ -204,7 +181,8 @@ async fn a_row_spoilt_by_hand_stops_no_other_request() {
     let ledger = open_in(folder.path()).await;
     begin(&ledger, asked("bad", "a"), at(0)).await;
     connect(folder.path()).execute_batch("UPDATE requests SET first_seen = 'yesterday'").unwrap();
-    let (bad, good) = tokio::join!(ledger.begin(asked("bad", "a"), at(1)), ledger.begin(asked("good", "a"), at(1)));
+    let ledger = ledger.at(at(1));
+    let (bad, good) = tokio::join!(ledger.begin(asked("bad", "a")), ledger.begin(asked("good", "a")));
     let error = bad.unwrap_err();
     assert!(matches!(&error, LedgerError::Unreadable { request_id, .. } if request_id.as_str() == "bad"), "{error}");
     assert!(matches!(good.unwrap(), Begun::Open(_)));
@@ -217,7 +195,7 @@ async fn a_file_taken_away_is_noticed_before_anything_is_promised() {
     let ledger = open_in(folder.path()).await;
     let (file, aside) = (folder.path().join("ledger.db"), folder.path().join("aside.db"));
     std::fs::rename(&file, &aside).unwrap();
-    assert!(ledger.begin(asked("r", "a"), at(0)).await.unwrap_err().is_unavailable());
+    assert!(ledger.at(at(0)).begin(asked("r", "a")).await.unwrap_err().is_unavailable());
     std::fs::copy(&aside, &file).unwrap();
     let error = ledger.probe().await.unwrap_err();
     assert!(error.to_string().contains("replaced while in use"), "{error}");
@@ -227,7 +205,7 @@ async fn a_file_taken_away_is_noticed_before_anything_is_promised() {
 async fn the_writer_ends_with_the_last_handle() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
-    let Ledger::Sqlite(sqlite) = &ledger else { unreachable!("opened as a file") };
+    let Store::Sqlite(sqlite) = &ledger.store else { unreachable!("opened as a file") };
     let mut ended = sqlite.ended();
     let clone = ledger.clone();
     drop(ledger);

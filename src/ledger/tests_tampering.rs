@@ -24,7 +24,7 @@ const TAMPERINGS: [(&str, &str); 20] = [
     ("UPDATE @requests SET outcome = 'failed' WHERE request_id = 'r'", "the row does not say what its last entry says"),
     ("UPDATE @requests SET asset_id = 'b' WHERE request_id = 'r'", "entry 1 was changed"),
     ("UPDATE @requests SET case_id = 'other' WHERE request_id = 'r'", "the row does not say what was asked and done"),
-    ("UPDATE @requests SET deleting = FALSE WHERE request_id = 'r'", "the row does not say what was asked and done"),
+    ("UPDATE @requests SET deletes = 0 WHERE request_id = 'r'", "the row does not say what was asked and done"),
     ("UPDATE @requests SET backup = NULL WHERE request_id = 'r'", "the row does not say which copy was made"),
     (
         "UPDATE @requests SET backup = replace(backup, 'aa', 'bb') WHERE request_id = 'r'",
@@ -51,7 +51,7 @@ const OF_TOMBSTONES: [(&str, &str); 10] = [
     ("UPDATE @requests SET outcome = 'failed' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET asset_id = 'b' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET case_id = NULL WHERE request_id = 'r'", "the tombstone was changed"),
-    ("UPDATE @requests SET deleting = FALSE WHERE request_id = 'r'", "the tombstone was changed"),
+    ("UPDATE @requests SET deletes = 0 WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET updated = '2020-01-01T00:00:00.000Z' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET sealed = '00' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET request = '{}' WHERE request_id = 'r'", "the tombstone was changed"),
@@ -66,9 +66,10 @@ const OF_TOMBSTONES: [(&str, &str); 10] = [
 async fn recorded(ledger: &Ledger) {
     for request in ["a-good-one", "r", "z-good-one"] {
         begin(ledger, asked(request, "a"), at(0)).await;
-        ledger.backed_up(&first(request), &copy("one"), at(1)).await.unwrap();
-        ledger.deleting(&first(request), at(1), None).await.unwrap();
-        ledger.decide(&first(request), "deleted", "event".into(), at(2)).await.unwrap();
+        ledger.at(at(1)).backed_up(&first(request), &copy("one")).await.unwrap();
+        ledger.at(at(1)).deleting(&first(request), None).await.unwrap();
+        ledger.at(at(2)).decide(&first(request), "deleted", |_| "event".into()).await.unwrap();
+        ledger.heard(&id(request)).await.unwrap();
     }
 }
 
@@ -135,8 +136,8 @@ async fn a_copy_that_was_never_made() {
 
 async fn without_a_copy(ledger: &Ledger) {
     begin(ledger, asked("r", "a"), at(0)).await;
-    ledger.deleting(&first("r"), at(1), None).await.unwrap();
-    ledger.decide(&first("r"), "deleted", "event".into(), at(2)).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
     assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, []);
 }
 

@@ -11,7 +11,8 @@ pub const SOURCE: &str = "/asset-eraser";
 /// The AMQP `content_type` of every event.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// Name space of the event IDs (RFC 9562, version 5). Changing it would give every request a second event ID.
+/// Name space of the IDs of events that are on record nowhere (RFC 9562, version 5). Those of a ledger's events are in the
+/// name space that is the ledger's own ID.
 pub(super) const NAMESPACE: Uuid = Uuid::from_u128(0x6a1e_7c52_08d4_4b9b_9f36_51c0_dd2a_77e1);
 
 /// A structured CloudEvent 1.0.

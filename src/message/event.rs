@@ -45,6 +45,8 @@ pub struct Facts {
     pub provider: Option<LastWord>,
     /// The copy of its bytes, if one was asked for and made.
     pub backup: Option<Backup>,
+    /// Whether a `DELETE` was sent for the request, by this or an earlier attempt.
+    pub delete_sent: bool,
 }
 
 /// What the provider said about the asset before the deletion. It owes none of it.
@@ -105,6 +107,11 @@ pub(super) struct ResultData<'a> {
     detail: Option<&'a str>,
     /// Whether the last look at the provider found nothing.
     verified: bool,
+    /// `true` when a `DELETE` was sent although the request was rejected or has failed: the provider may have carried it
+    /// out, or may do so yet. Missing in every other case.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(test, schemars(extend("const" = true)))]
+    delete_sent: bool,
     /// How often the request was tried.
     attempts: u32,
     /// When the request was first seen. Missing only with `publisher_not_allowed`, which tells no times.
@@ -138,10 +145,11 @@ pub struct Subject<'a> {
 }
 
 impl ResultEvent {
-    /// The one event of a request.
+    /// The one event of a request. Its ID follows from the ledger's and the request's: another ledger may answer a request
+    /// of the same ID otherwise.
     #[must_use]
-    pub fn new(subject: Subject<'_>, outcome: &Outcome, facts: Facts, decided_at: Timestamp) -> Self {
-        let id = Uuid::new_v5(&NAMESPACE, subject.request_id.as_str().as_bytes());
+    pub fn new(ledger: Uuid, subject: Subject<'_>, outcome: &Outcome, facts: Facts, decided_at: Timestamp) -> Self {
+        let id = Uuid::new_v5(&ledger, subject.request_id.as_str().as_bytes());
         Self::with_id(|_| id, subject, outcome, facts, Some(decided_at))
     }
 
@@ -156,13 +164,15 @@ impl ResultEvent {
         Self::with_id(id, subject, outcome, Facts::default(), None)
     }
 
-    /// The refusal of a request under a `request_id` that is used up. It isn't that request ID's outcome, so it has an
-    /// ID of its own, derived from the request ID (in which no space can stand) and what was `asked`, as JSON. `used` is
-    /// when the request ID was first seen: like everything else in it, the same when the same message comes again.
+    /// The refusal of a request under a `request_id` that is used up. It isn't that request ID's outcome, so it has an ID of
+    /// its own, derived from all of its data. `used` is when the request ID was first seen: like everything else in it, the
+    /// same when the same message comes again.
     #[must_use]
-    pub fn conflict(subject: Subject<'_>, outcome: &Outcome, asked: &str, used: Timestamp) -> Self {
-        let id = Uuid::new_v5(&NAMESPACE, format!("{} conflict {asked}", subject.request_id).as_bytes());
-        Self::with_id(|_| id, subject, outcome, Facts::default(), Some(used))
+    pub fn conflict(subject: Subject<'_>, outcome: &Outcome, used: Timestamp) -> Self {
+        let id = |data: &ResultData<'_>| {
+            Uuid::new_v5(&NAMESPACE, format!("{} conflict {}", subject.request_id, json!(data)).as_bytes())
+        };
+        Self::with_id(id, subject, outcome, Facts::default(), Some(used))
     }
 
     /// `id` is given the whole of `data`.
@@ -185,6 +195,7 @@ impl ResultEvent {
             cause: refusal.map(|refusal| refusal.cause),
             detail: refusal.map(|refusal| refusal.detail.as_str()),
             verified: facts.verified,
+            delete_sent: facts.delete_sent && refusal.is_some(),
             attempts: facts.attempts,
             received_at: facts.received_at.or(decided_at),
             decided_at,
@@ -233,23 +244,58 @@ mod tests {
     use crate::message::id::CaseId;
     use crate::message::outcome::Cause;
 
+    const LEDGER: Uuid = Uuid::from_u128(0x1d0f_33a0_52c1_4f7e_8a0b_6b7f_9d44_20aa);
+
     fn event(request: &str, at: &str, outcome: &Outcome) -> ResultEvent {
+        event_of(LEDGER, request, at, outcome)
+    }
+
+    fn event_of(ledger: Uuid, request: &str, at: &str, outcome: &Outcome) -> ResultEvent {
         let (request_id, asset_id) = (RequestId::parse(request).unwrap(), AssetId::parse("asset-1").unwrap());
         let labels = Labels { case_id: Some(CaseId::parse("case-7").unwrap()), ..Labels::default() };
         let subject = Subject { request_id: &request_id, asset_id: Some(&asset_id), labels: &labels };
-        ResultEvent::new(subject, outcome, Facts { attempts: 2, ..Facts::default() }, at.parse().unwrap())
+        ResultEvent::new(ledger, subject, outcome, Facts { attempts: 2, ..Facts::default() }, at.parse().unwrap())
     }
 
     #[test]
-    fn the_event_id_follows_from_the_request_id_alone() {
+    fn the_event_id_follows_from_the_ledger_and_the_request_id_alone() {
         let first = event("r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted);
         let again = event("r-1", "2026-11-25T10:00:00Z", &Outcome::AlreadyAbsent);
         assert_eq!(first.id, again.id);
         assert_ne!(first.id, event("r-2", "2026-11-24T10:00:00Z", &Outcome::Deleted).id);
+        let other = event_of(Uuid::from_u128(7), "r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted);
+        assert_ne!(first.id, other.id, "another ledger may decide otherwise");
         assert_eq!(
-            first.id, "5173f9f0-04de-54b5-8ba1-cf170df6ebba",
+            first.id, "f3cbcd92-6b6f-5bd0-bd2b-6f3dbd6b4a35",
             "publishers deduplicate by this ID: it must never change"
         );
+    }
+
+    #[test]
+    fn a_conflict_has_an_event_id_that_follows_from_all_of_its_data() {
+        let conflict = |detail: &str, at: &str| {
+            let (request_id, asset_id) = (RequestId::parse("r-1").unwrap(), AssetId::parse("a").unwrap());
+            let labels = Labels::default();
+            let subject = Subject { request_id: &request_id, asset_id: Some(&asset_id), labels: &labels };
+            ResultEvent::conflict(subject, &Outcome::rejected(Cause::RequestConflict, detail), at.parse().unwrap())
+        };
+        let first = conflict("used before", "2026-11-24T10:00:00Z");
+        assert_eq!(first, conflict("used before", "2026-11-24T10:00:00Z"));
+        for other in [conflict("forgotten", "2026-11-24T10:00:00Z"), conflict("used before", "2026-11-25T10:00:00Z")] {
+            assert_ne!(first.id, other.id);
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_says_that_a_delete_was_sent() {
+        let sent = |outcome: &Outcome| {
+            let request_id = RequestId::parse("r-1").unwrap();
+            let subject = Subject { request_id: &request_id, asset_id: None, labels: &Labels::default() };
+            let facts = Facts { delete_sent: true, ..Facts::default() };
+            ResultEvent::new(LEDGER, subject, outcome, facts, Timestamp::UNIX_EPOCH).body.contains("delete_sent")
+        };
+        assert!(sent(&Outcome::failed(Cause::DeadlinePassed, "late")));
+        assert!(!sent(&Outcome::Deleted) && !sent(&Outcome::AlreadyAbsent));
     }
 
     #[test]

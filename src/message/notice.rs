@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::cloud_event::{CloudEvent, NAMESPACE};
+use super::cloud_event::CloudEvent;
 use super::id::{AssetId, CaseId, RequestId};
 use super::outcome::Outcome;
 
@@ -102,22 +102,30 @@ impl Counts {
 impl Notice {
     /// A deletion is about to begin. Says only what is the same whenever the request is handed out again.
     #[must_use]
-    pub fn started(request_id: &RequestId, asset_id: &AssetId, first_seen: Timestamp) -> Self {
+    pub fn started(ledger: Uuid, request_id: &RequestId, asset_id: &AssetId, first_seen: Timestamp) -> Self {
         let data = StartedData { request_id, asset_id, received_at: first_seen };
-        Self::new(Kind::Started, &format!("{request_id} started"), asset_id.as_str(), first_seen, data)
+        let id = Uuid::new_v5(&ledger, format!("{request_id} started").as_bytes());
+        Self::new(Kind::Started, id, asset_id.as_str(), first_seen, data)
     }
 
     /// The last request of a case was decided. `decided` counts the case's requests by outcome.
     #[must_use]
-    pub fn case_completed(case: &CaseId, size: u32, decided: &BTreeMap<String, u32>, now: Timestamp) -> Self {
+    pub fn case_completed(
+        ledger: Uuid,
+        case: &CaseId,
+        size: u32,
+        decided: &BTreeMap<String, u32>,
+        now: Timestamp,
+    ) -> Self {
         let data =
             CaseCompletedData { case_id: case, case_size: size, outcomes: Counts::of(decided), completed_at: now };
         // No request ID is "case": what follows one is another word.
-        Self::new(Kind::CaseCompleted, &format!("case completed {case}"), case.as_str(), now, data)
+        let id = Uuid::new_v5(&ledger, format!("case completed {case}").as_bytes());
+        Self::new(Kind::CaseCompleted, id, case.as_str(), now, data)
     }
 
-    fn new(kind: Kind, name: &str, subject: &str, time: Timestamp, data: impl Serialize) -> Self {
-        let id = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+    /// `id` is derived from the ledger's, as another ledger may tell of the same request or case otherwise.
+    fn new(kind: Kind, id: Uuid, subject: &str, time: Timestamp, data: impl Serialize) -> Self {
         let event = CloudEvent::new(id, kind.as_str(), Some(subject), Some(time), data);
         Self { kind, id: id.to_string(), body: event.to_json() }
     }
@@ -137,12 +145,14 @@ impl Notice {
 mod tests {
     use super::*;
 
+    const LEDGER: Uuid = Uuid::from_u128(0x1d0f_33a0_52c1_4f7e_8a0b_6b7f_9d44_20aa);
+
     #[test]
     fn a_started_event_says_the_same_each_time() {
         let (request, asset) = (RequestId::parse("r-1").unwrap(), AssetId::parse("asset-1").unwrap());
         let at = "2026-11-24T10:00:00Z".parse().unwrap();
-        let started = Notice::started(&request, &asset, at);
-        assert_eq!(started, Notice::started(&request, &asset, at));
+        let started = Notice::started(LEDGER, &request, &asset, at);
+        assert_eq!(started, Notice::started(LEDGER, &request, &asset, at));
         insta::assert_snapshot!(started.body);
     }
 
@@ -150,7 +160,7 @@ mod tests {
     fn the_end_of_a_case_counts_every_outcome_and_reads_back_as_it_was() {
         let case = CaseId::parse("case-7").unwrap();
         let decided = BTreeMap::from([("deleted".to_owned(), 9), ("failed".to_owned(), 1)]);
-        let completed = Notice::case_completed(&case, 10, &decided, "2026-11-24T10:00:00Z".parse().unwrap());
+        let completed = Notice::case_completed(LEDGER, &case, 10, &decided, "2026-11-24T10:00:00Z".parse().unwrap());
         assert_eq!(Notice::recorded_case(completed.body.clone()).unwrap(), completed);
         insta::assert_snapshot!(completed.body);
     }

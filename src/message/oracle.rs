@@ -109,6 +109,6 @@ fn refused(bad: &Unreadable) {
     let Some(request_id) = &bad.request_id else { return };
     let subject = Subject { request_id, asset_id: bad.asset_id.as_ref(), labels: &bad.labels };
     let outcome = Outcome::rejected(Cause::InvalidRequest, problem.as_str());
-    let event = ResultEvent::new(subject, &outcome, Facts::default(), jiff::Timestamp::UNIX_EPOCH);
+    let event = ResultEvent::new(uuid::Uuid::nil(), subject, &outcome, Facts::default(), jiff::Timestamp::UNIX_EPOCH);
     assert_eq!(ResultEvent::recorded(event.body.clone()).as_ref(), Ok(&event));
 }

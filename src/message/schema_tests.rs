@@ -65,9 +65,9 @@ fn every_result_is_valid_and_every_other_is_not() {
             let asset = AssetSeen { name: Some("Cat".into()), ..AssetSeen::default() };
             let provider = LastWord { code: Some("0".into()), msg: None };
             let facts = Facts { asset: Some(asset), provider: Some(provider), attempts: 3, ..Facts::default() };
-            let event = ResultEvent::new(subject, &outcome, facts, at);
+            let event = ResultEvent::new(uuid::Uuid::nil(), subject, &outcome, facts, at);
             assert_valid(&validator, &event.body);
-            assert_valid(&validator, &ResultEvent::conflict(subject, &outcome, "{}", at).body);
+            assert_valid(&validator, &ResultEvent::conflict(subject, &outcome, at).body);
             assert_eq!(
                 validator.is_valid(&serde_json::from_str(&ResultEvent::unheard(subject, &outcome).body).unwrap()),
                 event.cause == "publisher_not_allowed",
@@ -104,10 +104,10 @@ fn each_change_is_noticed(validator: &Validator, body: &str) {
 fn every_notice_is_valid() {
     let (request, asset) = (RequestId::parse("r-1").unwrap(), AssetId::parse("asset-1").unwrap());
     let at = "2026-11-24T10:00:00Z".parse().unwrap();
-    assert_valid(&validator("started"), &Notice::started(&request, &asset, at).body);
+    assert_valid(&validator("started"), &Notice::started(uuid::Uuid::nil(), &request, &asset, at).body);
     let case = CaseId::parse("Art. 17, Müller").unwrap();
     let decided = BTreeMap::from([("deleted".to_owned(), 9)]);
-    let completed = Notice::case_completed(&case, 9, &decided, at).body;
+    let completed = Notice::case_completed(uuid::Uuid::nil(), &case, 9, &decided, at).body;
     assert_valid(&validator("case-completed"), &completed);
     assert!(!validator("started").is_valid(&serde_json::from_str(&completed).unwrap()));
 }

@@ -19,14 +19,23 @@ pub enum Stop {
     GuardDown,
     /// The ledger cannot be written, and nothing is deleted without a record.
     Ledger,
+    /// The ledger shows less than this worker has seen of it: a standby that lagged was promoted, or an old copy restored.
+    LedgerWentBack,
     /// As many deletions have begun as the operator allows.
     Brake,
 }
 
 impl Stop {
     /// Every cause there is.
-    pub const ALL: [Self; 6] =
-        [Self::ProviderKey, Self::ProviderDown, Self::ProviderBusy, Self::GuardDown, Self::Ledger, Self::Brake];
+    pub const ALL: [Self; 7] = [
+        Self::ProviderKey,
+        Self::ProviderDown,
+        Self::ProviderBusy,
+        Self::GuardDown,
+        Self::Ledger,
+        Self::LedgerWentBack,
+        Self::Brake,
+    ];
 
     /// The name on `/readyz`, in metrics and in log lines.
     #[must_use]
@@ -37,6 +46,7 @@ impl Stop {
             Self::ProviderBusy => "provider_busy",
             Self::GuardDown => "guard_down",
             Self::Ledger => "ledger",
+            Self::LedgerWentBack => "ledger_went_back",
             Self::Brake => "brake",
         }
     }

@@ -25,6 +25,9 @@ use crate::retry::Budget;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{self, Span};
 
+/// How long a decision may take to hand itself back at shutdown, before it is dropped.
+const HAND_BACK_LIMIT: Duration = Duration::from_secs(3);
+
 /// Handles deliveries; clones share everything.
 #[derive(Clone)]
 pub(super) struct Handler {
@@ -37,7 +40,6 @@ pub(super) struct Handler {
     publishers: Publishers,
     budget: Budget,
     shortest: Duration,
-    poll: Duration,
     hand_back: CancellationToken,
 }
 
@@ -65,8 +67,7 @@ impl Handler {
         let names = Names::new(&settings.broker.prefix);
         let queue = names.requests().into();
         let publishers = Publishers::new(settings.publishers.as_ref());
-        let poll = settings.guard.poll;
-        Self { eraser, line, metrics, names, queue, publishers, budget, shortest, poll, hand_back }
+        Self { eraser, line, metrics, names, queue, publishers, budget, shortest, hand_back }
     }
 
     /// Settles one delivery. An error means that the session is gone: the broker hands the message out again, and the
@@ -94,12 +95,18 @@ impl Handler {
         let began = Instant::now();
         let verdict = tokio::select! {
             // Dropping the decision is safe at any point: what it did so far is in the ledger.
-            () = self.hand_back.cancelled() => return delivery.returned(Return::Fresh).await,
+            () = self.given_up() => return delivery.returned(Return::Fresh).await,
             // In a box: it is most of what a delivery takes, and is moved several times otherwise.
             verdict = caught(Box::pin(self.decide(&delivery.message, session, span))) => verdict,
         };
         note_verdict(span, &verdict);
         self.carry_out(verdict, delivery, session, began).await
+    }
+
+    /// Ends when the eraser should have handed back long ago.
+    async fn given_up(&self) {
+        self.hand_back.cancelled().await;
+        tokio::time::sleep(HAND_BACK_LIMIT).await;
     }
 
     /// Does with a delivery what was decided about it.
@@ -118,24 +125,15 @@ impl Handler {
                 tracing::error!(panic, "a request panicked; it is returned");
                 delivery.returned(Return::Nack).await
             }
-            // Not answered here: when it comes back, the other worker's answer is on record. Not soon, or two copies of a
-            // request that takes long would take it from each other again and again.
-            Ok(Err(error @ LedgerError::Superseded { .. })) => {
-                tracing::info!(%error, "put off");
-                self.put_off(delivery, self.poll, "superseded").await
-            }
-            Ok(Err(error)) => {
-                // Only a ledger that takes nothing is everybody's trouble; one bad record is this request's.
-                if error.is_unavailable() {
-                    self.line.stop(Stop::Ledger, error.to_string());
-                }
-                tracing::error!(%error, "not recorded");
-                self.put_off(delivery, self.shortest, "ledger").await
-            }
+            Ok(Err(error)) => self.not_recorded(&error, delivery).await,
             Ok(Ok(Verdict::PutOff { delay, reason })) => self.put_off(delivery, delay, reason).await,
+            Ok(Ok(Verdict::HandBack)) => delivery.returned(Return::Fresh).await,
             Ok(Ok(Verdict::Answer(answer))) => {
                 if !self.publish(&answer, &delivery.message, session).await? {
                     return self.put_off(delivery, self.shortest, "unroutable").await;
+                }
+                if let Err(error) = self.eraser.heard(&answer).await {
+                    return self.not_recorded(&error, delivery).await;
                 }
                 delivery.answered().await?;
                 log_settled(&answer.event, began);
@@ -149,12 +147,25 @@ impl Handler {
                 }
                 delivery.buried(why, &detail).await?;
                 tracing::warn!(why, detail, "buried");
-                if let Some(answer) = &answer {
-                    log_settled(&answer.event, began);
+                let Some(answer) = &answer else { return Ok(()) };
+                log_settled(&answer.event, began);
+                // Last, as an answer that was heard is not buried again: without it the ledger keeps more than it has to.
+                if let Err(error) = self.eraser.heard(answer).await {
+                    tracing::warn!(%error, "it is not on record that the answer was published");
                 }
                 Ok(())
             }
         }
+    }
+
+    /// The ledger did not take a record. Only a ledger that takes nothing stops the line; one bad record is its request's.
+    async fn not_recorded(&self, error: &LedgerError, delivery: Delivery) -> Result<(), BrokerError> {
+        let stop = error.is_unavailable().then_some(Stop::Ledger);
+        if let Some(stop) = stop.or_else(|| error.is_set_back().then_some(Stop::LedgerWentBack)) {
+            self.line.stop(stop, error.to_string());
+        }
+        tracing::error!(%error, "not recorded");
+        self.put_off(delivery, self.shortest, "ledger").await
     }
 
     async fn decide(&self, message: &Message, session: &Session, traced: &mut Span) -> Result<Verdict, LedgerError> {
@@ -184,7 +195,7 @@ impl Handler {
                 traced.note_text("asset_eraser.asset_id", request.asset_id.as_str());
                 let delivered = Delivered { trace: message.trace.clone(), delivery_count: message.delivery_count };
                 let announcer = Announcer { handler: self, session, trace: &message.trace };
-                self.eraser.erase(&request, &delivered, &announcer).await
+                self.eraser.erase(&request, &delivered, &announcer, &self.hand_back).await
             }
         }
     }
@@ -316,7 +327,7 @@ impl Announce for Announcer<'_> {
 fn note_verdict(span: &mut Span, verdict: &Result<Result<Verdict, LedgerError>, String>) {
     let answer = match verdict {
         Err(panic) => return span.failed("panic", || panic.clone()),
-        Ok(Err(LedgerError::Superseded { .. })) => return span.note("asset_eraser.put_off", "superseded"),
+        Ok(Ok(Verdict::HandBack)) => return span.note("asset_eraser.put_off", "shutdown"),
         Ok(Err(error)) => return span.failed("ledger", || error.to_string()),
         Ok(Ok(Verdict::PutOff { reason, .. })) => return span.note("asset_eraser.put_off", *reason),
         Ok(Ok(Verdict::Answer(answer))) => answer,

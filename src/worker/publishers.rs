@@ -37,7 +37,7 @@ impl Publishers {
         let outcome = Outcome::rejected(Cause::PublisherNotAllowed, &detail);
         let answer = request_id.map(|request_id| {
             let event = ResultEvent::unheard(Subject { request_id, asset_id, labels }, &outcome);
-            Answer { event: Box::new(event), case: None }
+            Answer { event: Box::new(event), case: None, recorded: None }
         });
         Some(Verdict::Bury { answer, why: WHY, detail })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asset_eraser::ledger::{Asked, Attempt, Change, Entry, Ledger};
+use asset_eraser::ledger::{Asked, Begun, Change, Entry, Ledger};
 use asset_eraser::message::{AssetId, RequestId};
 use asset_eraser::telemetry::metrics::Metrics;
 use jiff::Timestamp;
@@ -47,7 +47,7 @@ fn call(ask: &Ask, operation: &str, before_ms: i64) -> Call {
 }
 
 async fn entry(ask: &Ask, event: &Event) -> Entry {
-    let (url, now) = (SecretString::from("memory:"), Timestamp::now());
+    let url = SecretString::from("memory:");
     let ledger = Ledger::open(&url, Metrics::new().unwrap()).await.unwrap();
     let id = RequestId::parse(&ask.request_id).unwrap();
     let asked = Asked {
@@ -58,8 +58,9 @@ async fn entry(ask: &Ask, event: &Event) -> Entry {
         backup: None,
         request: "{}".to_owned(),
     };
-    ledger.begin(asked, now).await.unwrap();
-    ledger.decide(&Attempt { request_id: id.clone(), number: 1 }, "deleted", event.text.clone(), now).await.unwrap();
+    let Begun::Open(record) = ledger.begin(asked).await.unwrap() else { panic!("it is new") };
+    let text = event.text.clone();
+    ledger.decide(&record.attempt, "deleted", |_| text).await.unwrap();
     ledger.request(&id).await.unwrap().unwrap()
 }
 

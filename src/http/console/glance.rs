@@ -44,7 +44,7 @@ impl Here {
         let (now, console, ledger) = (Timestamp::now(), &self.console.0, &self.state.ledger);
         let braking = async {
             match &console.brake {
-                Some(brake) => Some(ledger.braking(brake, now).await),
+                Some(brake) => Some(ledger.braking(brake).await),
                 None => None,
             }
         };

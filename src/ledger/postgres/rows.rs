@@ -4,39 +4,43 @@ use std::collections::HashMap;
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
+use tokio_postgres::Row as Columns;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error, Row as Columns};
 use uuid::Uuid;
 
-use super::cases;
+use super::{cases, own_row};
 use crate::database::{Fault, column};
-use crate::ledger::Evidence;
 use crate::ledger::backups::BackedUp;
 use crate::ledger::history::{Chain, Change};
+use crate::ledger::progress::Place;
 use crate::ledger::retention::Span;
 use crate::ledger::state::{Decision, Kept, Row, State};
+use crate::ledger::{Evidence, Token};
 use crate::message::id::{AssetId, RequestId};
 
 /// Name space of the lock numbers (RFC 9562, version 5). Workers of all releases must agree on it.
 const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
 
-/// What makes a [`Row`], but for what was asked.
-pub(super) const COLUMNS: &str =
-    "asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
+/// What makes a [`Row`].
+pub(super) const COLUMNS: &str = "asset_id, case_id, dry_run, backup_asked, request, state, attempts, attempt, interrupted,
+        contended, rung, deletes, waited_for, backup, outcome, event, heard, sealed,
         (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
-        (extract(epoch FROM updated) * 1000)::bigint AS updated, case_id, entries, chain, backup_asked,
-        backup";
+        (extract(epoch FROM updated) * 1000)::bigint AS updated, entries, chain";
 
-const INSERT: &str = "INSERT INTO asset_eraser.requests (request_id, state, attempts, rung, deleting, waited_for,
-        outcome, event, updated, entries, chain, backup, asset_id, dry_run, request, first_seen, case_id, backup_asked)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, timestamptz 'epoch' + $9 * interval '1 millisecond', $10, $11,
-        $12, $13, $14, $15, timestamptz 'epoch' + $16 * interval '1 millisecond', $17, $18)";
+const INSERT: &str = "INSERT INTO asset_eraser.requests (request_id, state, attempts, attempt, interrupted, contended,
+        rung, deletes, waited_for, outcome, event, updated, entries, chain, backup, asset_id, dry_run, request,
+        first_seen, case_id, backup_asked)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, timestamptz 'epoch' + $12 * interval '1 millisecond', $13,
+        $14, $15, $16, $17, $18, timestamptz 'epoch' + $19 * interval '1 millisecond', $20, $21)";
 
 /// Writes what may change; what was asked and when it was first seen never do.
-const UPDATE: &str = "UPDATE asset_eraser.requests SET state = $2, attempts = $3, rung = $4, deleting = $5,
-        waited_for = $6, outcome = $7, event = $8, updated = timestamptz 'epoch' + $9 * interval '1 millisecond',
-        entries = $10, chain = $11, backup = $12
+const UPDATE: &str = "UPDATE asset_eraser.requests SET state = $2, attempts = $3, attempt = $4, interrupted = $5,
+        contended = $6, rung = $7, deletes = $8, waited_for = $9, outcome = $10, event = $11,
+        updated = timestamptz 'epoch' + $12 * interval '1 millisecond', entries = $13, chain = $14, backup = $15
     WHERE request_id = $1";
+
+/// The database server's time, in milliseconds since 1970.
+const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
 
 /// Only ever added to.
 const RECORD: &str = "INSERT INTO asset_eraser.history (request_id, number, at, state, attempts, why, digest, hash)
@@ -51,27 +55,40 @@ pub(super) async fn load(client: &Transaction<'_>, id: &RequestId) -> Result<Opt
     client.query_opt(&load, &[&id.as_str()]).await?.as_ref().map(read).transpose()
 }
 
-pub(super) async fn lock_and_load(transaction: &Transaction<'_>, id: &RequestId) -> Result<Option<Row>, Fault> {
-    let lock = transaction.prepare_cached("SELECT pg_advisory_xact_lock($1)").await?;
-    let load = transaction.prepare_cached(&load_sql()).await?;
+/// Locks the request until the transaction ends; its row, and the time once the lock was had.
+pub(super) async fn lock_and_load(
+    transaction: &Transaction<'_>,
+    id: &RequestId,
+) -> Result<(Option<Row>, Timestamp), Fault> {
+    let lock = format!("SELECT {NOW} FROM (SELECT pg_advisory_xact_lock($1)) AS locked");
+    let (lock, load) = (transaction.prepare_cached(&lock).await?, transaction.prepare_cached(&load_sql()).await?);
     let number = i64::from_be_bytes(Uuid::new_v5(&LOCKS, id.as_str().as_bytes()).as_u64_pair().0.to_be_bytes());
     // Sent together, executed in this order: the read sees what the last holder of the lock has committed.
     let (parameter, key): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&number], [&id.as_str()]);
-    let (locked, columns) = tokio::join!(transaction.execute(&lock, &parameter), transaction.query_opt(&load, &key));
+    let (locked, columns) = tokio::join!(transaction.query_one(&lock, &parameter), transaction.query_opt(&load, &key));
     // In this order: the error of the first statement is the cause of the second's.
-    locked?;
-    columns?.as_ref().map(read).transpose()
+    let now = time(&locked?, "now")?;
+    Ok((columns?.as_ref().map(read).transpose()?, now))
 }
 
-/// Writes the row and its newest entry. The statements are on their way before the first is answered.
+/// The database server's time.
+pub(super) async fn now(client: &Transaction<'_>) -> Result<Timestamp, Fault> {
+    let now = client.prepare_cached(&format!("SELECT {NOW}")).await?;
+    time(&client.query_one(&now, &[]).await?, "now")
+}
+
+/// Writes the row and its newest entry, and counts the commit. The statements are on their way before the first is
+/// answered.
 pub(super) async fn store(
     transaction: &Transaction<'_>,
     id: &RequestId,
     row: &Row,
-    change: &Change,
+    change: Option<&Change>,
     is_new: bool,
-) -> Result<(), Error> {
-    let (attempts, rung, entries) = (i64::from(row.attempts), i64::from(row.rung), i64::from(row.chain.entries));
+) -> Result<(Place, i64), Fault> {
+    let counts = [row.attempts, row.interrupted, row.contended, row.rung, row.deletes, row.chain.entries].map(i64::from);
+    let [attempts, interrupted, contended, rung, deletes, entries] = counts;
+    let attempt = row.attempt.map(|token| token.0);
     // A row is written with a decision once: when it is taken.
     let (outcome, event) = match &row.decision {
         Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event)),
@@ -80,14 +97,17 @@ pub(super) async fn store(
     };
     // As floats, which hold every millisecond exactly until the year 287396: an interval is multiplied by one.
     let (first_seen, updated) = (milliseconds(row.first_seen), milliseconds(row.updated));
-    let (name, state) = (id.as_str(), row.state.stored());
+    let (name, state) = (id.as_str(), row.state.as_str());
     let backup = row.backup.as_ref().map(BackedUp::to_json);
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![
         &name,
         &state,
         &attempts,
+        &attempt,
+        &interrupted,
+        &contended,
         &rung,
-        &row.deleting,
+        &deletes,
         &row.waited_for,
         &outcome,
         &event,
@@ -101,26 +121,52 @@ pub(super) async fn store(
             [&row.asset_id, &row.dry_run, &row.request, &first_seen, &row.case_id, &row.backup_asked];
         values.extend(asked);
     }
-    let (number, at, tried) = (i64::from(change.number), milliseconds(change.at), i64::from(change.attempts));
-    let entry: [&(dyn ToSql + Sync); 8] =
-        [&name, &number, &at, &change.state, &tried, &change.why, &change.digest, &change.hash];
     let statement = transaction.prepare_cached(if is_new { INSERT } else { UPDATE }).await?;
-    let record = transaction.prepare_cached(RECORD).await?;
-    let (stored, recorded) =
-        tokio::join!(transaction.execute(&statement, &values), transaction.execute(&record, &entry));
+    let stored = async { Ok::<_, Fault>(transaction.execute(&statement, &values).await?) };
+    let in_case = async {
+        let (Some(case), Some(outcome)) = (&row.case_id, outcome) else { return Ok(()) };
+        cases::count(transaction, id.as_str(), case, outcome).await
+    };
+    let (stored, recorded, in_case, counted) =
+        tokio::join!(stored, record(transaction, change), in_case, own_row::count(transaction));
     stored?;
     recorded?;
-    if let (Some(case), Some(outcome)) = (&row.case_id, outcome) {
-        cases::count(transaction, id, case, outcome).await?;
-    }
+    in_case?;
+    counted
+}
+
+/// Only ever added to.
+async fn record(transaction: &Transaction<'_>, change: Option<&Change>) -> Result<(), Fault> {
+    let Some(change) = change else { return Ok(()) };
+    let (number, at, tried) = (i64::from(change.number), milliseconds(change.at), i64::from(change.attempts));
+    let name = change.request_id.as_str();
+    let entry: [&(dyn ToSql + Sync); 8] =
+        [&name, &number, &at, &change.state, &tried, &change.why, &change.digest, &change.hash];
+    transaction.execute(&transaction.prepare_cached(RECORD).await?, &entry).await?;
     Ok(())
+}
+
+/// The broker has confirmed these answers; also says how many rows were written.
+pub(super) async fn heard(transaction: &Transaction<'_>, ids: &[&str]) -> Result<((), usize), Fault> {
+    let sql = "UPDATE asset_eraser.requests SET heard = true
+               WHERE request_id = ANY($1) AND state = 'decided' AND NOT heard";
+    let rows = transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids]).await?;
+    Ok(((), usize::try_from(rows).unwrap_or(usize::MAX)))
+}
+
+/// When the latest decision was taken that may be compacted.
+pub(super) async fn latest_decision(client: &Transaction<'_>) -> Result<Option<Timestamp>, Fault> {
+    let sql = "SELECT (extract(epoch FROM updated) * 1000)::bigint AS updated FROM asset_eraser.requests AS r
+               WHERE state = 'decided' AND sealed IS NULL AND heard ORDER BY r.updated DESC LIMIT 1";
+    let found = client.query_opt(&client.prepare_cached(sql).await?, &[]).await?;
+    found.map(|row| time(&row, "updated")).transpose()
 }
 
 /// The row that says most about the asset, in the order of [`crate::ledger::AssetState`].
 pub(super) async fn strongest(client: &Transaction<'_>, asset: &AssetId) -> Result<Option<(RequestId, Row)>, Fault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r WHERE asset_id = $1 AND NOT dry_run
-         ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
+         ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deletes > 0 THEN 1
                        WHEN outcome IS NULL THEN 2 ELSE 3 END, r.first_seen LIMIT 1"
     );
     let found = client.query_opt(&client.prepare_cached(&sql).await?, &[&asset.as_str()]).await?;
@@ -129,7 +175,7 @@ pub(super) async fn strongest(client: &Transaction<'_>, asset: &AssetId) -> Resu
 
 pub(super) async fn find(client: &Transaction<'_>, key: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
     let sql = format!(
-        "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests AS r
+        "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r
          WHERE request_id = $1 OR asset_id = $1 OR case_id = $1 ORDER BY r.first_seen, request_id LIMIT $2"
     );
     evidence(client, &sql, &[&key, &i64::from(most)]).await
@@ -138,7 +184,7 @@ pub(super) async fn find(client: &Transaction<'_>, key: &str, most: u32) -> Resu
 /// Up to `most` requests after this one.
 pub(super) async fn page(client: &Transaction<'_>, after: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
     let sql = format!(
-        "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests
+        "SELECT request_id, {COLUMNS} FROM asset_eraser.requests
          WHERE request_id > $1 ORDER BY request_id LIMIT $2"
     );
     evidence(client, &sql, &[&after, &i64::from(most)]).await
@@ -147,8 +193,8 @@ pub(super) async fn page(client: &Transaction<'_>, after: &str, most: u32) -> Re
 /// Locks what it finds, and leaves out what another replica has locked: that one compacts it.
 pub(super) async fn to_compact(transaction: &Transaction<'_>, span: &Span) -> Result<Vec<Evidence>, Fault> {
     let sql = format!(
-        "SELECT request_id, {COLUMNS}, request FROM asset_eraser.requests AS r
-         WHERE state = 'decided' AND sealed IS NULL
+        "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r
+         WHERE state = 'decided' AND sealed IS NULL AND heard
              AND (r.updated, request_id) > (timestamptz 'epoch' + $1 * interval '1 millisecond', $2)
              AND r.updated < timestamptz 'epoch' + $3 * interval '1 millisecond'
          ORDER BY r.updated, request_id LIMIT $4 FOR UPDATE SKIP LOCKED"
@@ -176,14 +222,14 @@ pub(super) async fn seal(
     Ok(())
 }
 
-/// What this selects, with what was asked and all entries.
+/// What this selects, with all entries.
 async fn evidence(
     client: &Transaction<'_>,
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Evidence>, Fault> {
     let rows = client.query(&client.prepare_cached(sql).await?, parameters).await?;
-    let rows: Vec<(RequestId, Row)> = rows.iter().map(whole).collect::<Result<_, Fault>>()?;
+    let rows: Vec<(RequestId, Row)> = rows.iter().map(named).collect::<Result<_, Fault>>()?;
     let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
     let mut changes: HashMap<RequestId, Vec<Change>> = HashMap::new();
     for change in history(client, &ids).await? {
@@ -230,12 +276,6 @@ pub(super) fn named(columns: &Columns) -> Result<(RequestId, Row), Fault> {
     Ok((request_id(columns)?, read(columns)?))
 }
 
-/// With what was asked.
-fn whole(columns: &Columns) -> Result<(RequestId, Row), Fault> {
-    let (id, row) = named(columns)?;
-    Ok((id, Row { request: column(columns, "request")?, ..row }))
-}
-
 fn number(columns: &Columns, name: &str) -> Result<u32, Fault> {
     u32::try_from(column::<i64>(columns, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
 }
@@ -247,8 +287,6 @@ pub(super) fn time(columns: &Columns, name: &str) -> Result<Timestamp, Fault> {
 fn read(columns: &Columns) -> Result<Row, Fault> {
     let state: String = column(columns, "state")?;
     let backup: Option<String> = column(columns, "backup")?;
-    let backup = backup.as_deref().map(BackedUp::read).transpose().map_err(Fault::Row)?;
-    let entries = number(columns, "entries")?;
     let decision = match (column(columns, "outcome")?, column(columns, "event")?, column(columns, "sealed")?) {
         (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: Kept::Sealed(sealed) }),
         (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: Kept::Event(event) }),
@@ -256,20 +294,23 @@ fn read(columns: &Columns) -> Result<Row, Fault> {
     };
     Ok(Row {
         asset_id: column(columns, "asset_id")?,
+        case_id: column(columns, "case_id")?,
         dry_run: column(columns, "dry_run")?,
-        request: None,
         backup_asked: column(columns, "backup_asked")?,
-        state: State::read(&state, backup.as_ref(), entries)
-            .ok_or_else(|| Fault::Row(format!("no state is called {state:?}")))?,
+        request: column(columns, "request")?,
+        state: State::read(&state).ok_or_else(|| Fault::Row(format!("no state is called {state:?}")))?,
         attempts: number(columns, "attempts")?,
+        attempt: column::<Option<i64>>(columns, "attempt")?.map(Token),
+        interrupted: number(columns, "interrupted")?,
+        contended: number(columns, "contended")?,
         rung: number(columns, "rung")?,
-        deleting: column(columns, "deleting")?,
+        deletes: number(columns, "deletes")?,
         waited_for: column(columns, "waited_for")?,
-        backup,
+        backup: backup.as_deref().map(BackedUp::read).transpose().map_err(Fault::Row)?,
         decision,
+        heard: column(columns, "heard")?,
         first_seen: time(columns, "first_seen")?,
         updated: time(columns, "updated")?,
-        case_id: column(columns, "case_id")?,
-        chain: Chain { entries, head: column(columns, "chain")? },
+        chain: Chain { entries: number(columns, "entries")?, head: column(columns, "chain")? },
     })
 }

@@ -3,17 +3,13 @@
 use deadpool_postgres::Transaction;
 use tokio::time::timeout;
 
-use super::{ANSWER_LIMIT, Postgres};
+use super::ANSWER_LIMIT;
+use super::connections::Connections;
 use crate::database::Fault;
 use crate::ledger::LedgerError;
 
 /// What leads from each version to the next; how many there are is the version that this release reads and writes.
-const MIGRATIONS: [&str; 4] = [
-    include_str!("schema.sql"),
-    include_str!("schema_2.sql"),
-    include_str!("schema_3.sql"),
-    include_str!("schema_4.sql"),
-];
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
 /// The advisory lock of whoever changes the schema: "aeld" in ASCII. Requests' locks are hashes, so that a collision
 /// costs a moment's wait.
@@ -21,23 +17,23 @@ const LOCK: i64 = 0x6165_6c64;
 
 /// Brings the schema up to date. Any number of workers may call this at once: one works, the others wait and find it
 /// done. All of it is one transaction, so that a crash leaves nothing half made.
-pub(super) async fn make_ready(postgres: &Postgres) -> Result<(), LedgerError> {
+pub(super) async fn make_ready(connections: &Connections) -> Result<(), LedgerError> {
     let cannot = |fault: Fault| {
         let (what, advice) = fault.told();
-        LedgerError::Open { place: postgres.database.place(), what, advice }
+        LedgerError::Open { place: connections.database.place(), what, advice }
     };
     let work = async {
-        let mut client = postgres.database.get().await?;
+        let mut client = connections.database.get().await?;
         let transaction = client.transaction().await?;
         durable(&transaction).await?;
         let found = migrate(&transaction).await?;
         transaction.commit().await?;
         Ok(found)
     };
-    let found = timeout(ANSWER_LIMIT, work).await.map_err(|_| postgres.silent())?.map_err(cannot)?;
+    let found = timeout(ANSWER_LIMIT, work).await.map_err(|_| connections.silent())?.map_err(cannot)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
-        return Err(LedgerError::Newer { place: postgres.database.place(), found, known });
+        return Err(LedgerError::Newer { place: connections.database.place(), found, known });
     }
     Ok(())
 }

@@ -10,12 +10,7 @@ use crate::ledger::LedgerError;
 
 /// What leads from each version to the next; how many there are is the version that this release reads and writes
 /// (`PRAGMA user_version`).
-const MIGRATIONS: [&str; 4] = [
-    include_str!("schema.sql"),
-    include_str!("schema_2.sql"),
-    include_str!("schema_3.sql"),
-    include_str!("schema_4.sql"),
-];
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 /// Marks a file as this program's (`PRAGMA application_id`): "aeld" in ASCII.
 const APPLICATION_ID: i64 = 0x6165_6c64;
 /// How long to wait for another process that holds the lock.

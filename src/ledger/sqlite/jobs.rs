@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::rows::{is_about_values, load};
 use super::{brake, cases, file, rows};
 use crate::ledger::brake::Limit;
-use crate::ledger::state::{Call, Step, Verb};
+use crate::ledger::state::{Call, Step, Verb, Write};
 use crate::ledger::{LedgerError, history};
 use crate::message::id::RequestId;
 
@@ -44,9 +45,11 @@ impl<T, F> Request<T, F> {
 
 impl<T: Send, F: Verb<T>> Job for Request<T, F> {
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
-        let Some(Call { id, limit, verb }) = self.call.take() else {
+        let Some(Call { id, brake, clock, verb }) = self.call.take() else {
             return Ok(0);
         };
+        let now = clock.time(Timestamp::now());
+        let limit = brake.map(|brake| Limit::at(&brake, now));
         let row = match load(transaction, &id) {
             Ok(row) => row,
             Err(error) if is_about_values(&error) => {
@@ -59,7 +62,7 @@ impl<T: Send, F: Verb<T>> Job for Request<T, F> {
         };
         let is_new = row.is_none();
         // It decides and writes nothing, so nothing is half done when it panics.
-        let (changes, reply) = match catch_unwind(AssertUnwindSafe(|| verb(row))) {
+        let (changes, reply) = match catch_unwind(AssertUnwindSafe(|| verb(row, now))) {
             Ok(Ok(step)) => {
                 let (changes, reply) = apply(transaction, &id, step, limit.as_ref(), is_new)?;
                 (changes, Ok(Ok(reply)))
@@ -85,7 +88,7 @@ fn apply<T>(
     is_new: bool,
 ) -> rusqlite::Result<(usize, T)> {
     let Step { write, reply, braked } = step;
-    let Some(mut row) = write else { return Ok((0, reply)) };
+    let Some(Write { mut row, entry }) = write else { return Ok((0, reply)) };
     let mut changes = 0;
     if let (Some(limit), Some(braked)) = (limit, braked) {
         let deletions = brake::deletions(transaction, limit)?;
@@ -94,10 +97,12 @@ fn apply<T>(
         }
         changes += brake::count(transaction, limit)?;
     }
-    let change = history::append(id, &mut row);
+    let change = entry.then(|| history::append(id, &mut row));
     let write = if is_new { rows::insert } else { rows::update };
     changes += write(transaction, id, &row)?;
-    rows::record(transaction, &change)?;
+    if let Some(change) = change {
+        rows::record(transaction, &change)?;
+    }
     // A row is written with a decision once: when it is taken.
     if let (Some(case), Some(decision)) = (&row.case_id, &row.decision) {
         cases::count(transaction, case, &decision.outcome)?;

@@ -23,7 +23,7 @@ pub(super) fn overview(connection: &Connection, asking: Asking) -> rusqlite::Res
         found.oldest.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
     }
     let decided = "SELECT substr(updated, 1, 16) || ':00Z' AS minute, outcome, count(*) AS requests FROM (
-                       SELECT updated, outcome FROM requests INDEXED BY requests_to_compact
+                       SELECT updated, outcome FROM requests INDEXED BY requests_decided
                        WHERE state = 'decided' AND sealed IS NULL AND updated >= ?1 ORDER BY updated DESC LIMIT ?2)
                    GROUP BY minute, outcome";
     let mut decided = connection.prepare_cached(decided)?;

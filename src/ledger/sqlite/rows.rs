@@ -4,17 +4,18 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Params, named_params};
 
-use crate::ledger::Evidence;
 use crate::ledger::backups::BackedUp;
 use crate::ledger::history::{Chain, Change};
 use crate::ledger::retention::Span;
 use crate::ledger::state::{Decision, Kept, Row, State};
+use crate::ledger::{Evidence, Token};
 use crate::message::id::{AssetId, RequestId};
 
-/// What makes a [`Row`], but for what was asked.
+/// What makes a [`Row`].
 pub(super) const COLUMNS: &str =
-    "request_id, asset_id, dry_run, state, attempts, rung, deleting, waited_for, outcome, event, sealed,
-                       first_seen, updated, case_id, entries, chain, backup_asked, backup";
+    "request_id, asset_id, case_id, dry_run, backup_asked, request, state, attempts, attempt, interrupted, contended,
+                       rung, deletes, waited_for, backup, outcome, event, heard, sealed, first_seen, updated, entries,
+                       chain";
 
 pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
     connection
@@ -27,7 +28,7 @@ pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<
 pub(super) fn strongest(connection: &Connection, asset: &AssetId) -> rusqlite::Result<Option<(RequestId, Row)>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM requests WHERE asset_id = ?1 AND NOT dry_run
-         ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deleting THEN 1
+         ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deletes > 0 THEN 1
                        WHEN outcome IS NULL THEN 2 ELSE 3 END, first_seen LIMIT 1"
     );
     connection.prepare_cached(&sql)?.query_row([asset.as_str()], named).optional()
@@ -37,15 +38,9 @@ pub(super) fn named(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId,
     Ok((parsed(columns, "request_id", RequestId::parse)?, read(columns)?))
 }
 
-/// With what was asked.
-fn whole(columns: &rusqlite::Row<'_>) -> rusqlite::Result<(RequestId, Row)> {
-    let (id, row) = named(columns)?;
-    Ok((id, Row { request: columns.get("request")?, ..row }))
-}
-
 pub(super) fn find(connection: &Connection, key: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
     let sql = format!(
-        "SELECT {COLUMNS}, request FROM requests WHERE request_id = ?1 OR asset_id = ?1 OR case_id = ?1
+        "SELECT {COLUMNS} FROM requests WHERE request_id = ?1 OR asset_id = ?1 OR case_id = ?1
          ORDER BY first_seen, request_id LIMIT ?2"
     );
     evidence(connection, &sql, (key, most))
@@ -53,15 +48,15 @@ pub(super) fn find(connection: &Connection, key: &str, most: u32) -> rusqlite::R
 
 /// Up to `most` requests after this one.
 pub(super) fn page(connection: &Connection, after: &str, most: u32) -> rusqlite::Result<Vec<Evidence>> {
-    let sql = format!("SELECT {COLUMNS}, request FROM requests WHERE request_id > ?1 ORDER BY request_id LIMIT ?2");
+    let sql = format!("SELECT {COLUMNS} FROM requests WHERE request_id > ?1 ORDER BY request_id LIMIT ?2");
     evidence(connection, &sql, (after, most))
 }
 
 pub(super) fn to_compact(connection: &Connection, span: &Span) -> rusqlite::Result<Vec<Evidence>> {
     // Named, or SQLite may walk the whole table instead.
     let sql = format!(
-        "SELECT {COLUMNS}, request FROM requests INDEXED BY requests_to_compact
-         WHERE state = 'decided' AND sealed IS NULL AND (updated, request_id) > (?1, ?2) AND updated < ?3
+        "SELECT {COLUMNS} FROM requests INDEXED BY requests_decided
+         WHERE state = 'decided' AND sealed IS NULL AND heard AND (updated, request_id) > (?1, ?2) AND updated < ?3
          ORDER BY updated, request_id LIMIT ?4"
     );
     // Nothing sorts before two empty texts.
@@ -82,10 +77,24 @@ pub(super) fn seal(connection: &Connection, id: &RequestId, row: &Row) -> rusqli
         .execute((id.as_str(), event, sealed, &row.chain.head))
 }
 
-/// What this selects, with what was asked and all entries.
+/// When the latest decision was taken that may be compacted.
+pub(super) fn latest_decision(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let sql = "SELECT updated FROM requests INDEXED BY requests_decided
+               WHERE state = 'decided' AND sealed IS NULL AND heard ORDER BY updated DESC LIMIT 1";
+    let read = |columns: &rusqlite::Row<'_>| time(columns, "updated");
+    connection.prepare_cached(sql)?.query_row([], read).optional()
+}
+
+/// The broker has confirmed the answer; says how many rows were written.
+pub(super) fn heard(connection: &Connection, id: &RequestId) -> rusqlite::Result<usize> {
+    let sql = "UPDATE requests SET heard = 1 WHERE request_id = ?1 AND state = 'decided' AND NOT heard";
+    connection.prepare_cached(sql)?.execute([id.as_str()])
+}
+
+/// What this selects, with all entries.
 fn evidence(connection: &Connection, sql: &str, parameters: impl Params) -> rusqlite::Result<Vec<Evidence>> {
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(parameters, whole)?;
+    let rows = statement.query_map(parameters, named)?;
     rows.map(|row| row.and_then(|(id, row)| Ok((id.clone(), row, history(connection, &id)?)))).collect()
 }
 
@@ -99,7 +108,7 @@ fn history(connection: &Connection, id: &RequestId) -> rusqlite::Result<Vec<Chan
             Ok(Change {
                 request_id: id.clone(),
                 number: columns.get("number")?,
-                at: parsed(columns, "at", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
+                at: time(columns, "at")?,
                 state: columns.get("state")?,
                 attempts: columns.get("attempts")?,
                 why: columns.get("why")?,
@@ -135,27 +144,32 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: Kept::Event(event) }),
         _ => None,
     };
-    let backup = row.get::<_, Option<String>>("backup")?.map(|_| parsed(row, "backup", BackedUp::read)).transpose()?;
-    let entries = row.get("entries")?;
-    let state =
-        |name: &str| State::read(name, backup.as_ref(), entries).ok_or_else(|| format!("no state is called {name:?}"));
+    let state = |name: &str| State::read(name).ok_or_else(|| format!("no state is called {name:?}"));
     Ok(Row {
         asset_id: row.get("asset_id")?,
+        case_id: row.get("case_id")?,
         dry_run: row.get("dry_run")?,
-        request: None,
         backup_asked: row.get("backup_asked")?,
+        request: row.get("request")?,
         state: parsed(row, "state", state)?,
         attempts: row.get("attempts")?,
+        attempt: row.get::<_, Option<i64>>("attempt")?.map(Token),
+        interrupted: row.get("interrupted")?,
+        contended: row.get("contended")?,
         rung: row.get("rung")?,
-        deleting: row.get("deleting")?,
+        deletes: row.get("deletes")?,
         waited_for: row.get("waited_for")?,
-        backup,
+        backup: row.get::<_, Option<String>>("backup")?.map(|_| parsed(row, "backup", BackedUp::read)).transpose()?,
         decision,
-        first_seen: parsed(row, "first_seen", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
-        updated: parsed(row, "updated", |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))?,
-        case_id: row.get("case_id")?,
-        chain: Chain { entries, head: row.get("chain")? },
+        heard: row.get("heard")?,
+        first_seen: time(row, "first_seen")?,
+        updated: time(row, "updated")?,
+        chain: Chain { entries: row.get("entries")?, head: row.get("chain")? },
     })
+}
+
+pub(super) fn time(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+    parsed(row, column, |text| text.parse::<Timestamp>().map_err(|error| error.to_string()))
 }
 
 pub(super) fn parsed<T>(
@@ -194,27 +208,33 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     let (outcome, event, _) = decision(row);
     connection
         .prepare_cached(
-            "INSERT INTO requests (request_id, asset_id, dry_run, request, state, attempts, rung, deleting, waited_for,
-                                   outcome, event, first_seen, updated, case_id, entries, chain, backup_asked)
-             VALUES (:request_id, :asset_id, :dry_run, :request, :state, :attempts, :rung, :deleting, :waited_for,
-                     :outcome, :event, :first_seen, :updated, :case_id, :entries, :chain, :backup_asked)",
+            "INSERT INTO requests (request_id, asset_id, case_id, dry_run, backup_asked, request, state, attempts,
+                                   attempt, interrupted, contended, rung, deletes, waited_for, outcome, event, heard,
+                                   first_seen, updated, entries, chain)
+             VALUES (:request_id, :asset_id, :case_id, :dry_run, :backup_asked, :request, :state, :attempts, :attempt,
+                     :interrupted, :contended, :rung, :deletes, :waited_for, :outcome, :event, :heard, :first_seen,
+                     :updated, :entries, :chain)",
         )?
         .execute(named_params! {
             ":request_id": id.as_str(),
             ":asset_id": row.asset_id,
+            ":case_id": row.case_id,
             ":dry_run": row.dry_run,
-            ":request": row.request,
             ":backup_asked": row.backup_asked,
-            ":state": row.state.stored(),
+            ":request": row.request,
+            ":state": row.state.as_str(),
             ":attempts": row.attempts,
+            ":attempt": row.attempt.map(|token| token.0),
+            ":interrupted": row.interrupted,
+            ":contended": row.contended,
             ":rung": row.rung,
-            ":deleting": row.deleting,
+            ":deletes": row.deletes,
             ":waited_for": row.waited_for,
             ":outcome": outcome,
             ":event": event,
+            ":heard": row.heard,
             ":first_seen": written(row.first_seen),
             ":updated": written(row.updated),
-            ":case_id": row.case_id,
             ":entries": row.chain.entries,
             ":chain": row.chain.head,
         })
@@ -225,18 +245,22 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     let (outcome, event, _) = decision(row);
     connection
         .prepare_cached(
-            "UPDATE requests SET state = :state, attempts = :attempts, rung = :rung, deleting = :deleting,
-                                 waited_for = :waited_for, outcome = :outcome, event = :event, updated = :updated,
-                                 entries = :entries, chain = :chain, backup = :backup
+            "UPDATE requests SET state = :state, attempts = :attempts, attempt = :attempt, interrupted = :interrupted,
+                                 contended = :contended, rung = :rung, deletes = :deletes, waited_for = :waited_for,
+                                 outcome = :outcome, event = :event, updated = :updated, entries = :entries,
+                                 chain = :chain, backup = :backup
              WHERE request_id = :request_id",
         )?
         .execute(named_params! {
             ":request_id": id.as_str(),
             ":backup": row.backup.as_ref().map(BackedUp::to_json),
-            ":state": row.state.stored(),
+            ":state": row.state.as_str(),
             ":attempts": row.attempts,
+            ":attempt": row.attempt.map(|token| token.0),
+            ":interrupted": row.interrupted,
+            ":contended": row.contended,
             ":rung": row.rung,
-            ":deleting": row.deleting,
+            ":deletes": row.deletes,
             ":waited_for": row.waited_for,
             ":outcome": outcome,
             ":event": event,

@@ -23,9 +23,9 @@ async fn a_verb_that_panics_does_so_where_it_was_called_and_the_others_are_writt
     let folder = tempfile::tempdir().unwrap();
     let sqlite = open(folder.path()).await;
     sqlite.write(|connection| connection.execute("CREATE TABLE test (n)", []).map(|_| ((), 1))).await.unwrap();
-    let verb = |_: Option<Row>| -> Result<Step<()>, Illegal> { panic!("over one row") };
+    let verb = |_: Option<Row>, _: Timestamp| -> Result<Step<()>, Illegal> { panic!("over one row") };
     for written in 1..=3 {
-        let call = Call { id: RequestId::parse("r").unwrap(), limit: None, verb };
+        let call = Call { id: RequestId::parse("r").unwrap(), brake: None, clock: Clock::default(), verb };
         let (panicked, other) = tokio::join!(caught(sqlite.run(call)), sqlite.write(insert));
         assert_eq!(panicked.map(|_| ()), Err("over one row".to_owned()));
         other.unwrap();

@@ -9,10 +9,14 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::file::{self, Identity};
 use super::jobs::Job;
+use super::mark::{Mark, PLACE};
+use super::own_row;
 use crate::ledger::LedgerError;
+use crate::ledger::progress::{Progress, Shown};
 use crate::telemetry::metrics::Metrics;
 
 /// Most changes in one transaction: keeps a commit short, and so the wait of those queued behind it.
@@ -29,15 +33,55 @@ pub(super) struct Writer {
     file: Arc<Path>,
     identity: Identity,
     connection: Connection,
+    mark: Mark,
+    progress: Progress,
     metrics: Metrics,
     commits: Arc<AtomicU64>,
 }
 
+/// Why a batch was not committed.
+enum Fault {
+    Sqlite(rusqlite::Error),
+    SetBack(String),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
 impl Writer {
-    pub(super) fn open(file: Arc<Path>, metrics: Metrics, commits: Arc<AtomicU64>) -> Result<Self, LedgerError> {
+    pub(super) fn open(
+        file: Arc<Path>,
+        progress: Progress,
+        metrics: Metrics,
+        commits: Arc<AtomicU64>,
+    ) -> Result<(Self, Uuid), LedgerError> {
         let connection = file::open(&file)?;
         let identity = file::identity(&file)?;
-        Ok(Self { file, identity, connection, metrics, commits })
+        let (mark, before) = Mark::open(&file)?;
+        let mut writer = Self { file, identity, connection, mark, progress, metrics, commits };
+        if let Some(before) = before {
+            // The first look of a process: there is nothing to compare it with.
+            let _ = writer.progress.look(before);
+        }
+        let shown = own_row::shown(&writer.connection).map_err(|error| writer.unavailable(&error))?;
+        let id = shown.id;
+        writer.look(shown)?;
+        Ok((writer, id))
+    }
+
+    /// Compares what the ledger shows now with what was seen. A ledger that was set back says so from then on.
+    fn look(&mut self, shown: Shown) -> Result<(), LedgerError> {
+        let (id, accepted, commits) = (shown.id, shown.accepted, shown.commits[&PLACE]);
+        match self.progress.look(shown) {
+            Ok(()) => self.mark.write(id, accepted, commits),
+            Err(why) => {
+                own_row::found(&self.connection, &why).map_err(|error| self.unavailable(&error))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn run(mut self, mut queued: mpsc::Receiver<Box<dyn Job>>, done: &mpsc::UnboundedSender<Done>) {
@@ -73,18 +117,35 @@ impl Writer {
 
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
         file::still_there(&self.file, self.identity)?;
-        let changes = self
-            .transact(batch)
-            .map_err(|error| file::unavailable(&self.file, error.to_string(), file::advice(&error)))?;
-        if let Some((changes, took)) = changes {
-            self.metrics.ledger_commit(changes, took);
-            self.commits.fetch_add(1, Ordering::Relaxed);
+        self.not_set_back()?;
+        match self.transact(batch) {
+            Ok(None) => Ok(()),
+            Ok(Some((changes, took, shown))) => {
+                self.metrics.ledger_commit(changes, took);
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                self.mark.write(shown.id, shown.accepted, shown.commits[&PLACE]);
+                Ok(())
+            }
+            Err(Fault::Sqlite(error)) => Err(self.unavailable(&error)),
+            Err(Fault::SetBack(why)) => {
+                own_row::found(&self.connection, &why).map_err(|error| self.unavailable(&error))?;
+                Err(LedgerError::WentBack(why))
+            }
         }
-        Ok(())
+    }
+
+    /// Nothing is done with a ledger that was set back, until an operator has accepted that.
+    fn not_set_back(&mut self) -> Result<(), LedgerError> {
+        if self.progress.set_back().is_none() {
+            return Ok(());
+        }
+        let shown = own_row::shown(&self.connection).map_err(|error| self.unavailable(&error))?;
+        self.look(shown)?;
+        self.progress.set_back().map_or(Ok(()), |why| Err(LedgerError::WentBack(why)))
     }
 
     /// Does the work in one transaction. `None` when there was nothing to write.
-    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<Option<(usize, Duration)>> {
+    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> Result<Option<(usize, Duration, Shown)>, Fault> {
         let start = Instant::now();
         // IMMEDIATE takes the write lock before the first read, so what is read stays true until the commit even when
         // another process uses the file. Dropped without a commit, the transaction is rolled back.
@@ -93,8 +154,18 @@ impl Writer {
         for job in batch {
             changes += job.work(&transaction)?;
         }
+        if changes == 0 {
+            transaction.commit()?;
+            return Ok(None);
+        }
+        let shown = own_row::count(&transaction)?;
+        self.progress.look(shown.clone()).map_err(Fault::SetBack)?;
         transaction.commit()?;
-        Ok((changes > 0).then(|| (changes, start.elapsed())))
+        Ok(Some((changes, start.elapsed(), shown)))
+    }
+
+    fn unavailable(&self, error: &rusqlite::Error) -> LedgerError {
+        file::unavailable(&self.file, error.to_string(), file::advice(error))
     }
 }
 

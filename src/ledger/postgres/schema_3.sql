@@ -1,3 +1,0 @@
--- Schema version 3 of the ledger: what is open can be listed without walking over what is decided.
-
-CREATE INDEX requests_open ON asset_eraser.requests (state, first_seen) WHERE state <> 'decided';

@@ -1,0 +1,39 @@
+//! The row that the ledger has of itself.
+
+use rusqlite::Connection;
+use rusqlite::types::Type;
+use uuid::Uuid;
+
+use super::mark::PLACE;
+use crate::ledger::progress::{Acceptance, Shown};
+
+/// What the ledger shows of itself.
+pub(super) fn shown(connection: &Connection) -> rusqlite::Result<Shown> {
+    connection.prepare_cached("SELECT id, accepted, set_back, commits FROM ledger")?.query_row([], read)
+}
+
+/// Counts a commit; what the ledger shows with it.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<Shown> {
+    let sql = "UPDATE ledger SET commits = commits + 1 RETURNING id, accepted, set_back, commits";
+    connection.prepare_cached(sql)?.query_row([], read)
+}
+
+/// Puts on record that the ledger was set back, for every process.
+pub(super) fn found(connection: &Connection, why: &str) -> rusqlite::Result<usize> {
+    connection.prepare_cached("UPDATE ledger SET set_back = ?1 WHERE set_back IS NULL")?.execute([why])
+}
+
+/// An operator lets workers go on with it.
+pub(super) fn accept(connection: &Connection) -> rusqlite::Result<Option<Acceptance>> {
+    let Shown { found: Some(why), accepted, .. } = shown(connection)? else { return Ok(None) };
+    connection.execute("UPDATE ledger SET accepted = accepted + 1, set_back = NULL", [])?;
+    Ok(Some(Acceptance { why, number: accepted + 1 }))
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Shown> {
+    let id: String = row.get("id")?;
+    let id = Uuid::parse_str(&id)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.to_string().into()))?;
+    let commits = [(PLACE, row.get("commits")?)].into();
+    Ok(Shown { id, accepted: row.get("accepted")?, found: row.get("set_back")?, commits })
+}

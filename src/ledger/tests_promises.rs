@@ -1,0 +1,1 @@
+//! What the promises need of every ledger.
