@@ -50,15 +50,15 @@ impl State {
     /// first handling may still run, so the two interleave. `Decided` leads nowhere.
     pub(super) const fn after(from: Option<Self>, act: Act) -> Option<Self> {
         match (from, act) {
-            (None | Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Waiting), Act::Begin) => {
-                Some(Self::Begun)
-            }
-            // After a `DELETE`, too, when a copy was lost since; that one was sent stays on record beside the state.
+            // What an earlier attempt may have sent stays on record beside the state.
+            (
+                None | Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
+                Act::Begin,
+            ) => Some(Self::Begun),
+            // After a `DELETE`, too, when a copy was lost since.
             (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting), Act::BackUp) => Some(Self::BackedUp),
             (Some(Self::Deleting), Act::Withhold) => Some(Self::NotSent),
-            // A fresh attempt does not undo the doubt that an earlier one left behind.
-            (Some(Self::Deleting), Act::Begin)
-            | (
+            (
                 Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
                 Act::Delete,
             ) => Some(Self::Deleting),

@@ -123,9 +123,10 @@ async fn a_request_is_shown_as_it_stands(ledger: Ledger) {
     ledger.at(at(1)).put_off(&first("r"), 1, "in_use").await.unwrap();
     let open = ledger.request(&id("r")).await.unwrap().unwrap();
     assert_eq!((open.state, open.waited_for.as_deref(), open.outcome), ("waiting", Some("in_use"), None));
-    ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    begin(&ledger, asked("r", "a"), at(1)).await;
+    ledger.at(at(2)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap();
     let decided = ledger.request(&id("r")).await.unwrap().unwrap();
-    assert_eq!((decided.state, decided.outcome.as_deref(), decided.attempts), ("decided", Some("deleted"), 1));
+    assert_eq!((decided.state, decided.outcome.as_deref(), decided.attempts), ("decided", Some("deleted"), 2));
     assert_eq!((decided.asset_id.as_deref(), decided.event.as_deref()), (Some("a"), Some("event")));
     assert_eq!((decided.first_seen, decided.updated), (to_millisecond(at(0)), to_millisecond(at(2))));
 }
@@ -187,7 +188,8 @@ async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {
     ledger.at(at(4)).deleting(&first("late"), None).await.unwrap();
     ledger.at(at(5)).put_off(&first("late"), 1, "provider").await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "also while it waits");
-    ledger.at(at(6)).decide(&first("late"), "failed", |_| "event".into()).await.unwrap();
+    begin(&ledger, asked("late", "a"), at(6)).await;
+    ledger.at(at(6)).decide(&nth("late", 2), "failed", |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "nobody knows what became of the DELETE");
     ledger.at(at(6)).decide(&first("early"), "already_absent", |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleted, by("early")));
@@ -360,7 +362,8 @@ async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
 }
 
 async fn another_dry_run_under_the_same_id_is_a_conflict(ledger: Ledger) {
-    begin(&ledger, Asked { dry_run: true, ..asked("r", "a") }, at(0)).await;
+    let dry = r#"{"request_id":"r","dry_run":true}"#.to_owned();
+    begin(&ledger, Asked { dry_run: true, request: dry, ..asked("r", "a") }, at(0)).await;
     let conflict = ledger.at(at(1)).begin(asked("r", "a")).await.unwrap();
     let by = UsedUp::AnotherRequest { same_asset: true };
     assert!(matches!(&conflict, Begun::UsedUp { by: found, .. } if *found == by), "{conflict:?}");
@@ -454,7 +457,7 @@ async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.at(at(1)).decide(&first("r"), "failed", |_| "event".into()).await.unwrap();
     let error = ledger.at(at(2)).deleting(&first("r"), None).await.unwrap_err();
-    assert_eq!(error.to_string(), "request r cannot go on as told: it is already decided");
+    assert_eq!(error.to_string(), "request r was taken over by another worker");
     assert!(ledger.at(at(3)).put_off(&first("r"), 1, "in_use").await.is_err());
     assert_eq!(ledger.at(at(4)).begin(asked("r", "a")).await.unwrap(), answered("event"));
 }
@@ -485,7 +488,7 @@ fn a_decision_is_final_and_only_a_begun_request_deletes() {
         assert_eq!(State::after(Some(open), Act::Refuse), None);
         assert_eq!(State::read(open.as_str()), Some(open));
     }
-    assert_eq!(State::after(Some(State::Deleting), Act::Begin), Some(State::Deleting));
+    assert_eq!(State::after(Some(State::Deleting), Act::Begin), Some(State::Begun));
 }
 
 #[tokio::test]

