@@ -95,6 +95,21 @@ async fn every_delete_of_a_request_with_several_attempts_is_on_record() {
     world.finish(0).await;
 }
 
+#[tokio::test]
+async fn every_delete_of_a_request_whose_worker_died_is_on_record() {
+    let mut world = world(&[("PROVIDER__TIMEOUT", "60s"), ("RETRY__MAX_ELAPSED", "5s")]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.fault("delete", "a", 1, json!({"hang": "before"})).await;
+    world.sandbox.fault("delete", "a", 2, answer(500, &json!({}))).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    world.sandbox.until_called("delete", "a", 1).await;
+    world.kill_worker().await;
+    world.start_worker().await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    assert_on_record(&mut world, "r", "a", 4).await;
+    world.finish(0).await;
+}
+
 async fn assert_on_record(world: &mut World, request: &str, asset: &str, sent: usize) {
     assert_eq!(deletes(&world.sandbox.calls_of(asset).await), sent, "DELETE calls sent");
     let history = world.history(request).await;

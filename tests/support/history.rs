@@ -27,11 +27,11 @@ impl History {
         self.count("deleting") - self.count("not_sent")
     }
 
-    /// When an attempt began, in milliseconds since 1970.
+    /// When an attempt began, in milliseconds since 1970: its first entry says so, whatever state that leads to.
     pub fn began_ms(&self, attempt: u32) -> i64 {
-        let begun = |change: &&Value| change["state"] == "begun" && change["attempts"] == attempt;
-        let change = self.0.iter().find(begun).unwrap_or_else(|| panic!("attempt {attempt} began: {:?}", self.0));
-        change["at"].as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond()
+        let first = self.0.iter().find(|change| change["attempts"] == attempt);
+        let first = first.unwrap_or_else(|| panic!("attempt {attempt} began: {:?}", self.0));
+        first["at"].as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond()
     }
 }
 
