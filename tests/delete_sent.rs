@@ -84,6 +84,19 @@ async fn a_deadline_that_passed_after_a_delete_says_that_it_was_sent() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_for_a_job_until_its_deadline_says_that_a_delete_was_sent() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.fault("delete", "a", 1, json!({"hang": "before"})).await;
+    let soon = (Timestamp::now() + Duration::from_secs(4)).to_string();
+    world.ask(json!({"request_id": "r", "asset_id": "a", "deadline": soon})).await;
+    world.sandbox.until_called("delete", "a", 1).await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    assert_says_sent(&world.broker.result("r").await, "in_use");
+    world.finish(0).await;
+}
+
+#[tokio::test]
 async fn a_refusal_of_the_provider_says_that_a_delete_was_sent() {
     let mut world = world(&[("PROVIDER__REFUSED_CODES", "1001")]).await;
     let event = end_of(&mut world, "a", answer(200, &json!({"code": 1001, "msg": "no"})), json!({})).await;

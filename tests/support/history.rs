@@ -18,25 +18,36 @@ impl World {
 }
 
 impl History {
-    fn count(&self, state: &str) -> usize {
-        self.0.iter().filter(|change| change["state"] == state).count()
+    /// The entries that announce a `DELETE`. The first entry of an attempt announces none: it is the attempt's beginning,
+    /// also where it says `deleting` because an earlier attempt was interrupted.
+    fn announced(&self) -> Vec<&Value> {
+        let begins = |number: usize| number == 0 || self.0[number - 1]["attempts"] != self.0[number]["attempts"];
+        let announces = |(number, change): &(usize, &Value)| change["state"] == "deleting" && !begins(*number);
+        self.0.iter().enumerate().filter(announces).map(|(_, change)| change).collect()
     }
 
     /// How many `DELETE` calls were sent, as far as the ledger knows.
     pub fn deletes(&self) -> usize {
-        self.count("deleting") - self.count("not_sent")
+        self.announced().len() - self.0.iter().filter(|change| change["state"] == "not_sent").count()
     }
 
-    /// When an attempt began, in milliseconds since 1970: its first entry says so, whatever state that leads to.
-    pub fn began_ms(&self, attempt: u32) -> i64 {
-        let first = self.0.iter().find(|change| change["attempts"] == attempt);
-        let first = first.unwrap_or_else(|| panic!("attempt {attempt} began: {:?}", self.0));
-        first["at"].as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond()
+    /// The `DELETE` calls that the entry before does not announce: it is of another kind, or of a later attempt.
+    pub fn unannounced<'a>(&self, calls: &'a [Value]) -> Vec<&'a Value> {
+        let announced = self.announced();
+        let last = |at_ms: i64| self.0.iter().take_while(|change| at(change) <= at_ms).last();
+        let sent = calls.iter().filter(|call| call["operation"] == "delete");
+        sent.filter(|call| !last(call["at_ms"].as_i64().unwrap()).is_some_and(|change| announced.contains(&change)))
+            .collect()
+    }
+
+    /// When the request was decided, in milliseconds since 1970.
+    pub fn decided_ms(&self) -> i64 {
+        let decided = self.0.iter().find(|change| change["state"] == "decided");
+        at(decided.expect("the request is decided"))
     }
 }
 
-/// How many `DELETE` calls arrived at or after one moment and before another, in milliseconds since 1970.
-pub fn deletes_between(calls: &[Value], from_ms: i64, to_ms: i64) -> usize {
-    let inside = |call: &&Value| (from_ms..to_ms).contains(&call["at_ms"].as_i64().unwrap());
-    calls.iter().filter(|call| call["operation"] == "delete").filter(inside).count()
+/// When a change was recorded, in milliseconds since 1970.
+fn at(change: &Value) -> i64 {
+    change["at"].as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond()
 }
