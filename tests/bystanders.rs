@@ -8,7 +8,7 @@ use lapin::options::BasicPublishOptions;
 use serde_json::json;
 
 use crate::faults::proxy::Proxy;
-use crate::support::private::PrivateBroker;
+use crate::support::private::{PrivateBroker, PrivatePostgres};
 use crate::support::{World, outcome, until, until_within, world, world_at};
 
 const POISON: &str = "poison";
@@ -25,30 +25,43 @@ async fn calls(world: &World, operation: &str, asset: &str) -> usize {
     calls.iter().filter(|call| call["operation"] == operation).count()
 }
 
-/// Kills the worker each time a call for the poison arrives, until the poison is answered. The worker is dead at the end.
-async fn crash_until_answered(world: &mut World) {
+/// Kills and restarts all workers each time a call for the poison arrives, until the poison is answered.
+async fn crash_until_answered(world: &mut World, replicas: usize) {
     world.broker.requests_answered(0).await;
     let (began, mut crashes) = (Instant::now(), 0);
-    loop {
-        let answered = || world.broker.seen().iter().any(|one| one.event["data"]["request_id"] == "r-poison");
-        while calls(world, "detail", POISON).await == crashes && !answered() {
-            assert!(began.elapsed() < LOOP, "the poison has no answer after {crashes} crashes");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    while !answered(world) {
+        assert!(began.elapsed() < LOOP, "the poison has no answer after {crashes} crashes");
+        if calls(world, "detail", POISON).await > crashes {
+            for replica in 0..replicas {
+                world.kill_and_restart_replica(replica).await;
+            }
+            crashes += 1;
         }
-        let over = answered();
-        crashes = calls(world, "detail", POISON).await;
-        world.kill_worker().await;
-        if over {
-            return;
-        }
-        world.start_worker().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
+fn answered(world: &World) -> bool {
+    world.broker.seen().iter().any(|one| one.event["data"]["request_id"] == "r-poison")
+}
+
+const SETTINGS: [(&str, &str); 3] =
+    [("BROKER__DELIVERY_LIMIT", "3"), ("PROVIDER__TIMEOUT", "60s"), ("WORKER__CONCURRENCY", "8")];
+
 #[tokio::test]
 async fn only_the_request_that_crashes_the_worker_fails() {
-    let settings = [("BROKER__DELIVERY_LIMIT", "3"), ("PROVIDER__TIMEOUT", "60s"), ("WORKER__CONCURRENCY", "8")];
-    let mut world = world(&settings).await;
+    only_the_poison_fails(world(&SETTINGS).await, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_request_that_crashes_two_replicas_fails() {
+    let postgres = PrivatePostgres::start();
+    let mut world = world(&[&SETTINGS[..], &[("LEDGER__URL", postgres.url.as_str())]].concat()).await;
+    world.add_replicas(1).await;
+    only_the_poison_fails(world, 2).await;
+}
+
+async fn only_the_poison_fails(mut world: World, replicas: usize) {
     world.sandbox.add_all(BYSTANDERS.iter().copied().chain([POISON]).map(str::to_owned)).await;
     world.sandbox.fault("detail", POISON, 0, json!({"hang": true})).await;
     for asset in BYSTANDERS {
@@ -60,8 +73,7 @@ async fn only_the_request_that_crashes_the_worker_fails() {
     for asset in BYSTANDERS.iter().chain([&POISON]) {
         world.sandbox.until_called("detail", asset, 1).await;
     }
-    crash_until_answered(&mut world).await;
-    world.start_worker().await;
+    crash_until_answered(&mut world, replicas).await;
     assert_eq!(outcome(&world.broker.result("r-poison").await), ("failed", "attempts_exhausted"));
     let mut ends = Vec::new();
     for asset in BYSTANDERS {
@@ -123,7 +135,8 @@ async fn a_crash_between_the_answer_and_the_burial_loses_no_dead_letter() {
     world.sandbox.add(POISON).await;
     world.sandbox.fault("detail", POISON, 0, json!({"hang": true})).await;
     ask(&mut world, POISON).await;
-    crash_until_answered(&mut world).await;
+    crash_until_answered(&mut world, 1).await;
+    world.kill_worker().await;
     assert_eq!(outcome(&world.broker.result("r-poison").await), ("failed", "attempts_exhausted"));
     broker.ctl(&["clear_policy", "full"]);
     while world.broker.take("dead").await.is_some() {}

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::private::PrivatePostgres;
 use crate::support::{World, outcome, world};
 
 fn of_case(case: &str, size: u32, request: &str, asset: &str) -> Value {
@@ -26,6 +27,13 @@ async fn assert_two_deleted_one_rejected(world: &mut World) {
     let completed = world.broker.completed("c", 1).await.remove(0).event;
     let counts = json!({"deleted": 2, "already_absent": 0, "would_delete": 0, "rejected": 1, "failed": 0});
     assert_eq!(completed["data"]["outcomes"], counts, "{completed}");
+    assert_verified(world).await;
+}
+
+/// The ledger's own check finds nothing wrong, neither with a request nor with the counts of a case.
+async fn assert_verified(world: &mut World) {
+    let mut verify = world.command_with(&["ledger", "verify"]);
+    assert!(verify.ended().await.success(), "{}", verify.output());
 }
 
 #[tokio::test]
@@ -94,12 +102,26 @@ async fn a_malformed_request_does_not_fix_the_size_of_its_case() {
     world.finish(1).await;
 }
 
-const CASES: usize = 10;
+const CASES: usize = 16;
 const REQUESTS: usize = 4;
+
+/// A worker handles all of the requests at once, and asks the guard again only after all of them wait.
+const AT_ONCE: [(&str, &str); 2] = [("WORKER__CONCURRENCY", "64"), ("GUARD__POLL", "2s")];
 
 #[tokio::test]
 async fn a_case_that_gets_more_requests_than_its_size_at_once_counts_as_many_as_its_size() {
-    let mut world = world(&[("WORKER__CONCURRENCY", "64"), ("GUARD__POLL", "2s")]).await;
+    counts_its_size(world(&AT_ONCE).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_gets_more_requests_than_its_size_on_two_replicas_counts_as_many_as_its_size() {
+    let postgres = PrivatePostgres::start();
+    let mut world = world(&[&AT_ONCE[..], &[("LEDGER__URL", postgres.url.as_str())]].concat()).await;
+    world.add_replicas(1).await;
+    counts_its_size(world).await;
+}
+
+async fn counts_its_size(mut world: World) {
     let names = |case: usize| (0..REQUESTS).map(move |number| format!("a{case}-{number}"));
     let assets: Vec<String> = (0..CASES).flat_map(names).collect();
     world.sandbox.add_all(assets.clone()).await;
@@ -121,6 +143,7 @@ async fn a_case_that_gets_more_requests_than_its_size_at_once_counts_as_many_as_
     }
     assert_eq!(sums, [2; CASES], "the requests that each case of two counts");
     world.broker.requests_answered(CASES * REQUESTS).await;
+    assert_verified(&mut world).await;
     world.finish(0).await;
 }
 

@@ -110,3 +110,17 @@ async fn a_deadline_has_passed_when_it_has_whatever_a_replicas_clock_says() {
     assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
     world.finish(0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_clock_is_behind_deletes_nothing_after_the_deadline() {
+    let postgres = PrivatePostgres::start();
+    let mut world = World::without_worker(&std::env::var("AMQP_URL").unwrap(), &[("LEDGER__URL", &postgres.url)]).await;
+    world.environment = off_by(-3 * HOUR);
+    world.start_worker().await;
+    world.sandbox.add("a").await;
+    let deadline = Timestamp::now() - Duration::from_secs(3_600);
+    world.ask(json!({"request_id": "r", "asset_id": "a", "deadline": deadline.to_string()})).await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("failed", "deadline_passed"));
+    assert_eq!(deletes(&world.sandbox.calls().await), 0);
+    world.finish(0).await;
+}

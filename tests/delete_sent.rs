@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::faults::proxy::Proxy;
+use crate::support::backups::keeping_world;
 use crate::support::private::PrivatePostgres;
 use crate::support::sandbox::answer;
 use crate::support::{World, deletes, outcome, until, world};
@@ -120,17 +121,47 @@ async fn an_asset_that_is_still_present_after_a_delete_says_that_it_was_sent() {
     world.finish(0).await;
 }
 
+/// Asks, and stops the worker between two attempts, of which the first has sent a `DELETE` in vain.
+async fn stop_after_a_delete(world: &mut World, more: Value) {
+    world.sandbox.fault("delete", "a", 0, answer(500, &json!({}))).await;
+    let mut request = json!({"request_id": "r", "asset_id": "a"});
+    request.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    world.ask(request).await;
+    world.sandbox.until_called("delete", "a", 1).await;
+    world.stop_worker().await;
+}
+
 #[tokio::test]
 async fn an_asset_that_is_protected_after_a_delete_says_that_it_was_sent() {
     let mut world = world(&[]).await;
     world.sandbox.add("a").await;
-    world.sandbox.fault("delete", "a", 0, answer(500, &json!({}))).await;
-    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
-    world.sandbox.until_called("delete", "a", 1).await;
-    world.stop_worker().await;
+    stop_after_a_delete(&mut world, json!({})).await;
     world.set("PROTECTED", "a");
     world.start_worker().await;
     assert_says_sent(&world.broker.result("r").await, "protected");
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn an_asset_that_is_another_one_after_a_delete_says_that_it_was_sent() {
+    let mut world = world(&[]).await;
+    world.sandbox.add_named("a", "film", "Video").await;
+    stop_after_a_delete(&mut world, json!({"expect": {"name": "film"}})).await;
+    world.sandbox.add_named("a", "another", "Video").await;
+    world.start_worker().await;
+    assert_says_sent(&world.broker.result("r").await, "asset_mismatch");
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_copy_that_is_lost_after_a_delete_says_that_it_was_sent() {
+    let mut world = keeping_world(&[]).await;
+    world.sandbox.add("a").await;
+    stop_after_a_delete(&mut world, json!({"backup": true})).await;
+    std::fs::remove_dir_all(world.kept_folder()).unwrap();
+    world.sandbox.fault("file", "a", 0, json!({"answer": {"status": 404}})).await;
+    world.start_worker().await;
+    assert_says_sent(&world.broker.result("r").await, "backup_failed");
     world.finish(0).await;
 }
 
