@@ -54,6 +54,15 @@ impl Proxy {
         Self { port, shared, accepting }
     }
 
+    /// A proxy for the server of a URL, and the URL that leads through the proxy.
+    pub async fn before(url: &str) -> (Self, String) {
+        let mut through = url::Url::parse(url).unwrap();
+        let upstream = format!("{}:{}", through.host_str().unwrap(), through.port().unwrap());
+        let proxy = Self::start(&upstream).await;
+        through.set_port(Some(proxy.port)).unwrap();
+        (proxy, through.to_string())
+    }
+
     /// Resets every connection.
     pub fn cut(&self) {
         self.shared.resets.send_modify(|resets| *resets += 1);

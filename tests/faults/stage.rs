@@ -14,6 +14,7 @@ use super::asks::{Ask, Asks, Kind, PROTECTED, REFUSED_CODE};
 use super::plan::{BadAnswer, Fault, Store};
 use super::proxy::Proxy;
 use crate::support::World;
+use crate::support::clock::off_by;
 use crate::support::private::{PrivateBroker, PrivatePostgres};
 
 /// What the full disk of a run can still take; every file of a worker is longer.
@@ -57,9 +58,8 @@ impl Stage {
             ],
         )
         .await;
-        let to_broker = Proxy::start(&address(&broker.url)).await;
-        let to_provider = Proxy::start(&address(&world.sandbox.url)).await;
-        let (amqp, http) = (with_port(&broker.url, to_broker.port), with_port(&world.sandbox.url, to_provider.port));
+        let (to_broker, amqp) = Proxy::before(&broker.url).await;
+        let (to_provider, http) = Proxy::before(&world.sandbox.url).await;
         world.set("BROKER__URL", &amqp);
         world.set("PROVIDER__BASE_URL", &format!("{}/kyyReactApiServer", http.trim_end_matches('/')));
         world.set("GUARD__HTTP__URL", &format!("{}/jobs/{{asset_id}}", http.trim_end_matches('/')));
@@ -205,33 +205,4 @@ fn limit_files(pid: u32, bytes: &str) {
     let limit = format!("--fsize={bytes}:unlimited");
     let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status().unwrap();
     assert!(done.success(), "prlimit {limit}: {done}");
-}
-
-/// For a process whose clock tells another time; its timers are right.
-fn off_by(seconds: i64) -> Vec<(String, String)> {
-    let library = std::env::var("LIBFAKETIME").unwrap_or_else(|_| faketime());
-    [("LD_PRELOAD", library), ("FAKETIME", format!("{seconds:+}s")), ("DONT_FAKE_MONOTONIC", "1".to_owned())]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
-}
-
-/// Debian's library, installed if need be.
-fn faketime() -> String {
-    let install = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/dev/install.sh");
-    let installed = Command::new(install).arg("faketime").status().unwrap();
-    assert!(installed.success(), "install.sh faketime: {installed}");
-    let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-    let mut libraries = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-    libraries.find(|library| library.exists()).expect("it was installed").to_str().unwrap().to_owned()
-}
-
-fn address(url: &str) -> String {
-    let url = url::Url::parse(url).unwrap();
-    format!("{}:{}", url.host_str().unwrap(), url.port().unwrap())
-}
-
-fn with_port(url: &str, port: u16) -> String {
-    let mut url = url::Url::parse(url).unwrap();
-    url.set_port(Some(port)).unwrap();
-    url.to_string()
 }

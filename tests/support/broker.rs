@@ -187,7 +187,7 @@ impl Broker {
 
     async fn wait_queues(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for delay in ["200ms", "300ms", "400ms", "1s", "2s"] {
+        for delay in ["200ms", "300ms", "400ms", "1s", "2s", "5s"] {
             // A passive declaration of a missing queue closes its channel, so each has its own.
             let channel = self.connection.create_channel().await.unwrap();
             let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

@@ -5,8 +5,10 @@ pub mod backups;
 pub mod broker;
 pub mod browser;
 pub mod certificates;
+pub mod clock;
 pub mod collector;
 pub mod contract;
+pub mod history;
 pub mod hostile;
 pub mod party;
 pub mod private;
@@ -202,6 +204,14 @@ impl World {
         }
     }
 
+    /// A replica that need not get ready; its address.
+    pub async fn add_replica_unready(&mut self) -> String {
+        let replica = self.command("run");
+        let address = replica.address().await;
+        self.replicas.push(replica);
+        address
+    }
+
     /// SIGKILL; number 0 is the first worker.
     pub async fn kill_and_restart_replica(&mut self, number: usize) {
         if number == 0 {
@@ -223,6 +233,18 @@ impl World {
             (found == Some(value)).then_some(())
         })
         .await;
+    }
+
+    /// A series of one worker's metrics, or 0 when it is not there.
+    pub async fn sample(&self, replica: usize, series: &str) -> f64 {
+        let url = format!("{}/metrics", self.addresses().await[replica]);
+        let text = sandbox::http_get(&url).await.1;
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or_default()
+    }
+
+    /// What `/v1/requests` says of a request.
+    pub async fn request(&mut self, request: &str) -> Value {
+        serde_json::from_str(&self.get(&format!("/v1/requests/{request}")).await.1).unwrap()
     }
 
     /// The ledger's URL.

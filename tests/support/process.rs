@@ -82,6 +82,11 @@ impl Process {
         }
     }
 
+    /// What it printed, without its log.
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(self.dir.join(format!("{}.out", self.name))).unwrap()
+    }
+
     pub fn output(&self) -> String {
         output(&self.dir, &self.name)
     }
