@@ -5,6 +5,7 @@
 
 mod brake;
 mod cases;
+mod durability;
 mod overview;
 mod rows;
 mod schema;
@@ -12,7 +13,7 @@ mod tombstones;
 
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_postgres::IsolationLevel;
@@ -23,7 +24,7 @@ use super::overview::{Asking, Found};
 use super::retention::{Compacted, Span};
 use super::state::{Call, Row, Step, Verb};
 use super::{Case, Evidence, LedgerError};
-use crate::database::{Database, Fault};
+use crate::database::{Database, Fault, Object, Role};
 use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
@@ -41,7 +42,7 @@ pub struct Postgres {
 
 impl Postgres {
     pub(super) async fn open(url: &str, metrics: Metrics) -> Result<Self, LedgerError> {
-        let database = Database::new(url, SERVER_LIMITS, ANSWER_LIMIT).map_err(LedgerError::Url)?;
+        let database = Database::new(url, Role::Ledger, SERVER_LIMITS, ANSWER_LIMIT).map_err(LedgerError::Url)?;
         let opened = Self { database, metrics };
         schema::make_ready(&opened).await?;
         opened.probe().await?;
@@ -61,9 +62,20 @@ impl Postgres {
     }
 
     async fn transact<T, F: Verb<T>>(&self, call: Call<F>) -> Result<Result<T, LedgerError>, Fault> {
-        let Call { id, limit, verb } = call;
         let start = Instant::now();
         let mut client = self.database.get().await?;
+        let done = self.transact_on(&mut client, call, start).await;
+        Database::after(client, done.as_ref().err());
+        done
+    }
+
+    async fn transact_on<T, F: Verb<T>>(
+        &self,
+        client: &mut Object,
+        call: Call<F>,
+        start: Instant,
+    ) -> Result<Result<T, LedgerError>, Fault> {
+        let Call { id, limit, verb } = call;
         // Dropped without a commit, it is rolled back.
         let mut transaction = client.transaction().await?;
         let mut row = rows::lock_and_load(&transaction, &id).await?;
@@ -178,7 +190,12 @@ impl Postgres {
     }
 
     async fn limited<T>(&self, work: impl AsyncFnOnce(&mut Object) -> Result<T, Fault>) -> Result<T, LedgerError> {
-        let done = async { work(&mut self.database.get().await?).await };
+        let done = async {
+            let mut client = self.database.get().await?;
+            let done = work(&mut client).await;
+            Database::after(client, done.as_ref().err());
+            done
+        };
         match timeout(ANSWER_LIMIT, done).await {
             Ok(Err(fault)) if fault.is_about_values() => Err(LedgerError::Corrupt(fault.told().0)),
             Ok(done) => done.map_err(|fault| self.unavailable(&fault)),
@@ -189,6 +206,10 @@ impl Postgres {
     pub(super) async fn probe(&self) -> Result<(), LedgerError> {
         let write = "UPDATE asset_eraser.probe SET probes = probes + 1";
         self.limited(async |client| Ok(client.execute(write, &[]).await.map(|_| ())?)).await
+    }
+
+    pub(super) async fn durability_warnings(&self) -> Result<Vec<&'static str>, LedgerError> {
+        self.ask(async |client| durability::warnings(client).await).await
     }
 
     pub(super) fn close(self) {

@@ -1,9 +1,9 @@
 //! Cases: how many requests they have, how many are decided, and the event that says they all are.
 
-use deadpool_postgres::{GenericClient, Transaction};
+use deadpool_postgres::Transaction;
 use tokio_postgres::Error;
 
-use crate::database::{Fault, column};
+use crate::database::{Fault, Object, column};
 use crate::ledger::Case;
 use crate::message::id::RequestId;
 
@@ -30,7 +30,7 @@ pub(super) async fn count(
 }
 
 /// The size on record, this one if there was none.
-pub(super) async fn size(client: &impl GenericClient, case: &str, size: u32) -> Result<u32, Fault> {
+pub(super) async fn size(client: &Object, case: &str, size: u32) -> Result<u32, Fault> {
     let select = client.prepare_cached("SELECT size FROM asset_eraser.cases WHERE case_id = $1").await?;
     if let Some(found) = client.query_opt(&select, &[&case]).await? {
         return whole(&found, "size");
@@ -61,7 +61,7 @@ pub(super) async fn load(client: &Transaction<'_>, case: &str) -> Result<Option<
 }
 
 /// The event on record, this one if there was none; `None` for a case without a size.
-pub(super) async fn complete(client: &impl GenericClient, case: &str, event: &str) -> Result<Option<String>, Fault> {
+pub(super) async fn complete(client: &Object, case: &str, event: &str) -> Result<Option<String>, Fault> {
     let update = "UPDATE asset_eraser.cases SET event = $2 WHERE case_id = $1 AND event IS NULL";
     client.execute(&client.prepare_cached(update).await?, &[&case, &event]).await?;
     let select = client.prepare_cached("SELECT event FROM asset_eraser.cases WHERE case_id = $1").await?;
