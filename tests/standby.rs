@@ -32,7 +32,7 @@ async fn shows(server: &PrivatePostgres, setting: &str) -> String {
 
 /// Changes a setting of a server that runs, for sessions that are open too.
 async fn set(server: &PrivatePostgres, setting: &str, value: &str) {
-    run(server, &[&format!("ALTER SYSTEM SET {setting} = {value}"), "SELECT pg_reload_conf()"]).await;
+    run(server, &[&format!("ALTER SYSTEM SET {setting} = '{value}'"), "SELECT pg_reload_conf()"]).await;
     until(setting, || async { (shows(server, setting).await == value).then_some(()) }).await;
     // The other sessions are told at the same time and have nothing else to do.
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -176,7 +176,7 @@ async fn check_says_what_a_failover_or_a_power_cut_could_lose() {
     set(&primary, "synchronous_standby_names", "*").await;
     assert_eq!(said(&mut world).await, "ok    ledger    can be written");
     drop(standby);
-    set(&primary, "synchronous_standby_names", "''").await;
+    set(&primary, "synchronous_standby_names", "").await;
     world.finish(0).await;
 }
 
