@@ -13,7 +13,7 @@ mod target;
 mod turns;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ use self::settle::Waiting;
 use self::turns::Turns;
 use crate::backup::Backups;
 use crate::config::Settings;
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::ledger::{Asked, Attempt, Begun, Deletion, Ledger, LedgerError, Record, Refused, UsedUp};
 use crate::message::event::{Facts, LastWord, Subject};
 use crate::message::{Cause, Notice, OnInUse, Outcome, Request, ResultEvent, TraceContext, Unreadable};
@@ -377,12 +377,19 @@ impl Run<'_> {
         if let Some(outcome) = self.guard().await? {
             return Ok(Err(outcome));
         }
+        let free_since = Instant::now();
         if !self.record.deleting {
             let brake = self.eraser.settings.brake.as_ref();
             match self.eraser.ledger.deleting(&self.attempt, Timestamp::now(), brake).await? {
                 Deletion::Allowed => self.record.deleting = true,
                 Deletion::Braked { deletions } => return Err(NotNow::Wait(self.eraser.braked(deletions))),
             }
+        }
+        // The ledger may take seconds to write, as a database does that waits for its standby.
+        if free_since.elapsed() > guard::FRESH
+            && let Some(outcome) = self.guard().await?
+        {
+            return Ok(Err(outcome));
         }
         if let Some(outcome) = self.too_late() {
             return Ok(Err(outcome));

@@ -25,8 +25,8 @@ use tokio::time::Instant;
 /// The statuses under which a job needs its assets no longer. Every other word counts as in progress.
 const FINISHED: [&str; 5] = ["completed", "failed", "cancelled", "canceled", "succeeded"];
 
-/// Oldest that the answer of one source may be when the last source has answered.
-const FRESH: Duration = Duration::from_secs(1);
+/// Oldest that a "free" may be: when the last source has answered, and when a `DELETE` is sent.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
 /// How often a source is asked, at most, until the answers of all are of one moment.
 const ROUNDS: usize = 3;
 
