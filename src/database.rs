@@ -105,8 +105,9 @@ impl Drop for ReadOnly {
 }
 
 impl Database {
-    /// A pool that has not connected yet. Its connections lead to a server that is what `role` needs. `options` are the server's, as on its command line; `limit` is the longest
-    /// wait for a free connection, and how long the other side may say nothing.
+    /// A pool that has not connected yet. Its connections lead to a server that is what `role` needs. `options` are
+    /// the server's, as on its command line; `limit` is the longest wait for a free connection, and how long the
+    /// other side may say nothing.
     ///
     /// # Errors
     /// A sentence that repeats nothing of the URL, since that holds a password.
@@ -142,8 +143,8 @@ impl Database {
         Ok(ReadOnly(self.pool.get().await?))
     }
 
-    /// Takes a connection out of the pool if its server has refused a write since it was asked.
-    pub(crate) fn after(connection: Object, fault: Option<&Fault>) {
+    /// Gives a connection back, or takes it out of the pool if its server has refused a write since it was asked.
+    pub(crate) fn give_back(connection: Object, fault: Option<&Fault>) {
         if fault.is_some_and(Fault::is_about_transactions) {
             drop(Object::take(connection));
         }

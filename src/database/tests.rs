@@ -50,7 +50,7 @@ async fn a_refused_write_takes_its_connection_out_of_the_pool() {
         let connection = database.get().await.unwrap();
         let refused = connection.batch_execute(&format!("START TRANSACTION READ ONLY; {statement}")).await.unwrap_err();
         connection.batch_execute("ROLLBACK").await.unwrap();
-        Database::after(connection, Some(&refused.into()));
+        Database::give_back(connection, Some(&refused.into()));
         assert_eq!(size(&database), left, "{statement}");
     }
 }

@@ -158,20 +158,28 @@ impl Guard {
             if old.is_empty() {
                 return Heard::of(told);
             }
-            let longest = old.iter().map(|number| told[*number].took).max().unwrap_or_default();
-            let again = old.iter().map(|number| {
-                // The slowest is asked first, so that the answers arrive together.
-                let wait = longest.saturating_sub(told[*number].took);
-                async move {
-                    tokio::time::sleep(wait).await;
-                    (*number, self.ask(&self.sources[*number], asset, ended, trace).await)
-                }
-            });
-            for (number, answer) in join_all(again).await {
+            for (number, answer) in self.ask_again(&old, &told, asset, ended, trace).await {
                 told[number] = answer;
             }
         }
         if asked_again(&told).is_empty() { Heard::of(told) } else { Heard::apart() }
+    }
+
+    /// Asks these sources once more, the slowest first, so that their answers arrive together.
+    async fn ask_again(
+        &self,
+        numbers: &[usize],
+        told: &[Told],
+        asset: &AssetId,
+        ended: &[String],
+        trace: &TraceContext,
+    ) -> Vec<(usize, Told)> {
+        let longest = numbers.iter().map(|number| told[*number].took).max().unwrap_or_default();
+        let asking = numbers.iter().map(async |number| {
+            tokio::time::sleep(longest.saturating_sub(told[*number].took)).await;
+            (*number, self.ask(&self.sources[*number], asset, ended, trace).await)
+        });
+        join_all(asking).await
     }
 
     /// Whether every source answers again, asked about an asset that does not exist.

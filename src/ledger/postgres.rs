@@ -65,7 +65,7 @@ impl Postgres {
         let start = Instant::now();
         let mut client = self.database.get().await?;
         let done = self.transact_on(&mut client, call, start).await;
-        Database::after(client, done.as_ref().err());
+        Database::give_back(client, done.as_ref().err());
         done
     }
 
@@ -193,7 +193,7 @@ impl Postgres {
         let done = async {
             let mut client = self.database.get().await?;
             let done = work(&mut client).await;
-            Database::after(client, done.as_ref().err());
+            Database::give_back(client, done.as_ref().err());
             done
         };
         match timeout(ANSWER_LIMIT, done).await {
