@@ -191,6 +191,8 @@ pub struct PostgresGuard {
     pub url: SecretString,
     /// Returns `id` and `status` of every job that uses the asset `$1`.
     pub query: String,
+    /// Whether a standby's word is taken, which may not have the newest jobs yet.
+    pub allow_standby: bool,
     /// Longest wait for a whole answer.
     pub timeout: Duration,
 }

@@ -1,24 +1,45 @@
 //! A pool of connections to a `PostgreSQL` server, as the ledger and the guard need one.
+//!
+//! - `role`: what a server has to be for each use, and the question that finds out.
+//! - `connector`: connections to the first host that is so, asked again at every checkout.
 
+mod connector;
+mod role;
+
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::config::Host;
+use deadpool::Runtime;
+use deadpool::managed::{self, Pool, Timeouts};
+use futures_util::FutureExt;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Config, Error, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use connector::Connector;
+pub(crate) use role::Role;
 
 /// Most connections of one pool. A question holds one for some milliseconds.
 const CONNECTIONS: usize = 16;
 /// Longest wait for a new connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// Longer than the connector's own limits, whose errors say more.
+const POOL_LIMIT: Duration = Duration::from_secs(15);
+
+/// What to do about a server that does not answer.
+const UNREACHABLE: &str = "check that the database is up and can be reached";
+
+/// A connection of the pool, which gets it back at the end.
+pub(crate) type Object = managed::Object<Connector>;
+
 /// A pool; clones share it.
 #[derive(Clone)]
 pub struct Database {
-    pool: Pool,
+    pool: Pool<Connector>,
+    role: Role,
     /// Host, port and database, for errors.
     place: Arc<str>,
 }
@@ -34,9 +55,14 @@ impl std::fmt::Debug for Database {
 #[derive(Debug)]
 pub(crate) enum Fault {
     Database(Error),
-    Pool(PoolError),
+    Pool(String),
     /// A row that makes no sense.
     Row(String),
+    /// The server cannot be reached, or it is not what its role needs.
+    Server {
+        what: String,
+        advice: &'static str,
+    },
 }
 
 impl From<Error> for Fault {
@@ -45,46 +71,83 @@ impl From<Error> for Fault {
     }
 }
 
-impl From<PoolError> for Fault {
-    fn from(error: PoolError) -> Self {
+impl From<managed::PoolError<Self>> for Fault {
+    fn from(error: managed::PoolError<Self>) -> Self {
         match error {
-            PoolError::Backend(error) => Self::Database(error),
-            other => Self::Pool(other),
+            managed::PoolError::Backend(fault) => fault,
+            other => Self::Pool(other.to_string()),
         }
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.told().0)
+    }
+}
+
+/// A connection inside of a read-only transaction, which ends when this is dropped.
+pub(crate) struct ReadOnly(Object);
+
+impl Deref for ReadOnly {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        &self.0
+    }
+}
+
+impl Drop for ReadOnly {
+    /// Sends the statement and does not wait: the server executes it before what the next user of the connection sends.
+    fn drop(&mut self) {
+        let _ = self.0.batch_execute("ROLLBACK").now_or_never();
+    }
+}
+
 impl Database {
-    /// A pool that has not connected yet. `options` are the server's, as on its command line; `limit` is the longest
-    /// wait for a free connection, and how long the other side may say nothing.
+    /// A pool that has not connected yet. Its connections lead to a server that is what `role` needs. `options` are
+    /// the server's, as on its command line; `limit` is the longest wait for a free connection, and how long the
+    /// other side may say nothing.
     ///
     /// # Errors
     /// A sentence that repeats nothing of the URL, since that holds a password.
-    pub(crate) fn new(url: &str, options: &str, limit: Duration) -> Result<Self, String> {
-        let rule = "it is no PostgreSQL URL: postgres://USER:PASSWORD@HOST:PORT/DATABASE";
-        let mut config: Config = url.parse().map_err(|_| rule.to_owned())?;
+    pub(crate) fn new(url: &str, role: Role, options: &str, limit: Duration) -> Result<Self, String> {
+        let form = "it is no PostgreSQL URL: postgres://USER:PASSWORD@HOST:PORT/DATABASE";
+        let mut config: Config = url.parse().map_err(|_| form.to_owned())?;
         if config.get_hosts().is_empty() || config.get_user().is_none() {
-            return Err(rule.to_owned());
+            return Err(form.to_owned());
         }
         let options = [config.get_options().unwrap_or_default(), options].join(" ");
         config.options(options.trim()).connect_timeout(CONNECT_LIMIT).application_name("asset-eraser");
         config.tcp_user_timeout(limit);
         let place = place(&config).into();
-        // Costs a round trip, and notices a connection that the server has closed before a request depends on it.
-        let manager = ManagerConfig { recycling_method: RecyclingMethod::Verified };
-        let limits = Timeouts { wait: Some(limit), create: Some(CONNECT_LIMIT), recycle: Some(CONNECT_LIMIT) };
-        let pool = Pool::builder(Manager::from_config(config, tls()?, manager))
+        let limits = Timeouts { wait: Some(limit), create: Some(POOL_LIMIT), recycle: Some(POOL_LIMIT) };
+        let pool = Pool::builder(Connector::new(&config, tls()?, role, limit))
             .max_size(CONNECTIONS)
             .timeouts(limits)
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self { pool, place })
+        Ok(Self { pool, role, place })
     }
 
-    /// A connection that works.
+    /// A connection whose server has just said that it is what the role needs. One round trip, or a new connection.
     pub(crate) async fn get(&self) -> Result<Object, Fault> {
+        debug_assert_eq!(self.role, Role::Ledger, "a job table is read in a transaction");
         Ok(self.pool.get().await?)
+    }
+
+    /// The same for a job table: inside of a read-only transaction, which the same round trip has begun.
+    pub(crate) async fn read_only(&self) -> Result<ReadOnly, Fault> {
+        debug_assert_ne!(self.role, Role::Ledger, "the ledger's question begins no transaction");
+        Ok(ReadOnly(self.pool.get().await?))
+    }
+
+    /// Gives a connection back, or takes it out of the pool if its server has refused a write since it was asked.
+    pub(crate) fn give_back(connection: Object, fault: Option<&Fault>) {
+        if fault.is_some_and(Fault::is_about_transactions) {
+            drop(Object::take(connection));
+        }
     }
 
     /// Where it is, without who we are.
@@ -102,18 +165,36 @@ impl Fault {
     pub(crate) fn is_about_values(&self) -> bool {
         match self {
             Self::Row(_) => true,
-            Self::Pool(_) => false,
+            Self::Pool(_) | Self::Server { .. } => false,
             // Classes of PostgreSQL's appendix A: data exception, integrity violation, program limit exceeded.
             Self::Database(error) => error.code().is_some_and(|code| ["22", "23", "54"].contains(&&code.code()[..2])),
         }
+    }
+
+    /// Whether the state of the transaction or of the server forbids a statement, such as a write on a standby
+    /// (class 25 of the same appendix).
+    pub(crate) fn is_about_transactions(&self) -> bool {
+        matches!(self, Self::Database(error) if error.code().is_some_and(|code| code.code().starts_with("25")))
+    }
+
+    /// One fault of several places; the advice is that of a server that spoke, if one did.
+    fn of_many(mut faults: Vec<(String, Self)>) -> Self {
+        if faults.len() == 1 {
+            return faults.remove(0).1;
+        }
+        let told: Vec<_> = faults.iter().map(|(place, fault)| (place, fault.told())).collect();
+        let all: Vec<String> = told.iter().map(|(place, (what, _))| format!("{place}: {what}")).collect();
+        let advice = told.iter().map(|(_, (_, advice))| *advice).find(|advice| *advice != UNREACHABLE);
+        Self::Server { what: all.join("; "), advice: advice.unwrap_or(UNREACHABLE) }
     }
 
     /// What is wrong, and what to do about it.
     pub(crate) fn told(&self) -> (String, &'static str) {
         match self {
             Self::Database(error) => (said(error), advice(error)),
-            Self::Pool(error) => (error.to_string(), "check that the database is up and takes connections"),
+            Self::Pool(error) => (error.clone(), "check that the database is up and takes connections"),
             Self::Row(what) => (what.clone(), "correct it by hand"),
+            Self::Server { what, advice } => (what.clone(), advice),
         }
     }
 }
@@ -132,14 +213,7 @@ fn tls() -> Result<MakeRustlsConnect, String> {
 }
 
 fn place(config: &Config) -> String {
-    let hosts = config.get_hosts().iter().enumerate().map(|(number, host)| {
-        let port = config.get_ports().get(number).or(config.get_ports().first()).copied().unwrap_or(5432);
-        match host {
-            Host::Tcp(name) => format!("{name}:{port}"),
-            Host::Unix(path) => path.display().to_string(),
-        }
-    });
-    format!("postgres://{}/{}", hosts.collect::<Vec<_>>().join(","), config.get_dbname().unwrap_or_default())
+    format!("postgres://{}/{}", connector::hosts(config), config.get_dbname().unwrap_or_default())
 }
 
 /// The server's own words if it spoke, else the whole chain.
@@ -158,7 +232,7 @@ fn said(error: &Error) -> String {
 
 /// What to do about an error of `PostgreSQL`'s (the classes of its appendix A).
 fn advice(error: &Error) -> &'static str {
-    let Some(code) = error.code() else { return "check that the database is up and can be reached" };
+    let Some(code) = error.code() else { return UNREACHABLE };
     match &code.code()[..2] {
         "28" => "check user and password in the URL, and the server's pg_hba.conf",
         "3D" => "create the database, or name another one in the URL",
@@ -170,3 +244,6 @@ fn advice(error: &Error) -> &'static str {
         _ => "check the server's log",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ use self::suspects::Suspects;
 use self::turns::Turns;
 use crate::backup::Backups;
 use crate::config::Settings;
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::ledger::{Asked, Begun, Deletion, Ledger, LedgerError, Past, Record};
 use crate::message::event::LastWord;
 use crate::message::{Cause, Notice, OnInUse, Outcome, Request, RequestId, ResultEvent, TraceContext};
@@ -44,10 +44,6 @@ const LOOKS_AFTER_DELETE: u32 = 4;
 /// `DELETE`s that answered "deleted" without effect before that is given up, however short the in-process budget is:
 /// the looks after the first one can use all of it up.
 const LEAST_DELETES: u32 = 2;
-
-/// How old the guard's "free" may be when a `DELETE` is sent: past that it is asked again, as putting `deleting` on record
-/// can take long.
-const FREE_FOR: Duration = Duration::from_secs(1);
 
 /// Jobs named in a sentence about an asset in use.
 const JOBS_NAMED: usize = 5;
@@ -367,7 +363,9 @@ impl Run<'_> {
         let jobs = named(&jobs);
         match self.request.on_in_use {
             // A rejection says that nothing was done, which is not known while an earlier DELETE is out.
-            OnInUse::Reject if self.record.deletes == 0 => Ok(Some(Outcome::rejected(Cause::InUse, format!("in use by {jobs}")))),
+            OnInUse::Reject if self.record.deletes == 0 => {
+                Ok(Some(Outcome::rejected(Cause::InUse, format!("in use by {jobs}"))))
+            }
             OnInUse::Reject | OnInUse::Wait => Err(NotNow::Wait(Waiting::in_use(jobs))),
         }
     }
@@ -462,7 +460,7 @@ impl Run<'_> {
     /// it is on record that it was not sent.
     async fn withheld(&mut self, free: Instant) -> Result<Option<Outcome>, NotNow> {
         let again = match self.too_late() {
-            None if free.elapsed() < FREE_FOR => return Ok(None),
+            None if free.elapsed() <= guard::FRESH => return Ok(None),
             None => self.guard().await,
             late => Ok(late),
         };

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::support::private::PrivatePostgres;
 use crate::support::sandbox::answer;
-use crate::support::{deletes, outcome, world};
+use crate::support::{deletes, outcome, until, world};
 
 #[tokio::test]
 async fn an_asset_in_use_is_deleted_once_its_job_ends() {
@@ -122,5 +123,49 @@ async fn a_job_that_starts_between_two_deletes_stops_the_second() {
     assert_eq!(deletes(&world.sandbox.calls_of("a").await), 1);
     world.sandbox.job("video_1", &["a"], "failed").await;
     assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_job_that_starts_while_the_provider_is_asked_about_another_keeps_the_asset() {
+    let mut world = world(&[("GUARD__CONFIRM_WITH_PROVIDER", "true")]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.job_as_registered("video_1", &["a"], "completed", "processing").await;
+    world.sandbox.fault("job", "", 1, json!({"delay_ms": 1000})).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a", "on_in_use": "reject"})).await;
+    let sandbox = &world.sandbox;
+    until("the provider is asked about the job", || async {
+        sandbox.calls().await.iter().any(|call| call["operation"] == "job").then_some(())
+    })
+    .await;
+    world.sandbox.job("video_2", &["a"], "processing").await;
+    let event = world.broker.result("r").await;
+    assert_eq!(outcome(&event), ("rejected", "in_use"));
+    assert!(event["data"]["detail"].to_string().contains("video_2"), "{event}");
+    world.sandbox.job("video_2", &["a"], "completed").await;
+    world.ask(json!({"request_id": "later", "asset_id": "a"})).await;
+    assert_eq!(outcome(&world.broker.result("later").await), ("deleted", ""));
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_job_that_starts_while_the_ledger_is_slow_keeps_the_asset() {
+    let postgres = PrivatePostgres::start();
+    let mut world = world(&[("LEDGER__URL", &postgres.url)]).await;
+    let (mut client, connection) = tokio_postgres::connect(&postgres.url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    world.sandbox.add("a").await;
+    world.sandbox.fault("jobs", "a", 1, json!({"delay_ms": 700})).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a", "on_in_use": "reject"})).await;
+    world.sandbox.until_called("jobs", "a", 1).await;
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE asset_eraser.history IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // The guard has said free by then, and the ledger has not noted yet that the deletion begins.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    lock.commit().await.unwrap();
+    assert_eq!(outcome(&world.broker.result("r").await), ("rejected", "in_use"));
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 0);
     world.finish(0).await;
 }

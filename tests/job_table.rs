@@ -110,3 +110,48 @@ async fn a_guard_never_writes() {
     world.finish(0).await;
     jobs.run("DROP TABLE {}").await;
 }
+
+#[tokio::test]
+async fn a_job_in_the_table_that_starts_while_the_registry_takes_its_time_keeps_the_asset() {
+    let jobs = Jobs::new().await;
+    let mut world = jobs.world(&[("GUARD__HTTP__TIMEOUT", "10s")]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.fault("jobs", "a", 1, json!({"delay_ms": 2500})).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a", "on_in_use": "reject"})).await;
+    world.sandbox.until_called("jobs", "a", 1).await;
+    // The table was asked at the same time as the registry, and has answered.
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    jobs.run("INSERT INTO {} VALUES (7, 'a', 'processing')").await;
+    let event = world.broker.result("r").await;
+    assert_eq!(outcome(&event), ("rejected", "in_use"));
+    assert_eq!(deletes(&world.sandbox.calls().await), 0);
+    world.finish(0).await;
+    jobs.run("DROP TABLE {}").await;
+}
+
+#[tokio::test]
+async fn a_login_that_may_only_read_is_enough_and_a_query_that_takes_too_long_is_ended() {
+    let jobs = Jobs::new().await;
+    let login = format!("reader_{}", uuid::Uuid::new_v4().simple());
+    jobs.run(&format!(
+        "CREATE ROLE {login} LOGIN PASSWORD 'read-word'; ALTER ROLE {login} SET default_transaction_read_only = on;
+         GRANT SELECT ON {{}} TO {login}"
+    ))
+    .await;
+    let mut url = url::Url::parse(&jobs.url).unwrap();
+    url.set_username(&login).unwrap();
+    url.set_password(Some("read-word")).unwrap();
+    let mut world = jobs.world(&[("GUARD__POSTGRES__URL", url.as_str())]).await;
+    assert_eq!(outcome(&world.delete("a").await), ("deleted", ""));
+    world.set("GUARD__POSTGRES__TIMEOUT", "300ms");
+    world.set("GUARD__POSTGRES__QUERY", "SELECT pg_sleep(60)::text AS id, $1 AS status");
+    let mut check = world.command("check");
+    assert_eq!(check.ended().await.code(), Some(1));
+    assert!(check.output().contains("FAIL  guard     job table"), "{}", check.output());
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let running = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{login}' AND state = 'active'");
+    let still: i64 = jobs.client.query_one(&running, &[]).await.unwrap().get(0);
+    assert_eq!(still, 0, "the server ends what the worker no longer waits for");
+    world.finish(0).await;
+    jobs.run(&format!("DROP TABLE {{}}; DROP ROLE {login}")).await;
+}

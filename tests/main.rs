@@ -47,6 +47,7 @@ mod retention;
 mod secrets;
 mod security_page;
 mod shutdown;
+mod standby;
 mod started_events;
 mod status;
 mod stops_the_line;

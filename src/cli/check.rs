@@ -81,7 +81,8 @@ async fn guard(settings: &Settings, provider: &Client, metrics: &Metrics) -> Res
 async fn ledger(settings: &Settings, metrics: &Metrics) -> Result<String, String> {
     let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await.map_err(|error| error.to_string())?;
     ledger.probe().await.map_err(|error| error.to_string())?;
-    Ok("can be written".into())
+    let warnings = ledger.durability_warnings().await.map_err(|error| error.to_string())?;
+    Ok(["can be written"].into_iter().chain(warnings).collect::<Vec<_>>().join("; warning: "))
 }
 
 async fn backups(settings: &Settings) -> Result<String, String> {

@@ -167,6 +167,7 @@ fn shown_guard(guard: &config::Guard) -> Table {
         let all = vec![
             ("url", shown_url(&postgres.url).into()),
             ("query", postgres.query.clone().into()),
+            ("allow_standby", postgres.allow_standby.into()),
             ("timeout", time(postgres.timeout)),
         ];
         shown.insert("postgres".to_owned(), Value::Table(section(all)));

@@ -86,6 +86,11 @@ pub const KEYS: &[Key] = &[
         "",
         "returns `id` and `status` of every job that uses the asset `$1`; run in a read-only transaction",
     ),
+    key(
+        "guard.postgres.allow_standby",
+        "false",
+        "`true`: a standby may be asked too, although it may not have the newest jobs yet; see [docs/operating.md](docs/operating.md#what-a-standby-must-be)",
+    ),
     key("guard.postgres.timeout", "10s", "longest wait for a whole answer"),
     key(
         "guard.in_progress",

@@ -121,6 +121,7 @@ pub(super) struct RawPostgresGuard {
     pub(super) url: Option<SecretString>,
     pub(super) url_file: Option<PathBuf>,
     pub(super) query: Option<String>,
+    pub(super) allow_standby: Wire<Flag>,
     pub(super) timeout: Wire<Millis>,
 }
 

@@ -269,7 +269,7 @@ fn postgres_guard(source: &Source, raw: &RawPostgresGuard) -> Result<PostgresGua
     }
     let (timeout, least) = (raw.timeout.0, Duration::from_millis(1));
     let timeout = within(source, "guard.postgres.timeout", timeout, 10 * SECOND, least, 300 * SECOND)?;
-    Ok(PostgresGuard { url, query, timeout })
+    Ok(PostgresGuard { url, query, allow_standby: raw.allow_standby.0.unwrap_or(false), timeout })
 }
 
 fn retry(source: &Source, raw: &RawRetry) -> Result<Retry, ConfigError> {

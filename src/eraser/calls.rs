@@ -106,7 +106,8 @@ impl Run<'_> {
             return Ok(());
         }
         let request = self.request;
-        let notice = Notice::started(self.eraser.ledger.id(), &request.request_id, &request.asset_id, self.record.first_seen);
+        let notice =
+            Notice::started(self.eraser.ledger.id(), &request.request_id, &request.asset_id, self.record.first_seen);
         if self.announce.announce(&notice).await { Ok(()) } else { Err(NotNow::Wait(Waiting::broker())) }
     }
 

@@ -32,11 +32,9 @@ impl Eraser {
                     eraser.provider_outage.is_over();
                 }
                 Stop::GuardDown => eraser.guard_outage.is_over(),
-                Stop::Ledger
-                | Stop::LedgerWentBack
-                | Stop::Brake
-                | Stop::ProviderBusy
-                | Stop::ProviderKey => eraser.line.resume(stop),
+                Stop::Ledger | Stop::LedgerWentBack | Stop::Brake | Stop::ProviderBusy | Stop::ProviderKey => {
+                    eraser.line.resume(stop)
+                }
             }
         }
     }

@@ -13,14 +13,22 @@ use crate::provider::Client;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
 
+use std::time::Duration;
+
 use confirm::Confirmer;
 use futures_util::future::join_all;
 use http::Registry;
 use postgres::Table;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 /// The statuses under which a job needs its assets no longer. Every other word counts as in progress.
 const FINISHED: [&str; 5] = ["completed", "failed", "cancelled", "canceled", "succeeded"];
+
+/// Oldest that a "free" may be: when the last source has answered, and when a `DELETE` is sent.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
+/// How often a source is asked, at most, until the answers of all are of one moment.
+const ROUNDS: usize = 3;
 
 /// Why a guard could not be made. Names the setting, never its value.
 #[derive(Debug, thiserror::Error)]
@@ -115,23 +123,63 @@ impl Guard {
         if self.sources.is_empty() {
             return self.without_sources();
         }
-        let (mut jobs, mut unknown) = (Vec::new(), None);
-        for answer in join_all(self.sources.iter().map(|source| self.ask(source, asset, trace))).await {
-            match answer {
-                GuardAnswer::Free => {}
-                GuardAnswer::InUse { jobs: some } => jobs.extend(some),
-                GuardAnswer::Unknown { why } => unknown = Some(why),
+        let heard = self.hear(asset, &[], trace).await;
+        let answer = match self.confirmer.as_ref().filter(|_| !heard.jobs.is_empty()) {
+            Some(confirmer) => self.confirmed(confirmer, heard, asset, trace).await,
+            None => heard.answer(),
+        };
+        shown(answer)
+    }
+
+    /// Asks the provider about the jobs, and then every source once more: the calls wait for their turn, and another
+    /// job may start meanwhile. Only jobs that the provider said have ended may be listed in the second answer.
+    async fn confirmed(
+        &self,
+        confirmer: &Confirmer,
+        heard: Heard,
+        asset: &AssetId,
+        trace: &TraceContext,
+    ) -> GuardAnswer {
+        let (listed, unknown) = (heard.jobs, heard.unknown);
+        let jobs = confirmer.still_running(listed.clone(), trace).await;
+        self.metrics.guard_check("provider", in_use(jobs.clone()).as_str());
+        if !jobs.is_empty() || unknown.is_some() {
+            return Heard { jobs, unknown }.answer();
+        }
+        self.hear(asset, &listed, trace).await.answer()
+    }
+
+    /// What the sources say at one moment, without the jobs that have `ended`. While all of them say that the asset is
+    /// free, an answer that has grown old beside the latest one is asked for again.
+    async fn hear(&self, asset: &AssetId, ended: &[String], trace: &TraceContext) -> Heard {
+        let mut told = join_all(self.sources.iter().map(|source| self.ask(source, asset, ended, trace))).await;
+        for _ in 1..ROUNDS {
+            let old = asked_again(&told);
+            if old.is_empty() {
+                return Heard::of(told);
+            }
+            for (number, answer) in self.ask_again(&old, &told, asset, ended, trace).await {
+                told[number] = answer;
             }
         }
-        if let Some(confirmer) = self.confirmer.as_ref().filter(|_| !jobs.is_empty()) {
-            jobs = confirmer.still_running(jobs, trace).await;
-            self.metrics.guard_check("provider", in_use(jobs.clone()).as_str());
-        }
-        // A job that one source has seen is enough; else one that did not answer may have had one to tell.
-        match (in_use(jobs), unknown) {
-            (GuardAnswer::Free, Some(why)) => GuardAnswer::Unknown { why },
-            (answer, _) => shown(answer),
-        }
+        if asked_again(&told).is_empty() { Heard::of(told) } else { Heard::apart() }
+    }
+
+    /// Asks these sources once more, the slowest first, so that their answers arrive together.
+    async fn ask_again(
+        &self,
+        numbers: &[usize],
+        told: &[Told],
+        asset: &AssetId,
+        ended: &[String],
+        trace: &TraceContext,
+    ) -> Vec<(usize, Told)> {
+        let longest = numbers.iter().map(|number| told[*number].took).max().unwrap_or_default();
+        let asking = numbers.iter().map(async |number| {
+            tokio::time::sleep(longest.saturating_sub(told[*number].took)).await;
+            (*number, self.ask(&self.sources[*number], asset, ended, trace).await)
+        });
+        join_all(asking).await
     }
 
     /// Whether every source answers again, asked about an asset that does not exist.
@@ -148,8 +196,26 @@ impl Guard {
         answer
     }
 
-    async fn ask(&self, source: &Source, asset: &AssetId, trace: &TraceContext) -> GuardAnswer {
-        let (name, title, jobs) = match source {
+    async fn ask(&self, source: &Source, asset: &AssetId, ended: &[String], trace: &TraceContext) -> Told {
+        let began = Instant::now();
+        let (name, title, jobs) = self.jobs(source, asset, trace).await;
+        let counts = |job: &Job| self.counts(job) && !ended.contains(&job.id);
+        let answer = match jobs {
+            Ok(jobs) => in_use(jobs.into_iter().filter(counts).map(|job| job.id).collect()),
+            Err(why) => GuardAnswer::Unknown { why: format!("{title}: {why}") },
+        };
+        self.metrics.guard_check(name, answer.as_str());
+        Told { answer, at: Instant::now(), took: began.elapsed() }
+    }
+
+    /// The name of a source, its title, and its jobs or why they are not known.
+    async fn jobs(
+        &self,
+        source: &Source,
+        asset: &AssetId,
+        trace: &TraceContext,
+    ) -> (&'static str, &'static str, Result<Vec<Job>, String>) {
+        match source {
             Source::Http(registry) => ("http", "job registry", registry.jobs(asset, trace).await),
             Source::Postgres(table) => {
                 let mut span = traces::query(trace, "SELECT jobs");
@@ -159,13 +225,7 @@ impl Guard {
                 }
                 ("postgres", "job table", jobs)
             }
-        };
-        let answer = match jobs {
-            Ok(jobs) => in_use(jobs.into_iter().filter(|job| self.counts(job)).map(|job| job.id).collect()),
-            Err(why) => GuardAnswer::Unknown { why: format!("{title}: {why}") },
-        };
-        self.metrics.guard_check(name, answer.as_str());
-        answer
+        }
     }
 
     /// Whether a job counts as in progress: its status is listed as such, or is not known to be an end.
@@ -173,6 +233,59 @@ impl Guard {
         let listed = |word: &String| word.eq_ignore_ascii_case(&job.status);
         self.in_progress.iter().any(listed) || !FINISHED.contains(&job.status.as_str())
     }
+}
+
+/// The answer of one source.
+struct Told {
+    answer: GuardAnswer,
+    /// When it arrived.
+    at: Instant,
+    took: Duration,
+}
+
+/// The answers of all sources.
+struct Heard {
+    jobs: Vec<String>,
+    /// Why a source did not answer.
+    unknown: Option<String>,
+}
+
+impl Heard {
+    fn of(told: Vec<Told>) -> Self {
+        let (mut jobs, mut unknown) = (Vec::new(), None);
+        for one in told {
+            match one.answer {
+                GuardAnswer::Free => {}
+                GuardAnswer::InUse { jobs: some } => jobs.extend(some),
+                GuardAnswer::Unknown { why } => unknown = Some(why),
+            }
+        }
+        Self { jobs, unknown }
+    }
+
+    fn apart() -> Self {
+        let why = format!("the sources do not answer within {FRESH:?} of each other, although asked {ROUNDS} times");
+        Self { jobs: Vec::new(), unknown: Some(why) }
+    }
+
+    /// A job that one source has seen is enough. Without one, a source that did not answer may have had one to tell.
+    fn answer(self) -> GuardAnswer {
+        match (in_use(self.jobs), self.unknown) {
+            (GuardAnswer::Free, Some(why)) => GuardAnswer::Unknown { why },
+            (answer, _) => answer,
+        }
+    }
+}
+
+/// The sources to ask again, as their "free" is too old to be believed. All of them where a source takes so long
+/// itself that the answers of the others would be too old then.
+fn asked_again(told: &[Told]) -> Vec<usize> {
+    if told.iter().any(|one| one.answer != GuardAnswer::Free) {
+        return Vec::new();
+    }
+    let old: Vec<usize> = (0..told.len()).filter(|number| told[*number].at.elapsed() > FRESH).collect();
+    let slow = old.iter().any(|number| told[*number].took > FRESH);
+    if slow { (0..told.len()).collect() } else { old }
 }
 
 fn in_use(jobs: Vec<String>) -> GuardAnswer {

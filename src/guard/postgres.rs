@@ -9,14 +9,11 @@ use tokio_postgres::types::Type;
 
 use super::{GuardError, Job};
 use crate::config;
-use crate::database::{Database, Fault, column};
+use crate::database::{Database, Fault, Role, column};
 use crate::message::id::AssetId;
 
 /// More jobs than this are not read; the asset then counts as in use, since a part of an answer must not set it free.
 const MOST_JOBS: usize = 10_000;
-
-/// A guard reads and never writes, whatever its query says.
-const SERVER_OPTIONS: &str = "-c default_transaction_read_only=on";
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -28,12 +25,13 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(settings: &config::PostgresGuard) -> Result<Self, GuardError> {
-        let options = format!("{SERVER_OPTIONS} -c statement_timeout={}", settings.timeout.as_millis());
-        let url = settings.url.expose_secret();
-        let database = Database::new(url, &options, settings.timeout).map_err(GuardError::Postgres)?;
+        let options = format!("-c statement_timeout={}", settings.timeout.as_millis());
+        let (url, limit) = (settings.url.expose_secret(), settings.timeout);
+        let role = if settings.allow_standby { Role::JobTableOrStandby } else { Role::JobTable };
+        let database = Database::new(url, role, &options, limit).map_err(GuardError::Postgres)?;
         // As text, whatever the columns are; one more than may be, to see that there are more.
         let jobs = format!("SELECT id::text, status::text FROM ({}\n) AS jobs LIMIT {}", settings.query, MOST_JOBS + 1);
-        Ok(Self { database, query: jobs.into(), limit: settings.timeout })
+        Ok(Self { database, query: jobs.into(), limit })
     }
 
     /// The jobs that use `asset`, finished ones included, or why that is not known.
@@ -43,14 +41,17 @@ impl Table {
             Ok(Ok(jobs)) => Ok(jobs),
             Ok(Err(fault)) => {
                 let (what, advice) = fault.told();
+                let writes = fault.is_about_transactions();
+                let advice = if writes { "guard.postgres.query must only read" } else { advice };
                 Err(format!("{}: {what}; {advice}", self.database.place()))
             }
             Err(_) => Err(format!("{}: no answer within {:?}", self.database.place(), self.limit)),
         }
     }
 
+    /// A guard reads and never writes, whatever its query says: the transaction is read-only.
     async fn ask(&self, asset: &AssetId) -> Result<Vec<Job>, Fault> {
-        let client = self.database.get().await?;
+        let client = self.database.read_only().await?;
         let rows = client.query_typed(&self.query, &[(&asset.as_str(), Type::TEXT)]).await?;
         // A NULL is no answer.
         rows.iter().map(|row| Ok(Job { id: column(row, "id")?, status: column(row, "status")? })).collect()

@@ -222,3 +222,84 @@ async fn the_provider_is_asked_about_a_job_once_in_twenty_seconds() {
     assert_eq!(check(&later).await, GuardAnswer::Free);
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
+
+/// A registry whose answers come one after the other; the last one stays.
+async fn changing(lists: Vec<String>) -> String {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let answer = move || async move {
+        let number = asked.fetch_add(1, Ordering::SeqCst);
+        lists[number.min(lists.len() - 1)].clone()
+    };
+    serve(Router::new().route("/jobs/{asset}", get(answer))).await
+}
+
+#[tokio::test]
+async fn a_job_that_starts_while_another_is_confirmed_keeps_the_asset() {
+    let (ended, both) = ([("j", "processing")], [("j", "processing"), ("new", "queued")]);
+    for (second, answer) in [
+        (listing(&ended), GuardAnswer::Free),
+        (listing(&[]), GuardAnswer::Free),
+        (listing(&both), jobs(&["new"])),
+        (listing(&[("new", "queued")]), jobs(&["new"])),
+    ] {
+        let registry = changing(vec![listing(&ended), second.clone()]).await;
+        let mut settings = settings(Some(&registry));
+        settings.confirm_with_provider = true;
+        let (base, ..) = provider("completed").await;
+        assert_eq!(check(&guard(&settings, &base)).await, answer, "{second}");
+    }
+    let registry = changing(vec![listing(&ended), "{".to_owned()]).await;
+    let mut settings = settings(Some(&registry));
+    settings.confirm_with_provider = true;
+    let (base, ..) = provider("completed").await;
+    assert!(matches!(check(&guard(&settings, &base)).await, GuardAnswer::Unknown { .. }));
+}
+
+/// A registry that takes this long for each answer, and says "free" until `from` after its start.
+async fn slow(takes: &'static [u64], busy_from: Duration) -> (Source, Arc<AtomicUsize>) {
+    let (asked, began) = (Arc::new(AtomicUsize::new(0)), Instant::now());
+    let seen = Arc::clone(&asked);
+    let answer = move || async move {
+        let number = seen.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(takes[number.min(takes.len() - 1)])).await;
+        listing(if began.elapsed() < busy_from { &[] } else { &[("new", "queued")] })
+    };
+    let base = serve(Router::new().route("/jobs/{asset}", get(answer))).await;
+    let mut settings = settings(Some(&base)).http.unwrap();
+    settings.timeout = Duration::from_secs(20);
+    (Source::Http(Registry::new(&settings).unwrap()), asked)
+}
+
+const NEVER: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn a_free_that_has_grown_old_beside_a_slow_source_is_asked_for_again() {
+    let mut guard = guard(&settings(None), "http://127.0.0.1:9/");
+    // The job starts after the quick source has answered and before the slow one does.
+    let (quick, _) = slow(&[0], Duration::from_millis(500)).await;
+    guard.sources = vec![quick, slow(&[1500], NEVER).await.0];
+    assert_eq!(check(&guard).await, jobs(&["new"]));
+    // Only the quick one is asked again, and a source beside a quick one is asked once.
+    for (second, times) in [(&[1500], 2), (&[10], 1)] {
+        let ((one, first), (two, later)) = (slow(&[0], NEVER).await, slow(second, NEVER).await);
+        guard.sources = vec![one, two];
+        assert_eq!(check(&guard).await, GuardAnswer::Free);
+        assert_eq!((first.load(Ordering::SeqCst), later.load(Ordering::SeqCst)), (times, 1));
+    }
+}
+
+#[tokio::test]
+async fn slow_sources_are_asked_so_that_they_answer_together_or_the_asset_is_kept() {
+    let mut guard = guard(&settings(None), "http://127.0.0.1:9/");
+    let ((one, first), (two, later)) = (slow(&[1200], NEVER).await, slow(&[2600], NEVER).await);
+    guard.sources = vec![one, two];
+    assert_eq!(check(&guard).await, GuardAnswer::Free);
+    assert_eq!((first.load(Ordering::SeqCst), later.load(Ordering::SeqCst)), (2, 2));
+    // One that takes another time at every question is no witness of the same moment.
+    let ((one, first), (two, later)) = (slow(&[0, 1500, 0], NEVER).await, slow(&[1500, 3000, 3000], NEVER).await);
+    guard.sources = vec![one, two];
+    let answer = check(&guard).await;
+    assert!(matches!(&answer, GuardAnswer::Unknown { why } if why.contains("of each other")), "{answer:?}");
+    let times = (first.load(Ordering::SeqCst), later.load(Ordering::SeqCst));
+    assert!(times.0 <= ROUNDS && times.1 <= ROUNDS, "{times:?}");
+}

@@ -219,7 +219,9 @@ impl Memory {
         let rows = &mut self.inner().rows;
         let place = |id: &RequestId, row: &Row| (row.updated, id.clone());
         let old = rows.iter().filter(|(id, (row, _))| {
-            compactable(row) && row.updated < span.before && span.after.as_ref().is_none_or(|after| place(id, row) > *after)
+            compactable(row)
+                && row.updated < span.before
+                && span.after.as_ref().is_none_or(|after| place(id, row) > *after)
         });
         let mut old: Vec<_> = old.map(|(id, (row, _))| place(id, row)).collect();
         old.sort();

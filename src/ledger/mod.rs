@@ -451,6 +451,17 @@ impl Ledger {
         }
     }
 
+    /// One sentence for each way in which the place of the ledger may lose a commit that it has answered.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub async fn durability_warnings(&self) -> Result<Vec<&'static str>, LedgerError> {
+        match &self.store {
+            Store::Postgres(postgres) => postgres.durability_warnings().await,
+            Store::Sqlite(_) | Store::Memory(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Lets go of this handle and waits, a few seconds at most, until the last write is done and the file closed.
     /// Other clones keep the file open.
     pub async fn close(self) {

@@ -55,8 +55,7 @@ pub(super) struct Asking {
 }
 
 /// The states that are not decided, in the order of a request.
-pub(super) const OPEN: [State; 5] =
-    [State::Begun, State::BackedUp, State::Deleting, State::NotSent, State::Waiting];
+pub(super) const OPEN: [State; 5] = [State::Begun, State::BackedUp, State::Deleting, State::NotSent, State::Waiting];
 
 impl Ledger {
     /// How many requests are open, `most` of the oldest in each state, and what was decided since then.

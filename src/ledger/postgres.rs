@@ -6,6 +6,7 @@
 mod brake;
 mod cases;
 mod connections;
+mod durability;
 mod heard;
 mod overview;
 mod own_row;
@@ -15,7 +16,7 @@ mod tombstones;
 
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -31,7 +32,7 @@ use super::retention::{Compacted, Span};
 use super::state::{Call, Row, Step, Verb, Write};
 use super::{Case, Counts, Evidence, LedgerError};
 use crate::config::Brake;
-use crate::database::{Database, Fault};
+use crate::database::{Database, Fault, Object, Role};
 use crate::message::id::{AssetId, CaseId, RequestId};
 use crate::telemetry::metrics::Metrics;
 
@@ -50,7 +51,7 @@ pub struct Postgres {
 
 impl Postgres {
     pub(super) async fn open(url: &str, metrics: Metrics) -> Result<Self, LedgerError> {
-        let database = Database::new(url, SERVER_LIMITS, ANSWER_LIMIT).map_err(LedgerError::Url)?;
+        let database = Database::new(url, Role::Ledger, SERVER_LIMITS, ANSWER_LIMIT).map_err(LedgerError::Url)?;
         let connections = Connections::new(database, metrics);
         schema::make_ready(&connections).await?;
         let shown = async { Ok(own_row::shown(&connections.database.get().await?).await?) };
@@ -72,7 +73,9 @@ impl Postgres {
 
     async fn transact<T, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
         let (id, mut client) = (call.id.clone(), self.connections.current().await?);
-        match self.apply(call, &mut client).await {
+        let done = self.apply(call, &mut client).await;
+        Database::give_back(client, done.as_ref().err());
+        match done {
             Ok(done) => done,
             Err(fault) if fault.is_about_values() => {
                 let place = self.connections.database.place();
@@ -231,6 +234,10 @@ impl Postgres {
             Ok(((), 1))
         };
         self.connections.write(probe).await
+    }
+
+    pub(super) async fn durability_warnings(&self) -> Result<Vec<&'static str>, LedgerError> {
+        self.connections.ask(async |client| durability::warnings(client).await).await
     }
 
     pub(super) fn close(self) {

@@ -155,7 +155,11 @@ mod tests {
         let why = progress.look(shown(0, &[((1, 0), 9), ((1, 3), 1), ((2, 0), 99)])).unwrap_err();
         assert!(why.contains("at least 1 commits") && why.contains("`asset-eraser ledger accept`"), "{why}");
         let whole = shown(0, &[((1, 0), 9), ((1, 3), 5)]);
-        assert_eq!(progress.look(whole).unwrap_err(), why, "another server may have all of it, this one is not heard of");
+        assert_eq!(
+            progress.look(whole).unwrap_err(),
+            why,
+            "another server may have all of it, this one is not heard of"
+        );
         progress.look(shown(1, &[((1, 0), 9), ((1, 3), 1)])).unwrap();
         assert_eq!(progress.set_back(), None);
         progress.look(shown(1, &[((1, 0), 9), ((1, 3), 1)])).unwrap();

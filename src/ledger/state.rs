@@ -58,24 +58,16 @@ impl State {
             // After a `DELETE`, too, when a copy was lost since.
             (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting), Act::BackUp) => Some(Self::BackedUp),
             (Some(Self::Deleting), Act::Withhold) => Some(Self::NotSent),
-            (
-                Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
-                Act::Delete,
-            ) => Some(Self::Deleting),
-            (
-                Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
-                Act::PutOff,
-            ) => Some(Self::Waiting),
-            (
-                Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
-                Act::Decide,
-            )
+            (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting), Act::Delete) => {
+                Some(Self::Deleting)
+            }
+            (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting), Act::PutOff) => {
+                Some(Self::Waiting)
+            }
+            (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting), Act::Decide)
             | (None, Act::Refuse) => Some(Self::Decided),
             (None, Act::BackUp | Act::Delete | Act::Withhold | Act::PutOff | Act::Decide)
-            | (
-                Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting),
-                Act::Refuse,
-            )
+            | (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Deleting | Self::Waiting), Act::Refuse)
             | (Some(Self::Begun | Self::BackedUp | Self::NotSent | Self::Waiting), Act::Withhold)
             | (Some(Self::Waiting), Act::BackUp)
             | (Some(Self::Decided), _) => None,

@@ -241,7 +241,11 @@ async fn decided_backwards(ledger: &Ledger) {
         ledger.at(at(1)).deleting(&first_of(&request), None).await.unwrap();
         if number > 0 {
             let outcome = if number == 2 { "failed" } else { "deleted" };
-            ledger.at(at(100 - number)).decide(&first_of(&request), outcome, move |_| format!("event {number}")).await.unwrap();
+            ledger
+                .at(at(100 - number))
+                .decide(&first_of(&request), outcome, move |_| format!("event {number}"))
+                .await
+                .unwrap();
             ledger.heard(&request).await.unwrap();
         }
     }
@@ -284,7 +288,10 @@ async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
     assert_eq!(ledger.at(at(200)).begin(asked("r2", "a2")).await.unwrap(), used("failed", 98));
     let another = ledger.at(at(200)).begin(asked("r1", "a2")).await.unwrap();
     assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest { .. }, .. }), "{another:?}");
-    assert_eq!(ledger.at(at(200)).refuse(&id("r1"), None, |_| "bad copy".into()).await.unwrap(), Refused::Forgotten { of_case: Some("case".to_owned()) });
+    assert_eq!(
+        ledger.at(at(200)).refuse(&id("r1"), None, |_| "bad copy".into()).await.unwrap(),
+        Refused::Forgotten { of_case: Some("case".to_owned()) }
+    );
     ledger.at(at(200)).decide(&first("r1"), "failed", |_| "late".into()).await.unwrap_err();
     assert_eq!(begin(&ledger, asked("r0", "a0"), at(200)).await.attempts, 2, "an open request is as it was");
     let stands = async |asset| ledger.asset(&AssetId::parse(asset).unwrap()).await.unwrap();
@@ -387,7 +394,10 @@ async fn a_refusal_of_an_unknown_request_is_its_answer(ledger: Ledger) {
 async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     for now in 1..3 {
-        assert_eq!(ledger.at(at(now)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap(), Refused::InFlight { of_case: Some("case".to_owned()) });
+        assert_eq!(
+            ledger.at(at(now)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap(),
+            Refused::InFlight { of_case: Some("case".to_owned()) }
+        );
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
     assert_eq!(ledger.at(at(4)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap(), "event");
@@ -399,7 +409,10 @@ async fn a_refusal_of_a_decided_request_repeats_its_answer(ledger: Ledger) {
     let refused = ledger.at(at(2)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
     assert_eq!(refused, Refused::Decided { event: "event".into(), of_case: Some("case".to_owned()) });
     ledger.at(at(3)).refuse(&id("s"), None, |_| "one".into()).await.unwrap();
-    assert_eq!(ledger.at(at(4)).refuse(&id("s"), None, |_| "two".into()).await.unwrap(), Refused::Recorded("one".into()));
+    assert_eq!(
+        ledger.at(at(4)).refuse(&id("s"), None, |_| "two".into()).await.unwrap(),
+        Refused::Recorded("one".into())
+    );
 }
 
 async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {

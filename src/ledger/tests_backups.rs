@@ -73,7 +73,8 @@ async fn only_whoever_works_on_a_request_records_a_copy(ledger: Ledger) {
 }
 
 async fn another_word_about_a_copy_under_the_same_id_is_a_conflict(ledger: Ledger) {
-    let saying = |backup: Option<bool>| Asked { backup, request: format!(r#"{{"backup":{backup:?}}}"#), ..asked("r", "a") };
+    let saying =
+        |backup: Option<bool>| Asked { backup, request: format!(r#"{{"backup":{backup:?}}}"#), ..asked("r", "a") };
     begin(&ledger, saying(Some(true)), at(0)).await;
     for other in [None, Some(false)] {
         let begun = ledger.at(at(1)).begin(saying(other)).await.unwrap();

@@ -48,7 +48,8 @@ impl Database {
 
     /// Those of every ledger that is open on it.
     pub(super) async fn end_connections(&self) {
-        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '@' AND pid <> pg_backend_pid()";
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '@' AND pid <> pg_backend_pid()";
         self.admin.batch_execute(&end.replace('@', &self.name)).await.unwrap();
     }
 
@@ -181,9 +182,14 @@ async fn a_database_of_a_later_release_is_left_alone() {
 #[tokio::test]
 async fn commits_that_are_not_synced_are_refused() {
     let database = Database::new().await;
-    database.run(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name)).await;
-    let error = Ledger::open(&database.url, Metrics::new().unwrap()).await.unwrap_err().to_string();
-    assert!(error.contains("synchronous_commit is off"), "{error}");
+    for value in ["off", "local", "remote_write"] {
+        database.run(&format!("ALTER DATABASE {} SET synchronous_commit = {value}", database.name)).await;
+        let error = Ledger::open(&database.url, Metrics::new().unwrap()).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("synchronous_commit is {value}")), "{error}");
+        assert!(error.contains("SET synchronous_commit = on"), "{error}");
+    }
+    database.run(&format!("ALTER DATABASE {} SET synchronous_commit = remote_apply", database.name)).await;
+    database.open().await;
     database.remove().await;
 }
 

@@ -98,7 +98,8 @@ async fn an_attempt_that_gives_way_is_no_crash(ledger: Ledger) {
 }
 
 async fn a_contended_request_is_left_alone_longer_each_time(ledger: Ledger) {
-    let busy = async |seconds| matches!(ledger.at(at(seconds)).begin(asked("r", "a")).await.unwrap(), Begun::Busy { .. });
+    let busy =
+        async |seconds| matches!(ledger.at(at(seconds)).begin(asked("r", "a")).await.unwrap(), Begun::Busy { .. });
     begin(&ledger, asked("r", "a"), at(0)).await;
     assert!(!busy(1).await, "a crash costs no wait");
     contend(&ledger, "r").await;

@@ -11,12 +11,7 @@ const SHARDS: u8 = 16;
 
 /// Counts a request that is decided in this transaction, in the shard that its name falls into. But for the count of the
 /// commit, it is the last lock that the transaction takes, so that none that holds it waits for another.
-pub(super) async fn count(
-    transaction: &Transaction<'_>,
-    name: &str,
-    case: &str,
-    outcome: &str,
-) -> Result<(), Error> {
+pub(super) async fn count(transaction: &Transaction<'_>, name: &str, case: &str, outcome: &str) -> Result<(), Error> {
     let statement = transaction
         .prepare_cached(
             "INSERT INTO asset_eraser.case_counts AS c (case_id, outcome, shard, requests) VALUES ($1, $2, $3, 1)
@@ -42,11 +37,7 @@ pub(super) async fn size(client: &Transaction<'_>, case: &str, size: u32) -> Res
 }
 
 /// Counts a message that has no row of its own, once; says how many rows were written.
-pub(super) async fn count_conflict(
-    client: &Transaction<'_>,
-    case: &str,
-    event_id: &str,
-) -> Result<((), usize), Fault> {
+pub(super) async fn count_conflict(client: &Transaction<'_>, case: &str, event_id: &str) -> Result<((), usize), Fault> {
     let insert = "INSERT INTO asset_eraser.case_conflicts (case_id, event_id) VALUES ($1, $2::text::uuid)
                   ON CONFLICT DO NOTHING";
     let new = client.execute(&client.prepare_cached(insert).await?, &[&case, &event_id]).await?;

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::Transaction;
 use tokio::time::timeout;
 use tokio_postgres::IsolationLevel;
 
 use super::{ANSWER_LIMIT, own_row};
-use crate::database::{Database, Fault};
+use crate::database::{Database, Fault, Object};
 use crate::ledger::LedgerError;
 use crate::ledger::progress::Progress;
 use crate::telemetry::metrics::Metrics;
@@ -84,7 +84,9 @@ impl Connections {
                 transaction.commit().await?;
                 Ok(found)
             };
-            read.await.map_err(|fault| self.failed(&fault))
+            let found = read.await;
+            Database::give_back(client, found.as_ref().err());
+            found.map_err(|fault| self.failed(&fault))
         };
         timeout(ANSWER_LIMIT, in_a_snapshot).await.unwrap_or_else(|_| Err(self.silent()))
     }
@@ -107,7 +109,9 @@ impl Connections {
                 }
                 Ok(done)
             };
-            write.await.map_err(|fault| self.failed(&fault))
+            let done = write.await;
+            Database::give_back(client, done.as_ref().err());
+            done.map_err(|fault| self.failed(&fault))
         };
         timeout(ANSWER_LIMIT, in_a_transaction).await.unwrap_or_else(|_| Err(self.silent()))
     }

@@ -1,9 +1,9 @@
 //! The row that the ledger has of itself, and the counts of its commits.
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use crate::database::{Fault, column};
+use crate::database::{Fault, Object, column};
 use crate::ledger::progress::{Acceptance, Place, Shown};
 
 /// Counts a commit in the slot of this connection: no other connection counts there at the same time, but for a few that

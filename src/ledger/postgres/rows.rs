@@ -22,7 +22,8 @@ use crate::message::id::{AssetId, RequestId};
 const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
 
 /// What makes a [`Row`].
-pub(super) const COLUMNS: &str = "asset_id, case_id, dry_run, backup_asked, request, state, attempts, attempt, interrupted,
+pub(super) const COLUMNS: &str =
+    "asset_id, case_id, dry_run, backup_asked, request, state, attempts, attempt, interrupted,
         contended, rung, deletes, waited_for, backup, outcome, event, heard, sealed,
         (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
         (extract(epoch FROM updated) * 1000)::bigint AS updated, entries, chain";
@@ -86,7 +87,8 @@ pub(super) async fn store(
     change: Option<&Change>,
     is_new: bool,
 ) -> Result<(Place, i64), Fault> {
-    let counts = [row.attempts, row.interrupted, row.contended, row.rung, row.deletes, row.chain.entries].map(i64::from);
+    let counts =
+        [row.attempts, row.interrupted, row.contended, row.rung, row.deletes, row.chain.entries].map(i64::from);
     let [attempts, interrupted, contended, rung, deletes, entries] = counts;
     let attempt = row.attempt.map(|token| token.0);
     // A row is written with a decision once: when it is taken.

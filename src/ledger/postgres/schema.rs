@@ -25,7 +25,6 @@ pub(super) async fn make_ready(connections: &Connections) -> Result<(), LedgerEr
     let work = async {
         let mut client = connections.database.get().await?;
         let transaction = client.transaction().await?;
-        durable(&transaction).await?;
         let found = migrate(&transaction).await?;
         transaction.commit().await?;
         Ok(found)
@@ -34,15 +33,6 @@ pub(super) async fn make_ready(connections: &Connections) -> Result<(), LedgerEr
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
         return Err(LedgerError::Newer { place: connections.database.place(), found, known });
-    }
-    Ok(())
-}
-
-/// A commit must be on the disk when it is answered.
-async fn durable(transaction: &Transaction<'_>) -> Result<(), Fault> {
-    let setting: String = transaction.query_one("SHOW synchronous_commit", &[]).await?.get(0);
-    if setting == "off" {
-        return Err(Fault::Row("synchronous_commit is off for this user or database, and a decision that a power cut undoes would be taken again".to_owned()));
     }
     Ok(())
 }

@@ -1,0 +1,227 @@
+//! Connections: made to the first host that is what its role needs, and asked again at every checkout.
+//!
+//! **Invariant:** a connection leaves the pool only after its server has said, in this checkout, that it is what the
+//! role needs. What a server says otherwise ends the connection, and the next one is made from the names of the hosts.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use deadpool_postgres::ClientWrapper;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use tokio_postgres::config::Host;
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::role::{Role, Server};
+use super::{CONNECT_LIMIT, Fault, UNREACHABLE};
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    client: ClientWrapper,
+    generation: u64,
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.client
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut ClientWrapper {
+        &mut self.client
+    }
+}
+
+/// Makes connections for a pool, and asks each at its checkout.
+pub(crate) struct Connector {
+    /// The settings of the URL without its hosts.
+    base: Config,
+    hosts: Vec<Place>,
+    tls: MakeRustlsConnect,
+    role: Role,
+    /// Longest time for one question of the owner.
+    limit: Duration,
+    /// The host that a connection was last made to. The next one is tried there first, so that a dead host costs its
+    /// share of the time once.
+    last: AtomicUsize,
+    /// Raised when a server turned out to be another than it was: every connection made before is dropped unasked.
+    generation: AtomicU64,
+}
+
+/// One host of the URL.
+struct Place {
+    host: Host,
+    address: Option<std::net::IpAddr>,
+    port: u16,
+}
+
+impl Place {
+    fn all(config: &Config) -> Vec<Self> {
+        let place = |(number, host): (usize, &Host)| Self {
+            host: host.clone(),
+            address: config.get_hostaddrs().get(number).copied(),
+            port: config.get_ports().get(number).or(config.get_ports().first()).copied().unwrap_or(5432),
+        };
+        config.get_hosts().iter().enumerate().map(place).collect()
+    }
+
+    /// One set of settings for each address behind the name, as it resolves now.
+    async fn resolved(&self, base: &Config) -> Result<Vec<(String, Config)>, Fault> {
+        let mut config = base.clone();
+        config.port(self.port);
+        let name = match &self.host {
+            Host::Unix(path) => return Ok(vec![(self.to_string(), config.host_path(path).clone())]),
+            Host::Tcp(name) => name,
+        };
+        config.host(name);
+        let addresses = match self.address {
+            Some(address) => vec![address],
+            None => lookup_host((name.as_str(), self.port))
+                .await
+                .map_err(|error| unresolved(&error))?
+                .map(|found| found.ip())
+                .collect(),
+        };
+        let at = |address| (format!("{self} [{address}]"), config.clone().hostaddr(address).clone());
+        Ok(addresses.into_iter().map(at).collect())
+    }
+}
+
+fn unresolved(error: &std::io::Error) -> Fault {
+    let what = format!("the host name cannot be resolved: {error}");
+    Fault::Server { what, advice: UNREACHABLE }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.host {
+            Host::Tcp(name) => write!(f, "{name}:{}", self.port),
+            Host::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Every host of the URL, for errors.
+pub(super) fn hosts(config: &Config) -> String {
+    Place::all(config).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+impl Connector {
+    pub(super) fn new(config: &Config, tls: MakeRustlsConnect, role: Role, limit: Duration) -> Self {
+        let (base, hosts) = (without_hosts(config), Place::all(config));
+        Self { base, hosts, tls, role, limit, last: AtomicUsize::new(0), generation: AtomicU64::new(0) }
+    }
+
+    /// Connections made until now are not used again.
+    fn renew(&self) {
+        self.generation.fetch_add(1, Relaxed);
+    }
+
+    /// The part of the time that one host may take, so that a host that says nothing leaves time for the others.
+    fn share(&self) -> Duration {
+        match u32::try_from(self.hosts.len()) {
+            Ok(1) | Err(_) => CONNECT_LIMIT,
+            Ok(hosts) => CONNECT_LIMIT.min(self.limit / 2) / hosts,
+        }
+    }
+
+    /// Tries every address of one host.
+    async fn connect(&self, place: &Place, share: Duration) -> Result<Connection, Fault> {
+        let found = timeout(share, place.resolved(&self.base)).await.map_err(|_| silent(share))??;
+        let each = share / u32::try_from(found.len()).unwrap_or(1).max(1);
+        let mut faults = Vec::new();
+        for (address, config) in found {
+            match timeout(each, self.open(&config)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(fault)) => faults.push((address, fault)),
+                Err(_) => faults.push((address, silent(each))),
+            }
+        }
+        Err(Fault::of_many(faults))
+    }
+
+    async fn open(&self, config: &Config) -> Result<Connection, Fault> {
+        let generation = self.generation.load(Relaxed);
+        let (client, connection) = config.connect(self.tls.clone()).await?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the database ended");
+            }
+        });
+        let connection = Connection { client: ClientWrapper::new(client, task), generation };
+        self.ask(&connection).await?;
+        Ok(connection)
+    }
+
+    async fn ask(&self, client: &Client) -> Result<(), Fault> {
+        let answer = client.simple_query(self.role.question()).await?;
+        self.role.judge(&Server::read(&answer)?)
+    }
+}
+
+impl Manager for Connector {
+    type Type = Connection;
+    type Error = Fault;
+
+    async fn create(&self) -> Result<Connection, Fault> {
+        let (first, share) = (self.last.load(Relaxed), self.share());
+        let mut faults = Vec::new();
+        for number in (0..self.hosts.len()).map(|number| (first + number) % self.hosts.len()) {
+            let place = &self.hosts[number];
+            // Boxed: connecting is rare, and its future would be a part of every future that uses the ledger.
+            match Box::pin(self.connect(place, share)).await {
+                Ok(connection) => {
+                    self.last.store(number, Relaxed);
+                    return Ok(connection);
+                }
+                Err(fault) => faults.push((place.to_string(), fault)),
+            }
+        }
+        Err(Fault::of_many(faults))
+    }
+
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Fault> {
+        if connection.is_closed() || connection.generation != self.generation.load(Relaxed) {
+            return Err(RecycleError::message("closed, or its server has changed"));
+        }
+        let limit = CONNECT_LIMIT.min(self.limit / 3);
+        let asked = timeout(limit, self.ask(connection)).await.unwrap_or_else(|_| Err(silent(limit)));
+        if matches!(asked, Err(Fault::Server { .. })) {
+            self.renew();
+        }
+        asked.map_err(RecycleError::Backend)
+    }
+}
+
+fn silent(limit: Duration) -> Fault {
+    let what = format!("no answer within {limit:?}");
+    Fault::Server { what, advice: UNREACHABLE }
+}
+
+/// `Config` has no way to take hosts out, so everything else is copied.
+fn without_hosts(config: &Config) -> Config {
+    let mut base = Config::new();
+    config.get_user().map(|user| base.user(user));
+    config.get_password().map(|password| base.password(password));
+    config.get_dbname().map(|name| base.dbname(name));
+    config.get_options().map(|options| base.options(options));
+    config.get_application_name().map(|name| base.application_name(name));
+    config.get_connect_timeout().map(|limit| base.connect_timeout(*limit));
+    config.get_tcp_user_timeout().map(|limit| base.tcp_user_timeout(*limit));
+    config.get_keepalives_interval().map(|interval| base.keepalives_interval(interval));
+    config.get_keepalives_retries().map(|retries| base.keepalives_retries(retries));
+    base.keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .channel_binding(config.get_channel_binding())
+        .target_session_attrs(config.get_target_session_attrs());
+    base
+}
