@@ -1,7 +1,10 @@
 //! The end of a case counts every request that was asked for it once, however each was answered, and no other.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use crate::faults::proxy::Proxy;
 use crate::support::private::PrivatePostgres;
 use crate::support::{World, outcome, world};
 
@@ -116,8 +119,11 @@ async fn a_case_that_gets_more_requests_than_its_size_at_once_counts_as_many_as_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_that_gets_more_requests_than_its_size_on_two_replicas_counts_as_many_as_its_size() {
     let postgres = PrivatePostgres::start();
-    let mut world = world(&[&AT_ONCE[..], &[("LEDGER__URL", postgres.url.as_str())]].concat()).await;
+    let (proxy, url) = Proxy::before(&postgres.url).await;
+    let mut world = world(&[&AT_ONCE[..], &[("LEDGER__URL", url.as_str())]].concat()).await;
     world.add_replicas(1).await;
+    // All requests of a case are decided before one of them reads how many are.
+    proxy.delay(Duration::from_millis(30));
     counts_its_size(world).await;
 }
 
