@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use asset_eraser::ledger::{Asked, Begun, Ledger, retention};
+use asset_eraser::ledger::{Asked, Begun, Beside, Ledger, retention};
 use asset_eraser::message::event::{AssetSeen, Facts, LastWord, Subject};
 use asset_eraser::message::request::Labels;
 use asset_eraser::message::{AssetId, CaseId, Outcome, RequestId, ResultEvent};
@@ -187,7 +187,9 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>) {
         backup: None,
         delete_sent: true,
     };
-    let Begun::Open(record) = ledger.begin(asked).await.expect("begun") else { panic!("{name} is new") };
+    let Begun::Open(record) = ledger.begin(asked, Beside::NoSuspect).await.expect("begun") else {
+        panic!("{name} is new")
+    };
     ledger.deleting(&record.attempt, None).await.expect("deleting");
     let (id, request) = (ledger.id(), request_id.clone());
     let event = move |now| {

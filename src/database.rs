@@ -150,6 +150,11 @@ impl Database {
         }
     }
 
+    /// Closes a connection, and with it ends what belongs to it.
+    pub(crate) fn close_one(connection: Object) {
+        drop(Object::take(connection));
+    }
+
     /// Where it is, without who we are.
     pub(crate) fn place(&self) -> String {
         self.place.to_string()

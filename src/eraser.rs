@@ -114,8 +114,6 @@ pub trait Announce: Sync {
 pub struct Delivered {
     /// Continued on the provider's calls.
     pub trace: TraceContext,
-    /// How often the broker has handed this message out before and got no acknowledgement.
-    pub delivery_count: u64,
 }
 
 /// Why a request can't be decided now. Everything else is an [`Outcome`].
@@ -207,13 +205,16 @@ impl Eraser {
     ) -> Result<Verdict, LedgerError> {
         let eraser = &*self.0;
         let _turn = eraser.turns.take(&request.asset_id).await;
-        let Some(_alone) = eraser.alone_if_suspect(request, delivered).await? else {
-            return Ok(eraser.not_alone());
-        };
         // The intent is durable before the guard is asked: a job starter that registers its job and then asks the
         // ledger sees this request, or the guard sees the job.
-        let record = match eraser.ledger.begin(asked(request)).await? {
+        let (begun, _alone) = match eraser.begin(request).await? {
+            Ok(begun) => begun,
+            Err(verdict) => return Ok(verdict),
+        };
+        let record = match begun {
             Begun::Open(record) => record,
+            // Only said of an attempt beside others.
+            Begun::Suspect => return Ok(Verdict::PutOff { delay: eraser.shortest(), reason: "suspect" }),
             Begun::Busy { contended } => return Ok(eraser.give_way(request, contended)),
             Begun::Decided { event, past } => return eraser.again(request, recorded(event)?, past).await,
             Begun::UsedUp { by, first_seen, case_id } => {

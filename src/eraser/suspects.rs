@@ -2,57 +2,52 @@
 //! a further crash counts against one request, and its bystanders get through.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Delivered, Inner, Verdict};
-use crate::ledger::LedgerError;
+use super::{Inner, Verdict, asked};
+use crate::ledger::{Alone, Begun, Beside, LedgerError};
 use crate::message::Request;
 
 /// Attempts in a row that ended with their workers before a request is a suspect. One may be any kill.
 const SUSPECT: u32 = 2;
 
-/// The place for the one suspect at work.
+/// The place for the one suspect at work in this process.
 #[derive(Default)]
 pub(super) struct Suspects(Arc<Mutex<()>>);
 
-/// That a request may be worked on now.
-pub(super) enum Alone {
-    /// No suspect: beside others.
-    NoNeed,
-    /// The only suspect at work, as long as this is held.
-    Alone { _place: OwnedMutexGuard<()> },
-}
-
-impl Suspects {
-    async fn take(&self, limit: Duration) -> Option<Alone> {
-        let place = tokio::time::timeout(limit, Arc::clone(&self.0).lock_owned()).await.ok()?;
-        Some(Alone::Alone { _place: place })
-    }
+/// That no other suspect is at work, in this process and at any other worker of the ledger.
+pub(super) struct OnlySuspect {
+    _here: OwnedMutexGuard<()>,
+    _anywhere: Alone,
 }
 
 impl Inner {
-    /// Waits until no other suspect is at work, if the request is one. `None` when that took too long.
-    pub(super) async fn alone_if_suspect(
+    /// Begins an attempt; alone, if the request is a suspect. `Err` says what becomes of a suspect while another one is at
+    /// work.
+    pub(super) async fn begin(
         &self,
         request: &Request,
-        delivered: &Delivered,
-    ) -> Result<Option<Alone>, LedgerError> {
-        // A message that comes for the first time was in no crash.
-        if delivered.delivery_count == 0 || !self.is_suspect(request).await? {
-            return Ok(Some(Alone::NoNeed));
+    ) -> Result<Result<(Begun, Option<OnlySuspect>), Verdict>, LedgerError> {
+        let limit = self.settings.broker.delivery_limit;
+        let most = limit.saturating_sub(1).clamp(1, SUSPECT);
+        match self.ledger.begin(asked(request), Beside::Others { most }).await? {
+            Begun::Suspect => {}
+            begun => return Ok(Ok((begun, None))),
         }
-        Ok(self.suspects.take(self.settings.retry.max_elapsed).await)
+        let Some(alone) = self.only_suspect().await? else {
+            return Ok(Err(Verdict::PutOff { delay: self.shortest(), reason: "suspect" }));
+        };
+        let begun = self.ledger.begin(asked(request), Beside::NoSuspect).await?;
+        Ok(Ok((begun, Some(alone))))
     }
 
-    /// What becomes of a suspect while another one takes long.
-    pub(super) fn not_alone(&self) -> Verdict {
-        Verdict::PutOff { delay: self.shortest(), reason: "suspect" }
-    }
-
-    async fn is_suspect(&self, request: &Request) -> Result<bool, LedgerError> {
-        let entry = self.ledger.request(&request.request_id).await?;
-        Ok(entry.is_some_and(|entry| entry.outcome.is_none() && entry.interrupted >= SUSPECT))
+    /// Waits until no other suspect is at work; `None` when that takes too long.
+    async fn only_suspect(&self) -> Result<Option<OnlySuspect>, LedgerError> {
+        let limit = self.settings.retry.max_elapsed;
+        let here = tokio::time::timeout(limit, Arc::clone(&self.suspects.0).lock_owned()).await;
+        let Ok(here) = here else { return Ok(None) };
+        let anywhere = self.ledger.place_alone().await?;
+        Ok(anywhere.map(|anywhere| OnlySuspect { _here: here, _anywhere: anywhere }))
     }
 }

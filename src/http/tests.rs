@@ -154,7 +154,7 @@ async fn an_asset_and_a_request_are_told_from_the_ledger() {
         backup: None,
         request: "{}".into(),
     };
-    let begun = server.ledger.begin(asked).await.unwrap();
+    let begun = server.ledger.begin(asked, crate::ledger::Beside::NoSuspect).await.unwrap();
     let crate::ledger::Begun::Open(record) = begun else { panic!("it is new: {begun:?}") };
     let (status, requested) = body(get(server.address, "/v1/assets/a").await);
     assert_eq!((status, &requested["state"], &requested["request_id"]), (200, &"requested".into(), &"case/7".into()));

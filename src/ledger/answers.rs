@@ -31,6 +31,8 @@ pub struct Asked {
 pub enum Begun {
     /// Not decided: go on. The record counts this attempt.
     Open(Record),
+    /// Its attempts ended with their workers so often that it may only be worked on alone.
+    Suspect,
     /// Another attempt is at work, and a copy of the request has cost it its place before: it is left alone for now.
     Busy {
         /// How often in a row an attempt was taken over.
@@ -52,6 +54,18 @@ pub enum Begun {
         /// The case that the ID was first used for.
         case_id: Option<String>,
     },
+}
+
+/// Beside what an attempt would be worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Beside other requests: none whose attempts ended with their workers `most` times in a row or more.
+    Others {
+        /// The least number that makes it a suspect.
+        most: u32,
+    },
+    /// Beside no other suspect: whatever it has done.
+    NoSuspect,
 }
 
 /// What is known of a decided request beside its answer.
@@ -202,9 +216,6 @@ pub struct Entry {
     pub state: &'static str,
     /// How often it has begun.
     pub attempts: u32,
-    /// Attempts in a row that began and have not ended.
-    #[serde(skip)]
-    pub interrupted: u32,
     /// Why it was last put off.
     pub waited_for: Option<String>,
     /// The copy of the asset that was made before the deletion.

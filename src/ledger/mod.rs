@@ -5,6 +5,7 @@
 //! may be called again: only the recorded answer of [`Ledger::decide`] may be published, never an intended one.
 //! The same holds when a future is dropped before it is ready.
 
+mod alone;
 mod answers;
 mod backups;
 mod brake;
@@ -40,8 +41,9 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
+pub use self::alone::Alone;
 pub use self::answers::{
-    Asked, AssetState, Attempt, Begun, Case, Entry, Past, Record, Refused, Token, UsedUp, Verified,
+    Asked, AssetState, Attempt, Begun, Beside, Case, Entry, Past, Record, Refused, Token, UsedUp, Verified,
 };
 pub use self::brake::{Braking, Deletion, Release};
 use self::clock::Clock;
@@ -135,9 +137,21 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be written, or the request's row cannot be read.
-    pub async fn begin(&self, asked: Asked) -> Result<Begun, LedgerError> {
+    pub async fn begin(&self, asked: Asked, beside: Beside) -> Result<Begun, LedgerError> {
         let (id, clock) = (asked.request_id.clone(), self.clock);
-        self.run(id, move |row, now| state::begin(row, asked, now, |attempts| clock.token(attempts))).await
+        self.run(id, move |row, now| state::begin(row, asked, beside, now, |attempts| clock.token(attempts))).await
+    }
+
+    /// The one place for a suspect among all workers of the ledger; `None` while another holds it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be asked.
+    pub async fn place_alone(&self) -> Result<Option<Alone>, LedgerError> {
+        match &self.store {
+            Store::Postgres(postgres) => postgres.place_alone().await,
+            // No other process works with it.
+            Store::Sqlite(_) | Store::Memory(_) => Ok(Some(Alone::InProcess)),
+        }
     }
 
     /// Records that the request waits at step `rung` of the ladder, and what for. The attempt ends.

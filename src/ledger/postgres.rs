@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use self::connections::Connections;
 use self::heard::Heard;
+use super::alone::{Alone, Lock};
 use super::brake::{Braking, Limit, Release};
 use super::clock::Clock;
 use super::history;
@@ -38,6 +39,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Longest wait of a caller for its answer: a database that died without a word gets here.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// The advisory lock of the worker that works on a suspect: "aels" in ASCII.
+const ALONE: i64 = 0x6165_6c73;
 /// What the server itself ends, so that a lock is not kept by a worker that vanished. In milliseconds.
 const SERVER_LIMITS: &str = "-c statement_timeout=20000 -c idle_in_transaction_session_timeout=20000";
 
@@ -212,6 +215,14 @@ impl Postgres {
             Ok((done.clone(), done.requests))
         };
         self.connections.write(step).await
+    }
+
+    /// The lock belongs to a connection: when the worker dies, the server lets go of it.
+    pub(super) async fn place_alone(&self) -> Result<Option<Alone>, LedgerError> {
+        let client = self.connections.current().await?;
+        let locked = async { Ok(client.query_one("SELECT pg_try_advisory_lock($1)", &[&ALONE]).await?.get(0)) };
+        let locked: bool = locked.await.map_err(|fault: Fault| self.connections.unavailable(&fault))?;
+        Ok(locked.then(|| Alone::Locked(Lock::of(client))))
     }
 
     pub(super) async fn accept(&self) -> Result<Option<Acceptance>, LedgerError> {

@@ -9,7 +9,7 @@ use super::backups::BackedUp;
 use super::brake::Deletion;
 use super::clock::Clock;
 use super::history::Chain;
-use super::{Asked, AssetState, Attempt, Begun, Entry, Past, Record, Refused, Token, UsedUp};
+use super::{Asked, AssetState, Attempt, Begun, Beside, Entry, Past, Record, Refused, Token, UsedUp};
 use crate::config::Brake;
 use crate::message::Backup;
 use crate::message::id::{CaseId, RequestId};
@@ -196,6 +196,7 @@ fn advance(from: Option<State>, act: Act) -> Result<State, Illegal> {
 pub(super) fn begin(
     row: Option<Row>,
     asked: Asked,
+    beside: Beside,
     now: Timestamp,
     token: impl FnOnce(u32) -> Token,
 ) -> Result<Step<Begun>, Illegal> {
@@ -221,9 +222,13 @@ pub(super) fn begin(
     if left_alone(&row, now) {
         return Ok(Step::read(Begun::Busy { contended: row.contended }));
     }
+    let interrupted = row.interruptions();
+    if matches!(beside, Beside::Others { most } if interrupted >= most) {
+        return Ok(Step::read(Begun::Suspect));
+    }
     row.state = advance(Some(row.state), Act::Begin)?;
     row.attempts = row.attempts.saturating_add(1);
-    row.interrupted = row.interrupted.saturating_add(u32::from(row.attempt.is_some()));
+    row.interrupted = interrupted;
     row.attempt = Some(token(row.attempts));
     row.updated = now;
     let open = Begun::Open(row.record(&asked.request_id, now));
@@ -400,7 +405,6 @@ impl Row {
     }
 
     pub(super) fn entry(self, request_id: RequestId) -> Entry {
-        let interrupted = self.interruptions();
         let (outcome, event) = match self.decision {
             None => (None, None),
             Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event)),
@@ -414,7 +418,6 @@ impl Row {
             dry_run: self.dry_run,
             state: self.state.as_str(),
             attempts: self.attempts,
-            interrupted,
             waited_for: self.waited_for,
             backup: self.backup.map(|backed_up| backed_up.backup),
             outcome,

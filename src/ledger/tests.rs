@@ -111,7 +111,7 @@ pub(super) fn asked(request: &str, asset: &str) -> Asked {
 
 /// Begins and expects the request to be open.
 pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Record {
-    match ledger.at(now).begin(asked).await.unwrap() {
+    match ledger.at(now).begin(asked, Beside::NoSuspect).await.unwrap() {
         Begun::Open(record) => record,
         other => panic!("expected an open request, got {other:?}"),
     }
@@ -284,9 +284,9 @@ async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
         first_seen: to_millisecond(at(0)),
         case_id: Some("case".to_owned()),
     };
-    assert_eq!(ledger.at(at(200)).begin(asked("r1", "a1")).await.unwrap(), used("deleted", 99));
-    assert_eq!(ledger.at(at(200)).begin(asked("r2", "a2")).await.unwrap(), used("failed", 98));
-    let another = ledger.at(at(200)).begin(asked("r1", "a2")).await.unwrap();
+    assert_eq!(ledger.at(at(200)).begin(asked("r1", "a1"), Beside::NoSuspect).await.unwrap(), used("deleted", 99));
+    assert_eq!(ledger.at(at(200)).begin(asked("r2", "a2"), Beside::NoSuspect).await.unwrap(), used("failed", 98));
+    let another = ledger.at(at(200)).begin(asked("r1", "a2"), Beside::NoSuspect).await.unwrap();
     assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest { .. }, .. }), "{another:?}");
     assert_eq!(
         ledger.at(at(200)).refuse(&id("r1"), None, |_| "bad copy".into()).await.unwrap(),
@@ -352,7 +352,7 @@ async fn the_first_decision_wins(ledger: Ledger) {
 async fn a_decided_request_begins_with_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.at(at(1)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
-    assert_eq!(ledger.at(at(2)).begin(asked("r", "a")).await.unwrap(), answered("event"));
+    assert_eq!(ledger.at(at(2)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), answered("event"));
 }
 
 fn used_by_another_request(first_seen: Timestamp) -> Begun {
@@ -363,22 +363,22 @@ fn used_by_another_request(first_seen: Timestamp) -> Begun {
 async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
     let conflict = used_by_another_request(at(0));
     begin(&ledger, asked("r", "a"), at(0)).await;
-    assert_eq!(ledger.at(at(1)).begin(asked("r", "b")).await.unwrap(), conflict);
+    assert_eq!(ledger.at(at(1)).begin(asked("r", "b"), Beside::NoSuspect).await.unwrap(), conflict);
     ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
-    assert_eq!(ledger.at(at(3)).begin(asked("r", "b")).await.unwrap(), conflict);
+    assert_eq!(ledger.at(at(3)).begin(asked("r", "b"), Beside::NoSuspect).await.unwrap(), conflict);
 }
 
 async fn another_dry_run_under_the_same_id_is_a_conflict(ledger: Ledger) {
     let dry = r#"{"request_id":"r","dry_run":true}"#.to_owned();
     begin(&ledger, Asked { dry_run: true, request: dry, ..asked("r", "a") }, at(0)).await;
-    let conflict = ledger.at(at(1)).begin(asked("r", "a")).await.unwrap();
+    let conflict = ledger.at(at(1)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap();
     let by = UsedUp::AnotherRequest { same_asset: true };
     assert!(matches!(&conflict, Begun::UsedUp { by: found, .. } if *found == by), "{conflict:?}");
 }
 
 async fn a_conflict_changes_nothing(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).begin(asked("r", "b")).await.unwrap();
+    ledger.at(at(1)).begin(asked("r", "b"), Beside::NoSuspect).await.unwrap();
     assert_eq!(begin(&ledger, asked("r", "a"), at(2)).await.attempts, 2);
 }
 
@@ -386,9 +386,9 @@ async fn a_refusal_of_an_unknown_request_is_its_answer(ledger: Ledger) {
     let refused = ledger.at(at(0)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
     assert_eq!(refused, Refused::Recorded("refused".into()));
     // Sent again, now readable: one answer a request, and this one has it.
-    assert_eq!(ledger.at(at(1)).begin(asked("r", "a")).await.unwrap(), answered("refused"));
+    assert_eq!(ledger.at(at(1)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), answered("refused"));
     let dry = Asked { dry_run: true, ..asked("r", "a") };
-    assert_eq!(ledger.at(at(1)).begin(dry).await.unwrap(), answered("refused"));
+    assert_eq!(ledger.at(at(1)).begin(dry, Beside::NoSuspect).await.unwrap(), answered("refused"));
 }
 
 async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
@@ -472,7 +472,7 @@ async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
     let error = ledger.at(at(2)).deleting(&first("r"), None).await.unwrap_err();
     assert_eq!(error.to_string(), "request r was taken over by another worker");
     assert!(ledger.at(at(3)).put_off(&first("r"), 1, "in_use").await.is_err());
-    assert_eq!(ledger.at(at(4)).begin(asked("r", "a")).await.unwrap(), answered("event"));
+    assert_eq!(ledger.at(at(4)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), answered("event"));
 }
 
 async fn a_dry_run_never_deletes(ledger: Ledger) {

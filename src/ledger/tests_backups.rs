@@ -77,7 +77,7 @@ async fn another_word_about_a_copy_under_the_same_id_is_a_conflict(ledger: Ledge
         |backup: Option<bool>| Asked { backup, request: format!(r#"{{"backup":{backup:?}}}"#), ..asked("r", "a") };
     begin(&ledger, saying(Some(true)), at(0)).await;
     for other in [None, Some(false)] {
-        let begun = ledger.at(at(1)).begin(saying(other)).await.unwrap();
+        let begun = ledger.at(at(1)).begin(saying(other), Beside::NoSuspect).await.unwrap();
         assert!(matches!(begun, Begun::UsedUp { by: UsedUp::AnotherRequest { .. }, .. }), "{other:?}: {begun:?}");
     }
     assert_eq!(begin(&ledger, saying(Some(true)), at(2)).await.attempts, 2);
@@ -91,7 +91,8 @@ async fn a_tombstone_keeps_no_copy_and_asks_for_none(ledger: Ledger) {
     ledger.compact(retention::Span { after: None, before: at(9), most: 9 }).await.unwrap();
     assert_eq!(ledger.request(&id("r")).await.unwrap().unwrap().backup, None);
     assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, vec![]);
-    let begun = ledger.at(at(10)).begin(Asked { backup: Some(true), ..asked("r", "a") }).await.unwrap();
+    let begun =
+        ledger.at(at(10)).begin(Asked { backup: Some(true), ..asked("r", "a") }, Beside::NoSuspect).await.unwrap();
     assert!(matches!(begun, Begun::UsedUp { by: UsedUp::Forgotten { .. }, .. }), "{begun:?}");
 }
 

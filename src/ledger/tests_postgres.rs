@@ -82,7 +82,7 @@ async fn everything_is_there_after_a_restart() {
     let wanted =
         Record { attempt, now, first_seen, attempts: 2, interrupted, rung: 2, deletes: 1, waited_for, backup: None };
     assert_eq!(record, wanted);
-    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b")).await.unwrap(), answered("event"));
+    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b"), Beside::NoSuspect).await.unwrap(), answered("event"));
     database.remove().await;
 }
 
@@ -150,7 +150,7 @@ async fn of_many_workers_one_decides() {
     let database = Database::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
     let ledgers: Vec<Ledger> = ledgers.iter().map(|ledger| ledger.at(at(0))).collect();
-    let began = join_all(ledgers.iter().map(|ledger| ledger.begin(asked("r", "a")))).await;
+    let began = join_all(ledgers.iter().map(|ledger| ledger.begin(asked("r", "a"), Beside::NoSuspect))).await;
     let mut attempts: Vec<u32> = began
         .into_iter()
         .map(|begun| match begun.unwrap() {
@@ -199,11 +199,11 @@ async fn an_unreadable_row_stops_its_own_request_only() {
     let ledger = database.open().await;
     begin(&ledger, asked("spoilt", "a"), at(0)).await;
     database.run("UPDATE asset_eraser.requests SET attempts = 5000000000").await;
-    let error = ledger.at(at(1)).begin(asked("spoilt", "a")).await.unwrap_err();
+    let error = ledger.at(at(1)).begin(asked("spoilt", "a"), Beside::NoSuspect).await.unwrap_err();
     assert!(matches!(error, LedgerError::Unreadable { .. }) && !error.is_unavailable(), "{error}");
     // Nor one that the database does not take.
     let hostile = Asked { request: "\0".to_owned(), ..asked("hostile", "a") };
-    let error = ledger.at(at(1)).begin(hostile).await.unwrap_err();
+    let error = ledger.at(at(1)).begin(hostile, Beside::NoSuspect).await.unwrap_err();
     assert!(error.to_string().contains("hostile") && !error.is_unavailable(), "{error}");
     begin(&ledger, asked("good", "a"), at(2)).await;
     database.remove().await;

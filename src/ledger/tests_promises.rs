@@ -39,8 +39,10 @@ async fn an_attempt_is_known_by_its_token_alone(ledger: Ledger) {
     ledger.at(at(1)).put_off(&first("r"), 1, "provider").await.unwrap();
     ledger.at(at(2)).deleting(&first("r"), None).await.unwrap_err();
     // Not those of a test: as a worker has them.
-    let Begun::Open(one) = ledger.begin(asked("s", "a")).await.unwrap() else { panic!("it is new") };
-    let Begun::Open(other) = ledger.begin(asked("s", "a")).await.unwrap() else { panic!("it is open") };
+    let Begun::Open(one) = ledger.begin(asked("s", "a"), Beside::NoSuspect).await.unwrap() else { panic!("it is new") };
+    let Begun::Open(other) = ledger.begin(asked("s", "a"), Beside::NoSuspect).await.unwrap() else {
+        panic!("it is open")
+    };
     assert_ne!(one.attempt.token, other.attempt.token);
     ledger.deleting(&one.attempt, None).await.unwrap_err();
     ledger.deleting(&other.attempt, None).await.unwrap();
@@ -78,7 +80,8 @@ async fn a_delete_that_was_withheld_leaves_no_doubt(ledger: Ledger) {
 async fn attempts_that_never_ended_are_counted(ledger: Ledger) {
     for crashes in 0..3 {
         assert_eq!(begin(&ledger, asked("r", "a"), at(0)).await.interrupted, crashes);
-        assert_eq!(ledger.request(&id("r")).await.unwrap().unwrap().interrupted, crashes + 1, "if it ended now");
+        let beside = Beside::Others { most: crashes + 1 };
+        assert_eq!(ledger.begin(asked("r", "a"), beside).await.unwrap(), Begun::Suspect);
     }
     ledger.hand_back(&nth("r", 3)).await.unwrap();
     assert_eq!(begin(&ledger, asked("r", "a"), at(1)).await.interrupted, 2, "a worker that shuts down has not crashed");
@@ -98,8 +101,9 @@ async fn an_attempt_that_gives_way_is_no_crash(ledger: Ledger) {
 }
 
 async fn a_contended_request_is_left_alone_longer_each_time(ledger: Ledger) {
-    let busy =
-        async |seconds| matches!(ledger.at(at(seconds)).begin(asked("r", "a")).await.unwrap(), Begun::Busy { .. });
+    let busy = async |seconds| {
+        matches!(ledger.at(at(seconds)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), Begun::Busy { .. })
+    };
     begin(&ledger, asked("r", "a"), at(0)).await;
     assert!(!busy(1).await, "a crash costs no wait");
     contend(&ledger, "r").await;
@@ -119,10 +123,10 @@ async fn a_request_equal_in_every_field_is_the_same_one(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     let by = UsedUp::AnotherRequest { same_asset: true };
     let conflict = Begun::UsedUp { by, first_seen: to_millisecond(at(0)), case_id: Some("case".to_owned()) };
-    assert_eq!(ledger.at(at(1)).begin(other()).await.unwrap(), conflict);
+    assert_eq!(ledger.at(at(1)).begin(other(), Beside::NoSuspect).await.unwrap(), conflict);
     ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
-    assert_eq!(ledger.at(at(3)).begin(other()).await.unwrap(), conflict);
-    assert_eq!(ledger.at(at(3)).begin(asked("r", "a")).await.unwrap(), answered("event"));
+    assert_eq!(ledger.at(at(3)).begin(other(), Beside::NoSuspect).await.unwrap(), conflict);
+    assert_eq!(ledger.at(at(3)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), answered("event"));
 }
 
 async fn only_answers_that_were_heard_become_tombstones(ledger: Ledger) {
@@ -138,7 +142,7 @@ async fn only_answers_that_were_heard_become_tombstones(ledger: Ledger) {
     assert_eq!(ledger.latest_decision().await.unwrap(), Some(to_millisecond(at(1))));
     let done = ledger.compact(Span { after: None, before: at(9), most: 9 }).await.unwrap();
     assert_eq!(done.requests, 1);
-    assert_eq!(ledger.at(at(9)).begin(asked("unheard", "a")).await.unwrap(), answered("event"));
+    assert_eq!(ledger.at(at(9)).begin(asked("unheard", "a"), Beside::NoSuspect).await.unwrap(), answered("event"));
     assert!(ledger.request(&id("heard")).await.unwrap().unwrap().event.is_none());
 }
 
@@ -170,9 +174,9 @@ async fn a_crash_of_a_decided_request_is_remembered(ledger: Ledger) {
     }
     ledger.at(at(3)).decide(&nth("r", 3), "failed", |_| "event".into()).await.unwrap();
     let past = |heard| Begun::Decided { event: "event".to_owned(), past: Past { interrupted: 2, heard } };
-    assert_eq!(ledger.begin(asked("r", "a")).await.unwrap(), past(false));
+    assert_eq!(ledger.begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), past(false));
     ledger.heard(&id("r")).await.unwrap();
-    assert_eq!(ledger.begin(asked("r", "a")).await.unwrap(), past(true));
+    assert_eq!(ledger.begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), past(true));
 }
 
 async fn ages_go_by_the_ledger_s_clock(ledger: Ledger) {
@@ -192,7 +196,7 @@ async fn a_ledger_has_a_name_of_its_own(ledger: Ledger) {
 
 /// The reason why a ledger takes nothing.
 async fn refused(ledger: &Ledger) -> String {
-    let error = ledger.begin(asked("next", "a")).await.unwrap_err();
+    let error = ledger.begin(asked("next", "a"), Beside::NoSuspect).await.unwrap_err();
     assert!(error.is_set_back() && !error.is_unavailable(), "{error}");
     assert!(ledger.probe().await.unwrap_err().is_set_back());
     assert!(ledger.request(&id("r")).await.unwrap_err().is_set_back(), "what is missing is not unknown");
@@ -267,7 +271,7 @@ async fn a_database_that_lost_commits_is_not_taken_until_that_is_accepted() {
 /// The first call after all connections were ended may still get one of them.
 async fn refused_soon(ledger: &Ledger) -> String {
     let began = std::time::Instant::now();
-    while !ledger.begin(asked("next", "a")).await.is_err_and(|error| error.is_set_back()) {
+    while !ledger.begin(asked("next", "a"), Beside::NoSuspect).await.is_err_and(|error| error.is_set_back()) {
         assert!(began.elapsed() < Duration::from_secs(30), "it is still taken");
     }
     refused(ledger).await

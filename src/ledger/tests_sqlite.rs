@@ -39,8 +39,8 @@ async fn everything_is_there_after_a_restart() {
     let wanted =
         Record { attempt, now, first_seen, attempts: 2, interrupted, rung: 2, deletes: 1, waited_for, backup: None };
     assert_eq!(record, wanted);
-    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b")).await.unwrap(), answered("event"));
-    assert_eq!(ledger.at(at(8)).begin(asked("refused", "c")).await.unwrap(), answered("refusal"));
+    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b"), Beside::NoSuspect).await.unwrap(), answered("event"));
+    assert_eq!(ledger.at(at(8)).begin(asked("refused", "c"), Beside::NoSuspect).await.unwrap(), answered("refusal"));
 }
 
 #[tokio::test]
@@ -182,7 +182,10 @@ async fn a_row_spoilt_by_hand_stops_no_other_request() {
     begin(&ledger, asked("bad", "a"), at(0)).await;
     connect(folder.path()).execute_batch("UPDATE requests SET first_seen = 'yesterday'").unwrap();
     let ledger = ledger.at(at(1));
-    let (bad, good) = tokio::join!(ledger.begin(asked("bad", "a")), ledger.begin(asked("good", "a")));
+    let (bad, good) = tokio::join!(
+        ledger.begin(asked("bad", "a"), Beside::NoSuspect),
+        ledger.begin(asked("good", "a"), Beside::NoSuspect)
+    );
     let error = bad.unwrap_err();
     assert!(matches!(&error, LedgerError::Unreadable { request_id, .. } if request_id.as_str() == "bad"), "{error}");
     assert!(matches!(good.unwrap(), Begun::Open(_)));
@@ -195,7 +198,7 @@ async fn a_file_taken_away_is_noticed_before_anything_is_promised() {
     let ledger = open_in(folder.path()).await;
     let (file, aside) = (folder.path().join("ledger.db"), folder.path().join("aside.db"));
     std::fs::rename(&file, &aside).unwrap();
-    assert!(ledger.at(at(0)).begin(asked("r", "a")).await.unwrap_err().is_unavailable());
+    assert!(ledger.at(at(0)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap_err().is_unavailable());
     std::fs::copy(&aside, &file).unwrap();
     let error = ledger.probe().await.unwrap_err();
     assert!(error.to_string().contains("replaced while in use"), "{error}");

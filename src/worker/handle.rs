@@ -193,7 +193,7 @@ impl Handler {
                 span.record("asset_id", request.asset_id.as_str());
                 traced.note_text("asset_eraser.request_id", request.request_id.as_str());
                 traced.note_text("asset_eraser.asset_id", request.asset_id.as_str());
-                let delivered = Delivered { trace: message.trace.clone(), delivery_count: message.delivery_count };
+                let delivered = Delivered { trace: message.trace.clone() };
                 let announcer = Announcer { handler: self, session, trace: &message.trace };
                 self.eraser.erase(&request, &delivered, &announcer, &self.hand_back).await
             }

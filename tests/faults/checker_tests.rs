@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asset_eraser::ledger::{Asked, Begun, Change, Entry, Ledger};
+use asset_eraser::ledger::{Asked, Begun, Beside, Change, Entry, Ledger};
 use asset_eraser::message::{AssetId, RequestId};
 use asset_eraser::telemetry::metrics::Metrics;
 use jiff::Timestamp;
@@ -58,7 +58,7 @@ async fn entry(ask: &Ask, event: &Event) -> Entry {
         backup: None,
         request: "{}".to_owned(),
     };
-    let Begun::Open(record) = ledger.begin(asked).await.unwrap() else { panic!("it is new") };
+    let Begun::Open(record) = ledger.begin(asked, Beside::NoSuspect).await.unwrap() else { panic!("it is new") };
     let text = event.text.clone();
     ledger.decide(&record.attempt, "deleted", |_| text).await.unwrap();
     ledger.request(&id).await.unwrap().unwrap()
