@@ -290,14 +290,13 @@ impl Run<'_> {
             let answer = self.decide(&Outcome::failed(Cause::AttemptsExhausted, &detail)).await?;
             return Ok(Verdict::Bury { answer: Some(answer), why: CRASHED, detail });
         }
-        let other_size = self.eraser.other_case_size(&self.request.labels).await?;
-        let outcome = match self.case_mismatch(other_size) {
-            Some(outcome) => Ok(outcome),
-            None => tokio::select! {
-                // Dropping the checklist is safe at any point: what it did so far is in the ledger.
-                () = hand_back.cancelled() => return self.hand_back().await,
-                outcome = self.checklist() => outcome,
-            },
+        if let Some(outcome) = self.other_case_size().await? {
+            return Ok(Verdict::Answer(self.decide(&outcome).await?));
+        }
+        let outcome = tokio::select! {
+            // Dropping the checklist is safe at any point: what it did so far is in the ledger.
+            () = hand_back.cancelled() => return self.hand_back().await,
+            outcome = self.checklist() => outcome,
         };
         match outcome {
             Ok(outcome) => Ok(Verdict::Answer(self.decide(&outcome).await?)),

@@ -33,13 +33,14 @@ impl Inner {
 
 impl Run<'_> {
     /// Requests that do not agree on how many they are were not meant like this, at least one of them.
-    pub(super) fn case_mismatch(&self, recorded: Option<u32>) -> Option<Outcome> {
+    pub(super) async fn other_case_size(&self) -> Result<Option<Outcome>, LedgerError> {
         let labels = &self.request.labels;
-        let (recorded, size, case) = (recorded?, labels.case_size?, labels.case_id.as_ref()?);
+        let Some(recorded) = self.eraser.other_case_size(labels).await? else { return Ok(None) };
+        let (Some(size), Some(case)) = (labels.case_size, &labels.case_id) else { return Ok(None) };
         let detail = format!(
             "case_size: an earlier request of case {case} said {recorded}, this one says {size}; send the same in every \
              request of a case, and give another case another case_id"
         );
-        Some(Outcome::rejected(Cause::InvalidRequest, detail))
+        Ok(Some(Outcome::rejected(Cause::InvalidRequest, detail)))
     }
 }

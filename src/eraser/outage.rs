@@ -33,7 +33,7 @@ impl Eraser {
                 }
                 Stop::GuardDown => eraser.guard_outage.is_over(),
                 Stop::Ledger | Stop::LedgerWentBack | Stop::Brake | Stop::ProviderBusy | Stop::ProviderKey => {
-                    eraser.line.resume(stop)
+                    eraser.line.resume(stop);
                 }
             }
         }

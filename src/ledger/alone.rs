@@ -2,31 +2,25 @@
 
 use crate::database::{Database, Object};
 
-/// That no other suspect is at work, as long as this is held. It ends with the process too.
-#[derive(Debug)]
-pub enum Alone {
-    /// The ledger has one worker, which sees to it by itself.
-    InProcess,
-    /// A lock that belongs to this connection to the database.
-    Locked(Lock),
-}
+/// That no other worker of the ledger works on a suspect, as long as this is held. It ends with the process too.
+pub struct Alone(
+    /// The connection that has the lock; `None` where the ledger has one worker.
+    Option<Object>,
+);
 
-/// An advisory lock of a connection, which is closed when this is dropped.
-pub struct Lock(Option<Object>);
+impl Alone {
+    /// A ledger with one worker needs no lock.
+    pub(super) const fn only_worker() -> Self {
+        Self(None)
+    }
 
-impl Lock {
-    pub(super) const fn of(connection: Object) -> Self {
+    /// The advisory lock of this connection, which is closed when the place is given up.
+    pub(super) const fn locked(connection: Object) -> Self {
         Self(Some(connection))
     }
 }
 
-impl std::fmt::Debug for Lock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lock")
-    }
-}
-
-impl Drop for Lock {
+impl Drop for Alone {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
             Database::close_one(connection);

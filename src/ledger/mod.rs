@@ -150,7 +150,7 @@ impl Ledger {
         match &self.store {
             Store::Postgres(postgres) => postgres.place_alone().await,
             // No other process works with it.
-            Store::Sqlite(_) | Store::Memory(_) => Ok(Some(Alone::InProcess)),
+            Store::Sqlite(_) | Store::Memory(_) => Ok(Some(Alone::only_worker())),
         }
     }
 

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use self::connections::Connections;
 use self::heard::Heard;
-use super::alone::{Alone, Lock};
+use super::alone::Alone;
 use super::brake::{Braking, Limit, Release};
 use super::clock::Clock;
 use super::history;
@@ -57,8 +57,8 @@ impl Postgres {
         let database = Database::new(url, Role::Ledger, SERVER_LIMITS, ANSWER_LIMIT).map_err(LedgerError::Url)?;
         let connections = Connections::new(database, metrics);
         schema::make_ready(&connections).await?;
-        let shown = async { Ok(own_row::shown(&connections.database.get().await?).await?) };
-        let id = shown.await.map_err(|fault: Fault| connections.unavailable(&fault))?.id;
+        let shown = async { own_row::shown(&connections.database.get().await?).await };
+        let id = shown.await.map_err(|fault| connections.unavailable(&fault))?.id;
         let opened = Self { heard: Heard::start(connections.clone()), connections, id };
         // Commands look at a ledger that was set back, too; a worker asks whether it was.
         match opened.probe().await {
@@ -222,7 +222,7 @@ impl Postgres {
         let client = self.connections.current().await?;
         let locked = async { Ok(client.query_one("SELECT pg_try_advisory_lock($1)", &[&ALONE]).await?.get(0)) };
         let locked: bool = locked.await.map_err(|fault: Fault| self.connections.unavailable(&fault))?;
-        Ok(locked.then(|| Alone::Locked(Lock::of(client))))
+        Ok(locked.then(|| Alone::locked(client)))
     }
 
     pub(super) async fn accept(&self) -> Result<Option<Acceptance>, LedgerError> {

@@ -56,9 +56,15 @@ struct SetBack {
 }
 
 impl Progress {
-    /// Compares what the ledger shows now with what was seen, and remembers it. `Err` says why nothing may be taken from
-    /// the ledger.
-    pub(super) fn look(&self, shown: Shown) -> Result<(), String> {
+    /// What is remembered now. To be asked before the ledger is: what is committed while it answers is not missing in its
+    /// answer.
+    pub(super) fn seen(&self) -> Option<Shown> {
+        self.memory().seen.clone()
+    }
+
+    /// Compares what the ledger shows with what was seen before it was asked, and remembers it. `Err` says why nothing may
+    /// be taken from the ledger.
+    pub(super) fn look(&self, before: Option<&Shown>, shown: Shown) -> Result<(), String> {
         let memory = &mut *self.memory();
         if let Some(old) = &memory.set_back {
             if shown.id != old.id || shown.accepted <= old.accepted {
@@ -66,7 +72,7 @@ impl Progress {
             }
             *memory = Memory::default();
         }
-        match shown.found.clone().or_else(|| memory.seen.as_ref().and_then(|seen| less(seen, &shown))) {
+        match shown.found.clone().or_else(|| before.and_then(|seen| less(seen, &shown))) {
             None => {
                 memory.remember(shown);
                 Ok(())
@@ -98,13 +104,18 @@ impl Progress {
 }
 
 impl Memory {
-    fn remember(&mut self, mut shown: Shown) {
-        let before = self.seen.take().filter(|seen| seen.accepted == shown.accepted);
-        for (place, commits) in before.map(|seen| seen.commits).unwrap_or_default() {
-            let most = shown.commits.entry(place).or_default();
-            *most = commits.max(*most);
+    /// The most of both, unless one of them is from before an acceptance.
+    fn remember(&mut self, shown: Shown) {
+        match &mut self.seen {
+            Some(seen) if seen.accepted > shown.accepted => {}
+            Some(seen) if seen.accepted == shown.accepted => {
+                for (place, commits) in shown.commits {
+                    let most = seen.commits.entry(place).or_default();
+                    *most = commits.max(*most);
+                }
+            }
+            Some(_) | None => self.seen = Some(shown),
         }
-        self.seen = Some(shown);
     }
 }
 
@@ -136,60 +147,74 @@ mod tests {
         Shown { id: Uuid::from_u128(1), accepted, found: None, commits: commits.iter().copied().collect() }
     }
 
+    fn look(progress: &Progress, shown: Shown) -> Result<(), String> {
+        progress.look(progress.seen().as_ref(), shown)
+    }
+
+    #[test]
+    fn what_is_committed_while_the_ledger_answers_is_not_missing() {
+        let progress = Progress::default();
+        look(&progress, shown(0, &[((1, 0), 7)])).unwrap();
+        let before = progress.seen();
+        progress.committed((1, 0), 8);
+        progress.look(before.as_ref(), shown(0, &[((1, 0), 7)])).unwrap();
+        look(&progress, shown(0, &[((1, 0), 7)])).unwrap_err();
+    }
+
     #[test]
     fn a_ledger_that_goes_on_is_taken() {
         let progress = Progress::default();
         for commits in [3, 3, 7] {
-            progress.look(shown(0, &[((1, 0), commits)])).unwrap();
+            look(&progress, shown(0, &[((1, 0), commits)])).unwrap();
         }
         // A promoted standby that had everything.
-        progress.look(shown(0, &[((1, 0), 7), ((2, 0), 1)])).unwrap();
+        look(&progress, shown(0, &[((1, 0), 7), ((2, 0), 1)])).unwrap();
         assert_eq!(progress.set_back(), None);
     }
 
     #[test]
     fn one_that_shows_less_is_not_taken_until_that_is_accepted() {
         let progress = Progress::default();
-        progress.look(shown(0, &[((1, 0), 7)])).unwrap();
+        look(&progress, shown(0, &[((1, 0), 7)])).unwrap();
         progress.committed((1, 3), 2);
-        let why = progress.look(shown(0, &[((1, 0), 9), ((1, 3), 1), ((2, 0), 99)])).unwrap_err();
+        let why = look(&progress, shown(0, &[((1, 0), 9), ((1, 3), 1), ((2, 0), 99)])).unwrap_err();
         assert!(why.contains("at least 1 commits") && why.contains("`asset-eraser ledger accept`"), "{why}");
         let whole = shown(0, &[((1, 0), 9), ((1, 3), 5)]);
         assert_eq!(
-            progress.look(whole).unwrap_err(),
+            look(&progress, whole).unwrap_err(),
             why,
             "another server may have all of it, this one is not heard of"
         );
-        progress.look(shown(1, &[((1, 0), 9), ((1, 3), 1)])).unwrap();
+        look(&progress, shown(1, &[((1, 0), 9), ((1, 3), 1)])).unwrap();
         assert_eq!(progress.set_back(), None);
-        progress.look(shown(1, &[((1, 0), 9), ((1, 3), 1)])).unwrap();
-        progress.look(shown(1, &[((1, 0), 8), ((1, 3), 1)])).unwrap_err();
+        look(&progress, shown(1, &[((1, 0), 9), ((1, 3), 1)])).unwrap();
+        look(&progress, shown(1, &[((1, 0), 8), ((1, 3), 1)])).unwrap_err();
     }
 
     #[test]
     fn an_acceptance_that_was_given_meanwhile_is_enough() {
         let progress = Progress::default();
-        progress.look(shown(0, &[((1, 0), 7)])).unwrap();
-        progress.look(shown(1, &[((1, 0), 2)])).unwrap();
+        look(&progress, shown(0, &[((1, 0), 7)])).unwrap();
+        look(&progress, shown(1, &[((1, 0), 2)])).unwrap();
     }
 
     #[test]
     fn what_another_process_has_found_counts() {
         let progress = Progress::default();
         let found = Shown { found: Some("less".to_owned()), ..shown(4, &[]) };
-        assert_eq!(progress.look(found).unwrap_err(), "less");
+        assert_eq!(look(&progress, found).unwrap_err(), "less");
         assert_eq!(progress.set_back().as_deref(), Some("less"));
-        progress.look(shown(4, &[])).unwrap_err();
-        progress.look(shown(5, &[])).unwrap();
+        look(&progress, shown(4, &[])).unwrap_err();
+        look(&progress, shown(5, &[])).unwrap();
     }
 
     #[test]
     fn another_ledger_is_not_taken_for_the_same() {
         let progress = Progress::default();
-        progress.look(shown(0, &[])).unwrap();
+        look(&progress, shown(0, &[])).unwrap();
         let other = |accepted| Shown { id: Uuid::from_u128(2), ..shown(accepted, &[]) };
-        assert!(progress.look(other(3)).unwrap_err().contains("another one"));
-        progress.look(shown(9, &[])).unwrap_err();
-        progress.look(other(4)).unwrap();
+        assert!(look(&progress, other(3)).unwrap_err().contains("another one"));
+        look(&progress, shown(9, &[])).unwrap_err();
+        look(&progress, other(4)).unwrap();
     }
 }

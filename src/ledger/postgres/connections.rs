@@ -53,9 +53,10 @@ impl Connections {
 
     /// A ledger that was set back says so from then on, to every process.
     async fn look(&self, client: &mut Object) -> Result<(), Fault> {
+        let before = self.progress.seen();
         let shown = own_row::shown(client).await?;
         let accepted = shown.accepted;
-        if let Err(why) = self.progress.look(shown) {
+        if let Err(why) = self.progress.look(before.as_ref(), shown) {
             own_row::found(client, &why, accepted).await?;
         }
         Ok(())

@@ -62,20 +62,16 @@ impl Writer {
         let identity = file::identity(&file)?;
         let (mark, before) = Mark::open(&file)?;
         let mut writer = Self { file, identity, connection, mark, progress, metrics, commits };
-        if let Some(before) = before {
-            // The first look of a process: there is nothing to compare it with.
-            let _ = writer.progress.look(before);
-        }
         let shown = own_row::shown(&writer.connection).map_err(|error| writer.unavailable(&error))?;
         let id = shown.id;
-        writer.look(shown)?;
+        writer.look(before.as_ref(), shown)?;
         Ok((writer, id))
     }
 
     /// Compares what the ledger shows now with what was seen. A ledger that was set back says so from then on.
-    fn look(&mut self, shown: Shown) -> Result<(), LedgerError> {
+    fn look(&mut self, before: Option<&Shown>, shown: Shown) -> Result<(), LedgerError> {
         let (id, accepted, commits) = (shown.id, shown.accepted, shown.commits[&PLACE]);
-        match self.progress.look(shown) {
+        match self.progress.look(before, shown) {
             Ok(()) => self.mark.write(id, accepted, commits),
             Err(why) => {
                 own_row::found(&self.connection, &why).map_err(|error| self.unavailable(&error))?;
@@ -140,7 +136,7 @@ impl Writer {
             return Ok(());
         }
         let shown = own_row::shown(&self.connection).map_err(|error| self.unavailable(&error))?;
-        self.look(shown)?;
+        self.look(self.progress.seen().as_ref(), shown)?;
         self.progress.set_back().map_or(Ok(()), |why| Err(LedgerError::WentBack(why)))
     }
 
@@ -159,7 +155,7 @@ impl Writer {
             return Ok(None);
         }
         let shown = own_row::count(&transaction)?;
-        self.progress.look(shown.clone()).map_err(Fault::SetBack)?;
+        self.progress.look(self.progress.seen().as_ref(), shown.clone()).map_err(Fault::SetBack)?;
         transaction.commit()?;
         Ok(Some((changes, start.elapsed(), shown)))
     }
