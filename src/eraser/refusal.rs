@@ -10,35 +10,35 @@ use crate::message::request::Labels;
 use crate::message::{Cause, Outcome, Request, RequestId, ResultEvent, Unreadable};
 
 impl Eraser {
-    /// Buries a message that is no valid request, with an answer when it named its request; without one when a valid
-    /// request of that name is still under way and will have an answer of its own.
+    /// Buries a message that is no valid request, with an answer when it named its request.
     ///
     /// # Errors
     /// When the ledger can't be written.
     pub async fn refuse(&self, bad: &Unreadable) -> Result<Verdict, LedgerError> {
-        let answer = self.0.refusal(bad).await?;
+        let answer = match &bad.request_id {
+            Some(request_id) => Some(self.0.refusal(request_id, bad).await?),
+            None => None,
+        };
         Ok(Verdict::Bury { answer, why: "invalid_request", detail: bad.problem.clone() })
     }
 }
 
 impl Inner {
-    /// A malformed message says nothing that is believed of its case but its name: not how many requests it has.
-    async fn refusal(&self, bad: &Unreadable) -> Result<Option<Answer>, LedgerError> {
-        let Some(request_id) = &bad.request_id else { return Ok(None) };
+    /// A malformed message says nothing that is believed of its case but the name: not how many requests it has.
+    async fn refusal(&self, request_id: &RequestId, bad: &Unreadable) -> Result<Answer, LedgerError> {
+        let labels = &bad.labels;
         let (id, copy, ledger) = (request_id.clone(), bad.clone(), self.ledger.id());
-        let event = move |now| refused(ledger, &id, &copy, now);
-        let (answer, of_case) = match self.ledger.refuse(request_id, bad.labels.case_id.as_ref(), event).await? {
-            Refused::Recorded(event) => return self.answer(recorded(event)?, &bad.labels).await.map(Some),
-            Refused::Decided { event, of_case } => (Some(recorded(event)?), of_case),
-            Refused::InFlight { of_case } | Refused::Forgotten { of_case } => (None, of_case),
+        let event = move |now| {
+            let facts = Facts { attempts: 1, ..Facts::default() };
+            ResultEvent::new(ledger, subject(&id, &copy), &invalid(&copy), facts, now).body
         };
-        // The same for the same message.
-        let message = refused(Uuid::nil(), request_id, bad, Timestamp::UNIX_EPOCH);
-        let message = Uuid::new_v5(&Uuid::nil(), message.as_bytes());
-        self.count_outside(&bad.labels, of_case.as_deref(), message).await?;
-        match answer {
-            Some(event) => self.answer(event, &bad.labels).await.map(Some),
-            None => Ok(None),
+        match self.ledger.refuse(request_id, labels.case_id.as_ref(), event).await? {
+            Refused::Recorded(event) => self.answer(recorded(event)?, labels).await,
+            Refused::Known { of_case } => {
+                let event = ResultEvent::unheard(subject(request_id, bad), &invalid(bad));
+                let said = event.id.clone();
+                self.unrecorded(event, labels, of_case.as_deref(), &said).await
+            }
         }
     }
 
@@ -51,29 +51,36 @@ impl Inner {
         of_case: Option<&str>,
     ) -> Result<Verdict, LedgerError> {
         let labels = &request.labels;
-        let event = conflict(request, by, first_seen);
         // Another asset is another request, also in the same case.
         let of_case = of_case.filter(|_| !matches!(by, UsedUp::AnotherRequest { same_asset: false }));
         self.other_case_size(labels).await?;
-        self.count_outside(labels, of_case, Uuid::parse_str(&event.id).unwrap_or_default()).await?;
-        let case = self.completed_case(labels).await?;
-        Ok(Verdict::Answer(Answer { event: Box::new(event), case, recorded: None }))
+        let event = conflict(request, by, first_seen);
+        self.unrecorded(event, labels, of_case, &request.to_json()).await.map(Verdict::Answer)
     }
 
-    /// Counts a message in its case, unless the request that has its ID stands for it there.
-    async fn count_outside(&self, labels: &Labels, of_case: Option<&str>, message: Uuid) -> Result<(), LedgerError> {
-        match &labels.case_id {
-            Some(case) if of_case != Some(case.as_str()) => self.ledger.count_conflict(case, message).await,
-            Some(_) | None => Ok(()),
+    /// An answer that is on record nowhere. Its message is counted in its case, unless the request that has its ID stands
+    /// for it there; `said` tells it from other messages of that ID.
+    async fn unrecorded(
+        &self,
+        event: ResultEvent,
+        labels: &Labels,
+        of_case: Option<&str>,
+        said: &str,
+    ) -> Result<Answer, LedgerError> {
+        if let Some(case) = labels.case_id.as_ref().filter(|case| of_case != Some(case.as_str())) {
+            let message = Uuid::new_v5(&Uuid::nil(), format!("{} {said}", event.request_id).as_bytes());
+            self.ledger.count_conflict(case, message).await?;
         }
+        Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await?, recorded: None })
     }
 }
 
-/// What a malformed message is answered (JSON).
-fn refused(ledger: Uuid, request_id: &RequestId, bad: &Unreadable, now: Timestamp) -> String {
-    let subject = Subject { request_id, asset_id: bad.asset_id.as_ref(), labels: &bad.labels };
-    let outcome = Outcome::rejected(Cause::InvalidRequest, &bad.problem);
-    ResultEvent::new(ledger, subject, &outcome, Facts { attempts: 1, ..Facts::default() }, now).body
+fn subject<'a>(request_id: &'a RequestId, bad: &'a Unreadable) -> Subject<'a> {
+    Subject { request_id, asset_id: bad.asset_id.as_ref(), labels: &bad.labels }
+}
+
+fn invalid(bad: &Unreadable) -> Outcome {
+    Outcome::rejected(Cause::InvalidRequest, &bad.problem)
 }
 
 fn conflict(request: &Request, by: &UsedUp, first_seen: Timestamp) -> ResultEvent {

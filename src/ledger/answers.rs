@@ -143,20 +143,8 @@ impl Token {
 pub enum Refused {
     /// The event (JSON) that is on record for malformed messages of this ID: this one, or an earlier one.
     Recorded(String),
-    /// A valid request with this ID was decided: its event (JSON). Nothing was recorded.
-    Decided {
-        /// The event (JSON).
-        event: String,
-        /// The case of that request.
-        of_case: Option<String>,
-    },
-    /// A request with this ID is open; its own answer will come, and nothing was recorded.
-    InFlight {
-        /// The case of that request.
-        of_case: Option<String>,
-    },
-    /// A request with this ID was decided so long ago that its event is no longer kept; nothing was recorded.
-    Forgotten {
+    /// A valid request has this ID, or what has it is no longer kept. Nothing was recorded.
+    Known {
         /// The case of that request.
         of_case: Option<String>,
     },

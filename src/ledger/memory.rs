@@ -27,7 +27,7 @@ struct Inner {
     rows: Rows,
     /// The size of those that have one, and the event that ends them.
     cases: BTreeMap<CaseId, (u32, Option<String>)>,
-    /// Rejected messages that have no row of their own, by case and the ID of their answer, and when they came.
+    /// Rejected messages that have no row of their own, by case and name, and when they came.
     conflicts: BTreeMap<(CaseId, Uuid), Timestamp>,
     /// Decided requests by case and outcome.
     decided: BTreeMap<String, Counts>,

@@ -259,8 +259,8 @@ impl Ledger {
         }
     }
 
-    /// Counts a rejected message of a case whose request ID was used up outside of it, once for each `message`, the ID of
-    /// its answer. So the case ends although the message has no row of its own.
+    /// Counts a rejected message of a case whose request ID was used up outside of it, once for each `message`, a
+    /// name derived from all that it says. So the case ends although the message has no row of its own.
     ///
     /// # Errors
     /// When the ledger cannot be written.

@@ -66,12 +66,14 @@ impl Progress {
     /// be taken from the ledger.
     pub(super) fn look(&self, before: Option<&Shown>, shown: Shown) -> Result<(), String> {
         let memory = &mut *self.memory();
-        if let Some(old) = &memory.set_back {
-            if shown.id != old.id || shown.accepted <= old.accepted {
-                return Err(old.why.clone());
-            }
+        let accepted = match &memory.set_back {
+            Some(old) if shown.id != old.id || shown.accepted <= old.accepted => return Err(old.why.clone()),
+            accepted => accepted.is_some(),
+        };
+        if accepted {
             *memory = Memory::default();
         }
+        let before = before.filter(|_| !accepted);
         match shown.found.clone().or_else(|| before.and_then(|seen| less(seen, &shown))) {
             None => {
                 memory.remember(shown);

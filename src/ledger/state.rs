@@ -360,13 +360,10 @@ pub(super) fn refuse(
         row.decision = Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: Kept::Event(event.clone()) });
         return Ok(Step::write(row, Refused::Recorded(event)));
     };
-    let of_case = row.case_id;
     Ok(Step::read(match row.decision.map(|decision| decision.kept) {
         // By a malformed message of the same ID, which this one may be.
         Some(Kept::Event(event)) if row.asset_id.is_none() => Refused::Recorded(event),
-        Some(Kept::Event(event)) => Refused::Decided { event, of_case },
-        Some(Kept::Sealed(_)) => Refused::Forgotten { of_case },
-        None => Refused::InFlight { of_case },
+        _ => Refused::Known { of_case: row.case_id },
     }))
 }
 

@@ -42,7 +42,7 @@ of_every_ledger![
     a_conflict_changes_nothing,
     a_refusal_of_an_unknown_request_is_its_answer,
     a_refusal_of_an_open_request_changes_nothing,
-    a_refusal_of_a_decided_request_repeats_its_answer,
+    a_refusal_of_a_decided_request_does_not_repeat_its_answer,
     attempts_are_counted_from_the_first_sight,
     a_delete_that_may_have_been_sent_is_never_forgotten,
     an_attempt_that_was_superseded_changes_nothing,
@@ -290,7 +290,7 @@ async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
     assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest { .. }, .. }), "{another:?}");
     assert_eq!(
         ledger.at(at(200)).refuse(&id("r1"), None, |_| "bad copy".into()).await.unwrap(),
-        Refused::Forgotten { of_case: Some("case".to_owned()) }
+        Refused::Known { of_case: Some("case".to_owned()) }
     );
     ledger.at(at(200)).decide(&first("r1"), "failed", |_| "late".into()).await.unwrap_err();
     assert_eq!(begin(&ledger, asked("r0", "a0"), at(200)).await.attempts, 2, "an open request is as it was");
@@ -396,18 +396,18 @@ async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
     for now in 1..3 {
         assert_eq!(
             ledger.at(at(now)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap(),
-            Refused::InFlight { of_case: Some("case".to_owned()) }
+            Refused::Known { of_case: Some("case".to_owned()) }
         );
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
     assert_eq!(ledger.at(at(4)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap(), "event");
 }
 
-async fn a_refusal_of_a_decided_request_repeats_its_answer(ledger: Ledger) {
+async fn a_refusal_of_a_decided_request_does_not_repeat_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.at(at(1)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
     let refused = ledger.at(at(2)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
-    assert_eq!(refused, Refused::Decided { event: "event".into(), of_case: Some("case".to_owned()) });
+    assert_eq!(refused, Refused::Known { of_case: Some("case".to_owned()) });
     ledger.at(at(3)).refuse(&id("s"), None, |_| "one".into()).await.unwrap();
     assert_eq!(
         ledger.at(at(4)).refuse(&id("s"), None, |_| "two".into()).await.unwrap(),

@@ -37,12 +37,12 @@ pub(super) async fn size(client: &Transaction<'_>, case: &str, size: u32) -> Res
 }
 
 /// Counts a message that has no row of its own, once; says how many rows were written.
-pub(super) async fn count_conflict(client: &Transaction<'_>, case: &str, event_id: &str) -> Result<((), usize), Fault> {
-    let insert = "INSERT INTO asset_eraser.case_conflicts (case_id, event_id) VALUES ($1, $2::text::uuid)
+pub(super) async fn count_conflict(client: &Transaction<'_>, case: &str, message: &str) -> Result<((), usize), Fault> {
+    let insert = "INSERT INTO asset_eraser.case_conflicts (case_id, message) VALUES ($1, $2::text::uuid)
                   ON CONFLICT DO NOTHING";
-    let new = client.execute(&client.prepare_cached(insert).await?, &[&case, &event_id]).await?;
+    let new = client.execute(&client.prepare_cached(insert).await?, &[&case, &message]).await?;
     if new > 0 {
-        count(client, event_id, case, "rejected").await?;
+        count(client, message, case, "rejected").await?;
     }
     Ok(((), usize::try_from(new).unwrap_or_default()))
 }
@@ -90,7 +90,7 @@ async fn first_decided(client: &Transaction<'_>, case: &str, most: u32) -> Resul
     let sql = "SELECT outcome, count(*) AS requests FROM (
                    SELECT outcome, updated AS at, request_id AS name FROM asset_eraser.requests
                    WHERE case_id = $1 AND state = 'decided'
-                   UNION ALL SELECT 'rejected', at, event_id::text FROM asset_eraser.case_conflicts WHERE case_id = $1
+                   UNION ALL SELECT 'rejected', at, message::text FROM asset_eraser.case_conflicts WHERE case_id = $1
                    ORDER BY at, name LIMIT $2) AS first
                GROUP BY outcome";
     let found = client.query(&client.prepare_cached(sql).await?, &[&case, &i64::from(most)]).await?;

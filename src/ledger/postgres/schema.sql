@@ -112,10 +112,10 @@ CREATE TABLE asset_eraser.case_counts (
 -- Rejected messages of a case whose request ID is that of a request outside the case: they have no row of their own.
 CREATE TABLE asset_eraser.case_conflicts (
     case_id  text        NOT NULL,
-    -- The ID of the answer, derived from all of it.
-    event_id uuid        NOT NULL,
+    -- A name derived from all that the message says.
+    message  uuid        NOT NULL,
     at       timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (case_id, event_id)
+    PRIMARY KEY (case_id, message)
 );
 
 -- How many deletions have begun, while there is a brake: in buckets of time, each named by its end in milliseconds since

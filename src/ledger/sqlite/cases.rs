@@ -44,11 +44,11 @@ pub(super) fn load(connection: &Connection, case: &str) -> rusqlite::Result<Opti
 pub(super) fn count_conflict(
     connection: &Connection,
     case: &str,
-    event_id: &str,
+    message: &str,
     now: Timestamp,
 ) -> rusqlite::Result<usize> {
-    let sql = "INSERT INTO case_conflicts (case_id, event_id, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-    let new = connection.prepare_cached(sql)?.execute((case, event_id, written(now)))?;
+    let sql = "INSERT INTO case_conflicts (case_id, message, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    let new = connection.prepare_cached(sql)?.execute((case, message, written(now)))?;
     if new > 0 { Ok(new + count(connection, case, "rejected")?) } else { Ok(0) }
 }
 
@@ -81,7 +81,7 @@ fn first_decided(connection: &Connection, case: &str, most: u32) -> rusqlite::Re
             "SELECT outcome, count(*) FROM (
                  SELECT outcome, updated AS at, request_id AS name FROM requests
                  WHERE case_id = ?1 AND state = 'decided'
-                 UNION ALL SELECT 'rejected', at, event_id FROM case_conflicts WHERE case_id = ?1
+                 UNION ALL SELECT 'rejected', at, message FROM case_conflicts WHERE case_id = ?1
                  ORDER BY at, name LIMIT ?2)
              GROUP BY outcome",
         )?

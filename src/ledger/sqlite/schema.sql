@@ -104,10 +104,10 @@ CREATE TABLE case_counts (
 -- Rejected messages of a case whose request ID is that of a request outside the case: they have no row of their own.
 CREATE TABLE case_conflicts (
     case_id  TEXT NOT NULL,
-    -- The ID of the answer, derived from all of it.
-    event_id TEXT NOT NULL,
+    -- A name derived from all that the message says.
+    message  TEXT NOT NULL,
     at       TEXT NOT NULL,
-    PRIMARY KEY (case_id, event_id)
+    PRIMARY KEY (case_id, message)
 ) STRICT, WITHOUT ROWID;
 
 -- How many deletions have begun, while there is a brake: in buckets of time, each named by its end in milliseconds since
