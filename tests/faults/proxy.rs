@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::support::clock::now_ms;
+
 /// What happens to one answer of the server.
 #[derive(Clone, Copy, Debug)]
 pub enum Break {
@@ -37,6 +39,8 @@ struct Shared {
     /// if it had been sent late.
     delay_ms: AtomicU64,
     breaks: Mutex<VecDeque<Break>>,
+    /// When answers were broken or connections reset, in milliseconds since 1970.
+    troubles: Mutex<Vec<i64>>,
 }
 
 impl Proxy {
@@ -48,6 +52,7 @@ impl Proxy {
             frozen: watch::Sender::new(false),
             delay_ms: AtomicU64::new(0),
             breaks: Mutex::default(),
+            troubles: Mutex::default(),
         });
         let port = listener.local_addr().unwrap().port();
         let accepting = tokio::spawn(accept(listener, shared.clone()));
@@ -56,12 +61,14 @@ impl Proxy {
 
     /// Resets every connection.
     pub fn cut(&self) {
+        self.shared.trouble();
         self.shared.resets.send_modify(|resets| *resets += 1);
     }
 
     /// Half-open: nothing arrives any more, and nobody is told. [`Self::thaw`] ends it with a reset, so that nothing
     /// that was held back ever arrives.
     pub fn freeze(&self) {
+        self.shared.trouble();
         self.shared.frozen.send_replace(true);
     }
 
@@ -79,6 +86,11 @@ impl Proxy {
         self.shared.breaks.lock().unwrap().extend(breaks);
     }
 
+    /// When something was broken so far.
+    pub fn troubles(&self) -> Vec<i64> {
+        self.shared.troubles.lock().unwrap().clone()
+    }
+
     /// Everything works again.
     pub fn mend(&self) {
         self.delay(Duration::ZERO);
@@ -86,6 +98,12 @@ impl Proxy {
         if *self.shared.frozen.borrow() {
             self.thaw();
         }
+    }
+}
+
+impl Shared {
+    fn trouble(&self) {
+        self.troubles.lock().unwrap().push(now_ms());
     }
 }
 
@@ -145,9 +163,12 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Share
         let broken = shared.breaks.lock().unwrap().pop_front();
         let kept = match broken {
             None => read,
-            Some(Break::Unanswered) => return,
+            Some(Break::Unanswered) => return shared.trouble(),
             Some(Break::After(kept)) => kept.min(read),
         };
+        if broken.is_some() {
+            shared.trouble();
+        }
         if to.write_all(&bytes[..kept]).await.is_err() {
             return;
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
-    ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -183,6 +183,20 @@ impl Broker {
         let name = self.queue(queue);
         let got = self.channel.basic_get(name.into(), BasicGetOptions { no_ack: true }).await.unwrap();
         got.map(|message| (message.delivery.properties.clone(), message.delivery.data.clone()))
+    }
+
+    /// A durable queue beside the worker's own. It gets what the exchange publishes under `key`, or with `None` only what
+    /// is sent to it by name.
+    pub async fn queue_beside(&self, name: &str, key: Option<&str>) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let queue = self.queue(name);
+        self.channel.queue_declare(queue.as_str().into(), options, arguments).await.unwrap();
+        if let Some(key) = key {
+            let (exchange, bind) = (self.prefix.as_str().into(), QueueBindOptions::default());
+            self.channel.queue_bind(queue.into(), exchange, key.into(), bind, FieldTable::default()).await.unwrap();
+        }
     }
 
     async fn wait_queues(&self) -> Vec<String> {
