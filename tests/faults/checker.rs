@@ -96,6 +96,10 @@ pub struct Violation {
     pub asset: String,
 }
 
+/// Lines of a long history that are shown: the first ones and the last ones.
+const HEAD: usize = 12;
+const TAIL: usize = 50;
+
 /// What was found so far.
 type Found = Vec<Violation>;
 
@@ -152,7 +156,12 @@ impl History {
         }
         for (queue, events) in [("event ", &self.events), ("reply ", &self.replies), ("start ", &self.started)] {
             let mine = |event: &&Event| text(&event.body["data"]["request_id"]) == violation.request;
-            lines.extend(events.iter().filter(mine).map(|event| (event.at_ms, format!("{queue} {}", event.text))));
+            let mut told = BTreeSet::new();
+            let shown = |event: &Event| {
+                let text = if told.insert(event.text.clone()) { event.text.as_str() } else { "the same again" };
+                (event.at_ms, format!("{queue} {text}"))
+            };
+            lines.extend(events.iter().filter(mine).map(shown));
         }
         for change in self.ledger.get(&violation.request).map_or(&[][..], |(_, changes)| changes) {
             let Change { at, state, attempts, why, .. } = change;
@@ -164,8 +173,13 @@ impl History {
         let Violation { promise, what, request, asset } = violation;
         let kinds: Vec<_> = self.asks.iter().filter(|ask| ask.request_id == *request).map(|ask| ask.kind).collect();
         let mut all = format!("promise {promise}: request {request} {kinds:?}, asset {asset}: {what}\n");
-        for (at, line) in lines {
-            writeln!(all, "  {at} {line}").unwrap();
+        let left_out = HEAD..lines.len().saturating_sub(TAIL);
+        for (number, (at, line)) in lines.iter().enumerate() {
+            if !left_out.contains(&number) {
+                writeln!(all, "  {at} {line}").unwrap();
+            } else if number == HEAD {
+                writeln!(all, "  … {} lines", left_out.len()).unwrap();
+            }
         }
         all
     }

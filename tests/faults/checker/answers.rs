@@ -8,8 +8,13 @@ use super::{Call, Event, Found, History, text, violation};
 
 impl History {
     pub(super) fn answers(&self, story: &Story<'_>, found: &mut Found) {
-        let Some((outcome, cause)) = story.answer() else { return story.broken(1, "has no answer", found) };
         let ask = story.ask;
+        let Some((outcome, cause)) = story.answer() else {
+            let second = ask.kind.is_second();
+            let what =
+                if second { "a second message under its ID was not refused as a conflict" } else { "has no answer" };
+            return story.broken(if second { 4 } else { 1 }, what, found);
+        };
         let exhausted = (outcome, cause) == ("failed", "attempts_exhausted");
         let was_buried = self.buried.contains(&ask.request_id);
         if !exhausted && was_buried != ask.kind.is_buried() && !self.shares_id(story) {

@@ -355,7 +355,7 @@ async fn the_checker_finds_an_answer_that_is_missing_or_wrong() {
             }),
         ),
         (1, "no answer", Box::new(|run| run.answer(5, "rejected", "in_use"))),
-        (1, "no answer", Box::new(|run| run.asks[0].kind = Kind::OtherWords)),
+        (4, "not refused as a conflict", Box::new(|run| run.asks[0].kind = Kind::OtherWords)),
     ])
     .await;
 }
