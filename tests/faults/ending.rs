@@ -37,12 +37,11 @@ impl Stage {
     async fn until_done(&mut self, done: impl Fn(&World) -> bool) {
         let (mut events, mut since) = (0, Instant::now());
         while !done(&self.world) && since.elapsed() < QUIET {
-            let ids: BTreeSet<String> =
-                self.world.broker.seen().iter().map(|one| text(&one.event["id"]).to_owned()).collect();
-            if ids.len() > events {
-                (events, since) = (ids.len(), Instant::now());
+            let now = self.world.broker.events();
+            if now > events {
+                (events, since) = (now, Instant::now());
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
             self.release_brake().await;
         }
     }

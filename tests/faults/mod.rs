@@ -82,7 +82,7 @@ async fn no_promise_is_broken_by_many_faults() {
     let (began, mut totals, mut random) = (Instant::now(), Totals::default(), Rng::with_seed(seed()));
     while began.elapsed() < Duration::from_secs(60 * minutes) {
         let (store, replicas) = if random.bool() { (Store::Sqlite, 1) } else { (Store::Postgres, random.usize(1..4)) };
-        let run = Run { seed: random.u64(..), store, replicas, assets: 2000, faults: 60 };
+        let run = Run { seed: random.u64(..), store, replicas, assets: 1200, faults: 40 };
         run.play(&mut totals).await;
         totals.print();
     }
