@@ -9,9 +9,17 @@ const BLUR_MS: i64 = 20;
 
 /// The clocks of a run. Each is further from every other one than the run is long, so a time tells which clock told it.
 #[derive(Clone, Debug, Default)]
-pub struct Clocks(pub Vec<Life>);
+pub struct Clocks(Vec<Life>);
 
 impl Clocks {
+    /// What still runs is taken to end now.
+    pub fn new(mut lives: Vec<Life>, now: i64) -> Self {
+        for life in &mut lives {
+            life.ended_ms.get_or_insert(now);
+        }
+        Self(lives)
+    }
+
     /// The true time of an entry, in milliseconds since 1970; `None` where no clock told this time.
     ///
     /// An entry has the time of the worker that wrote it, or that of the database's server, whose clock is right: then it
@@ -27,7 +35,7 @@ impl Clocks {
     /// Whether a true time lies within the run.
     fn run_holds(&self, ms: i64) -> bool {
         let first = self.0.iter().map(|life| life.began_ms).min();
-        let last = self.0.iter().map(|life| life.ended_ms.unwrap_or(i64::MAX)).max();
+        let last = self.0.iter().filter_map(|life| life.ended_ms).max();
         first.is_some_and(|first| first - BLUR_MS <= ms) && last.is_some_and(|last| ms - BLUR_MS <= last)
     }
 

@@ -69,7 +69,7 @@ pub async fn history(mut stage: Stage, asks: Asks, jobs: Jobs, run: Run, conditi
         ledger,
         assets: stage.world.sandbox.assets().await.into_iter().collect(),
         jobs,
-        clocks: Clocks(stage.world.lives.clone()),
+        clocks: Clocks::new(stage.world.lives.clone(), now_ms()),
         kills: stage.kills,
         releases: stage.releases.clone(),
         deadlines: stage.deadlines.clone(),
