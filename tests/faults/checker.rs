@@ -148,6 +148,18 @@ impl History {
         self.asks.iter().find(|ask| Some(&ask.traceparent) == call.traceparent.as_ref())
     }
 
+    /// One line for each message of a case, with the answers under its ID.
+    fn asks_of_case(&self, case: &str) -> Vec<(i64, String)> {
+        let asks = self.asks.iter().filter(|ask| ask.body["case_id"] == case);
+        let told = |ask: &Ask| {
+            let answers =
+                self.events.iter().filter(|event| event.body["data"]["request_id"] == ask.request_id.as_str());
+            let answers: BTreeSet<String> = answers.map(Event::answer).collect();
+            (0, format!("ask    {} {:?}, answers {answers:?}", ask.request_id, ask.kind))
+        };
+        asks.map(told).collect()
+    }
+
     /// Everything about one violation's asset and request, in order of true time.
     pub fn about(&self, violation: &Violation) -> String {
         let mut lines: Vec<(i64, String)> = Vec::new();
@@ -169,6 +181,7 @@ impl History {
             let at = self.clocks.true_ms(*at).unwrap_or_else(|| at.as_millisecond());
             lines.push((at, format!("ledger {state}, attempt {attempts} {why}")));
         }
+        lines.extend(self.asks_of_case(&violation.request));
         lines.sort();
         let Violation { promise, what, request, asset } = violation;
         let kinds: Vec<_> = self.asks.iter().filter(|ask| ask.request_id == *request).map(|ask| ask.kind).collect();
@@ -182,6 +195,14 @@ impl History {
             }
         }
         all
+    }
+}
+
+impl Event {
+    /// Outcome and cause.
+    fn answer(&self) -> String {
+        let data = &self.body["data"];
+        format!("{} {}", text(&data["outcome"]), text(&data["cause"]))
     }
 }
 

@@ -140,8 +140,7 @@ fn change(ask: &Ask, state: &str, at_ms: i64) -> Change {
 
 /// A run without requests.
 fn nothing() -> History {
-    let life =
-        |replica, ahead_s| Life { replica, began_ms: DECIDED_MS - 1000, ended_ms: Some(DECIDED_MS + 1000), ahead_s };
+    let life = |replica, ahead_s| Life { replica, began_ms: DECIDED_MS - 1000, ended_ms: None, ahead_s };
     let mut conditions = Conditions { bucket: true, brake: Some(5), started_events: true, ..Conditions::default() };
     conditions.delivery_limit = Some(2);
     History {
@@ -158,7 +157,7 @@ fn nothing() -> History {
         evidence: None,
         assets: BTreeSet::new(),
         jobs: Jobs { relied_on: BTreeSet::from(["job".to_owned()]), lost: Vec::new() },
-        clocks: Clocks(vec![life(0, 0), life(1, AHEAD_S)]),
+        clocks: Clocks::new(vec![life(0, 0), life(1, AHEAD_S)], DECIDED_MS + 1000),
         kills: 0,
         releases: Vec::new(),
         deadlines: BTreeMap::new(),
