@@ -126,7 +126,8 @@ impl History {
 
     /// One story for each request; copies of a message belong to one.
     fn stories(&self) -> Vec<Story<'_>> {
-        let (mut calls, mut events): (BTreeMap<&str, Vec<&Call>>, BTreeMap<&str, Vec<&Event>>) = Default::default();
+        let mut calls: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
+        let mut events: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
         for call in &self.calls {
             calls.entry(call.traceparent.as_deref().unwrap_or_default()).or_default().push(call);
         }

@@ -13,6 +13,7 @@ pub const INTRUDER: &str = "mallory";
 
 /// The settings and servers of a run. The default is the plainest run.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each of them is drawn by itself")]
 pub struct Conditions {
     /// Copies of assets go into a bucket of an S3 server, else into a folder.
     pub bucket: bool,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::asks::{Asks, Kind};
 use super::stage::Stage;
 use crate::support::backups::files_in;
-use crate::support::s3::{BUCKET, Read};
+use crate::support::s3::{BUCKET, Read, S3};
 
 /// Length and SHA-256 of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Copies {
             let (length, sha256) = (bytes.len() as u64, hex::encode(Sha256::digest(&bytes)));
             copies.stored.insert(location(stage, &root, &file), Bytes { length, sha256 });
         }
-        copies.reads = stage.s3.as_ref().map_or_else(Vec::new, |s3| s3.reads());
+        copies.reads = stage.s3.as_ref().map_or_else(Vec::new, S3::reads);
         copies
     }
 

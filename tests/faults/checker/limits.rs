@@ -58,15 +58,14 @@ impl History {
             return;
         }
         let Some(limit) = self.conditions.brake else { return };
-        let mut begun: Vec<i64> =
-            self.stories().iter().filter_map(|story| Some(story.entries_in("deleting").next()?.ms)).collect();
-        begun.sort_unstable();
+        let first = |story: &Story<'_>| Some(story.entries_in("deleting").next()?.ms);
+        let beginnings: Vec<i64> = self.stories().iter().filter_map(first).collect();
         let marks: Vec<(i64, i64)> =
             [(0, 0)].into_iter().chain(self.releases.iter().copied()).chain([(i64::MAX, i64::MAX)]).collect();
         for (from, (_, after)) in marks.iter().enumerate() {
             for (to, (before, _)) in marks.iter().enumerate().skip(from + 1) {
                 let last = before.saturating_sub(if *before == i64::MAX { 0 } else { COMMIT_MS });
-                let began = begun.iter().filter(|ms| *after < **ms && **ms < last).count();
+                let began = beginnings.iter().filter(|ms| (*after + 1..last).contains(*ms)).count();
                 if began > limit * (to - from) {
                     let what =
                         format!("{began} deletions began between {} releases, and the limit is {limit}", to - from - 1);

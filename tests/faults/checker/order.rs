@@ -6,7 +6,7 @@ use super::{Call, Found, History, violation};
 
 impl History {
     pub(super) fn order(&self, story: &Story<'_>, found: &mut Found) {
-        self.intent(story, found);
+        intent(story, found);
         let deletes: Vec<(usize, &Call)> = story.deletes().collect();
         for (number, (place, call)) in (1..).zip(deletes.iter().copied()) {
             let before = if number == 1 { 0 } else { deletes[number - 2].0 + 1 };
@@ -19,17 +19,6 @@ impl History {
         }
         rejected_late(story, found);
         self.announced(story, found);
-    }
-
-    /// The intent is on record before the guard is asked for the first time.
-    fn intent(&self, story: &Story<'_>, found: &mut Found) {
-        let asked = story.calls.iter().find(|call| call.is("jobs")).map(|call| call.at_ms);
-        let begun = story.entries_in("begun").next().map(|told| told.ms);
-        if let (Some(asked), Some(begun)) = (asked, begun)
-            && begun > asked
-        {
-            story.broken(2, "the guard was asked before the intent was on record", found);
-        }
     }
 
     /// Since the last `DELETE` the guard has said "free". With one worker its last answer has to say so; with more, the
@@ -104,6 +93,17 @@ impl History {
             let ask = self.asks.iter().find(|ask| ask.asset_id == lost.asset);
             found.push(violation(2, what, ask.map_or("", |ask| ask.request_id.as_str()), &lost.asset));
         }
+    }
+}
+
+/// The intent is on record before the guard is asked for the first time.
+fn intent(story: &Story<'_>, found: &mut Found) {
+    let asked = story.calls.iter().find(|call| call.is("jobs")).map(|call| call.at_ms);
+    let begun = story.entries_in("begun").next().map(|told| told.ms);
+    if let (Some(asked), Some(begun)) = (asked, begun)
+        && begun > asked
+    {
+        story.broken(2, "the guard was asked before the intent was on record", found);
     }
 }
 

@@ -306,7 +306,7 @@ async fn the_checker_finds_an_answer_that_is_missing_or_wrong() {
             Box::new(|run| {
                 other(run, |event| {
                     (event.body["id"], event.text) = (json!("other"), "other".to_owned());
-                })
+                });
             }),
         ),
         (4, "1 event IDs and 2 different contents", Box::new(|run| other(run, |event| event.text.push(' ')))),
