@@ -14,10 +14,10 @@ pub fn code(body: &Value) -> Option<String> {
     }
 }
 
-/// Whether a detail call's answer finds the asset; nothing for an answer that says neither.
-pub fn sight(body: &Value) -> Option<&'static str> {
+/// Whether a detail call's answer finds the asset; nothing for an answer that says neither, or is about another asset.
+pub fn sight(body: &Value, asset: Option<&str>) -> Option<&'static str> {
     match code(body)?.as_str() {
-        "0" if body["data"]["assetId"].is_string() => Some("found"),
+        "0" if body["data"]["assetId"].as_str() == asset => Some("found"),
         "-1" => Some("missing"),
         _ => None,
     }

@@ -263,7 +263,7 @@ impl Sandbox {
         if let Some(call) = self.world().call(seq) {
             match call.operation {
                 Operation::Jobs => call.listed = answer::listed(body),
-                Operation::Detail => call.answered = answer::sight(body).map(str::to_owned),
+                Operation::Detail => call.answered = answer::sight(body, call.asset.as_deref()).map(str::to_owned),
                 _ => call.answered = answer::code(body),
             }
         }
