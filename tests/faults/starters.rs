@@ -73,6 +73,10 @@ impl Starter {
     /// Registers a job, asks, and does the job if the asset is not being deleted.
     async fn work(&mut self, job: String, asset: &str) {
         self.sandbox.job(&job, &[asset], "processing").await;
+        // Some take their time before they ask; the worker's guard sees the job meanwhile.
+        if self.random.bool() {
+            self.pause(0..300).await;
+        }
         let url = format!("{}/v1/assets/{asset}", self.worker.lock().unwrap());
         if try_get(&url).await == Some(404) {
             self.jobs.lock().unwrap().relied_on.insert(job.clone());
