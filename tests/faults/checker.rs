@@ -23,7 +23,7 @@ use super::clocks::Clocks;
 use super::conditions::Conditions;
 use super::copies::Copies;
 use super::plan::Store;
-use super::stage::Release;
+use super::stage::Span;
 use super::starters::Jobs;
 
 /// One call as the sandbox recorded it.
@@ -77,7 +77,10 @@ pub struct History {
     pub clocks: Clocks,
     /// How often a worker was killed.
     pub kills: usize,
-    pub releases: Vec<Release>,
+    /// When faults that interrupt attempts began and ended, in milliseconds since 1970.
+    pub interruptions: Vec<Span>,
+    /// When the brake was released.
+    pub releases: Vec<Span>,
     /// The deadline of each request that has one in the future, in milliseconds since 1970.
     pub deadlines: BTreeMap<String, i64>,
     /// When answers of the provider were lost on their way.
@@ -111,6 +114,7 @@ impl History {
             self.order(&story, &mut found);
             self.witnesses(&story, &mut found);
             self.crashes(&story, &mut found);
+            self.taken_away(&story, &mut found);
             self.in_time(&story, &mut found);
             self.keeps(&story, &mut found);
         }

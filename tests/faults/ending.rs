@@ -70,6 +70,7 @@ pub async fn history(mut stage: Stage, asks: Asks, jobs: Jobs, run: Run, conditi
         assets: stage.world.sandbox.assets().await.into_iter().collect(),
         jobs,
         clocks: Clocks::new(stage.world.lives.clone(), now_ms()),
+        interruptions: stage.interruptions.clone(),
         kills: stage.kills,
         releases: stage.releases.clone(),
         deadlines: stage.deadlines.clone(),

@@ -84,6 +84,12 @@ pub enum Store {
 }
 
 impl Fault {
+    /// Whether attempts may end in the middle for it. A provider that is in trouble ends none.
+    pub fn interrupts(&self) -> bool {
+        let provider = matches!(self, Self::ProviderCut | Self::ProviderFrozen(_) | Self::ProviderSlow(_));
+        !provider && !matches!(self, Self::AnswersBroken(_) | Self::AnswersBad(_) | Self::BrokerSlow(_))
+    }
+
     /// For counting.
     pub fn name(&self) -> &'static str {
         match self {

@@ -30,14 +30,14 @@ pub const REPLIES: &str = "replies";
 /// The queue that is bound for started events.
 pub const STARTED: &str = "started";
 /// How late each look at a slow asset is answered.
-const SLOW_MS: u64 = 400;
+const SLOW_MS: u64 = 700;
 /// Between two looks whether the brake holds.
 const BRAKE_LOOK: Duration = Duration::from_millis(500);
 /// A worker goes on so long after a release at the latest.
 const RELEASED: Duration = Duration::from_secs(20);
 
-/// When the brake was released: when the command began and when it had ended, in milliseconds since 1970.
-pub type Release = (i64, i64);
+/// When something began and when it had ended, in milliseconds since 1970.
+pub type Span = (i64, i64);
 
 pub struct Stage {
     pub world: World,
@@ -52,9 +52,12 @@ pub struct Stage {
     slow: Vec<String>,
     replicas: usize,
     conditions: Conditions,
+    /// When a fault that interrupts attempts began and ended.
+    pub interruptions: Vec<Span>,
     /// How often a worker was killed.
     pub kills: usize,
-    pub releases: Vec<Release>,
+    /// When the brake was released.
+    pub releases: Vec<Span>,
     brake_seen: Instant,
     /// The deadline of each request that has one in the future, in milliseconds since 1970.
     pub deadlines: BTreeMap<String, i64>,
@@ -101,6 +104,7 @@ impl Stage {
             slow: named(Kind::Slow),
             replicas,
             conditions: conditions.clone(),
+            interruptions: Vec::new(),
             kills: 0,
             releases: Vec::new(),
             brake_seen: Instant::now(),
@@ -217,6 +221,14 @@ impl Stage {
 
     /// Does it, and undoes it where that takes doing. `pick` chooses among workers.
     pub async fn suffer(&mut self, fault: &Fault, pick: usize) {
+        let began = now_ms();
+        self.carry_out(fault, pick).await;
+        if fault.interrupts() {
+            self.interruptions.push((began, now_ms()));
+        }
+    }
+
+    async fn carry_out(&mut self, fault: &Fault, pick: usize) {
         match fault {
             Fault::WorkerKilled => self.killed(pick % self.replicas).await,
             Fault::WorkerStopped => {

@@ -10,6 +10,9 @@ const DEADLINE_GRACE_MS: i64 = 500;
 /// The time in an entry is so much older than its commit at most, and a release may come between the two.
 const COMMIT_MS: i64 = 500;
 
+/// An interruption is felt so long after it: connections are made anew, and messages handed out again.
+const SETTLING_MS: i64 = 5_000;
+
 impl History {
     /// No `DELETE` arrives after the deadline, and no event is lost to the compaction.
     pub(super) fn in_time(&self, story: &Story<'_>, found: &mut Found) {
@@ -37,17 +40,26 @@ impl History {
         if story.answer() != Some(("failed", "attempts_exhausted")) {
             return;
         }
-        let ended = |attempt: u32| {
-            let own = |told: &super::story::Told<'_>| told.change.attempts == attempt;
-            let end = |told: &super::story::Told<'_>| matches!(told.change.state.as_str(), "waiting" | "decided");
-            story.entries.iter().any(|told| own(told) && end(told))
-        };
-        let begun = story.entries_in("begun").map(|told| told.change.attempts);
-        let crashed = begun.filter(|attempt| !ended(*attempt)).count();
+        let crashed = story.unended();
         let limit = self.conditions.delivery_limit.unwrap_or(1000) as usize;
         if crashed < limit || self.kills < limit {
             let what = format!("failed as exhausted after {crashed} attempts that never ended");
             story.broken(1, what, found);
+        }
+    }
+
+    /// The copies of a request take it over from each other only after an interruption, and once more at most.
+    pub(super) fn taken_away(&self, story: &Story<'_>, found: &mut Found) {
+        let Some(first) = story.entries_in("begun").next() else { return };
+        let life = first.ms - SETTLING_MS..=story.decided_ms().unwrap_or(i64::MAX);
+        let during = |(began, ended): &&(i64, i64)| began <= life.end() && *ended + SETTLING_MS >= *life.start();
+        let interruptions = self.interruptions.iter().filter(during).count();
+        let copies = self.asks.iter().filter(|ask| ask.traceparent == story.ask.traceparent).count();
+        let taken = story.unended();
+        if taken > copies * (interruptions + 1) + 1 {
+            let times = format!("{taken} of its attempts were taken over");
+            let allowed = format!("with {copies} copies and {interruptions} interruptions");
+            story.broken(1, format!("{times}, {allowed}"), found);
         }
     }
 

@@ -50,6 +50,13 @@ impl<'a> Story<'a> {
         self.entries_in(state).filter(|told| told.ms <= ms).count()
     }
 
+    /// How many of its attempts neither put it off nor decided it.
+    pub fn unended(&self) -> usize {
+        let ends = |told: &&Told<'_>| matches!(told.change.state.as_str(), "waiting" | "decided");
+        let ended: Vec<u32> = self.entries.iter().filter(ends).map(|told| told.change.attempts).collect();
+        self.entries_in("begun").filter(|told| !ended.contains(&told.change.attempts)).count()
+    }
+
     /// When it was decided.
     pub fn decided_ms(&self) -> Option<i64> {
         self.entries_in("decided").next().map(|told| told.ms)

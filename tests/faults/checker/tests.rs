@@ -158,6 +158,7 @@ fn nothing() -> History {
         assets: BTreeSet::new(),
         jobs: Jobs { relied_on: BTreeSet::from(["job".to_owned()]), lost: Vec::new() },
         clocks: Clocks::new(vec![life(0, 0), life(1, AHEAD_S)], DECIDED_MS + 1000),
+        interruptions: Vec::new(),
         kills: 0,
         releases: Vec::new(),
         deadlines: BTreeMap::new(),
@@ -493,6 +494,15 @@ async fn the_checker_finds_a_limit_that_did_not_hold() {
             Box::new(|run| {
                 run.conditions.brake = Some(1);
                 run.releases.push((DECIDED_MS - 900, DECIDED_MS - 890));
+            }),
+        ),
+        (
+            1,
+            "3 of its attempts were taken over, with 1 copies and 0 interruptions",
+            Box::new(|run| {
+                let taken = change(&run.asks[0], "begun", DECIDED_MS - 95);
+                let taken = [7, 8, 9].map(|attempts| Change { attempts, ..taken.clone() });
+                run.changes(1).extend(taken);
             }),
         ),
         (1, "after 0 attempts that never ended", Box::new(|run| run.answer(1, "failed", "attempts_exhausted"))),
