@@ -224,7 +224,7 @@ impl Call {
         let listed = listed.as_ref().map(|jobs| format!(", listed {jobs:?}")).unwrap_or_default();
         let effect =
             if *took_effect { format!(", took effect at {}", effect_ms.unwrap_or_default()) } else { String::new() };
-        let request = ask.map_or("no request", |ask| ask.request_id.as_str());
+        let request = ask.map_or("no request".to_owned(), |ask| format!("{} ({:?})", ask.request_id, ask.kind));
         format!("call   {operation} for {request}: answer {status}{said}{listed}{effect}, jobs {jobs_in_progress:?}")
     }
 }

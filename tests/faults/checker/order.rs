@@ -70,7 +70,13 @@ impl History {
             let may = |kind: Kind| kind.may_delete() || kind == Kind::Missing && self.conditions.blind;
             if !ask.is_some_and(|ask| ask.asset_id == asset && may(ask.kind)) {
                 let request = ask.map_or("", |ask| ask.request_id.as_str());
-                found.push(violation(3, "a DELETE that no request asked for", request, asset));
+                let second = ask.is_some_and(|ask| ask.kind.is_second());
+                let what = if second {
+                    "a DELETE by the words of a second message"
+                } else {
+                    "a DELETE that no request asked for"
+                };
+                found.push(violation(3, what, request, asset));
             }
         }
     }

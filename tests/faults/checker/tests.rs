@@ -403,6 +403,7 @@ async fn the_checker_finds_a_delete_that_something_has_to_come_before() {
             }),
         ),
         (3, "no request asked for", Box::new(|run| run.asks[0].kind = Kind::Late)),
+        (3, "words of a second message", Box::new(|run| run.asks[0].kind = Kind::OtherWords)),
         (3, "no request asked for", Box::new(|run| run.call(1, "delete").asset = Some("a9".to_owned()))),
         (3, "no request asked for", Box::new(|run| run.call(1, "delete").traceparent = None)),
         (4, "without an entry before it", Box::new(|run| run.strike(1, "deleting"))),
