@@ -35,7 +35,7 @@ pub struct Conditions {
 
 impl Conditions {
     pub fn draw(random: &mut Rng, assets: usize, store: Store) -> Self {
-        let brake = (random.u32(0..4) == 0).then(|| random.usize(assets / 4..assets / 2));
+        let brake = (random.u32(0..4) == 0).then(|| random.usize(assets / 3..assets / 2));
         // The clock of an SQLite ledger is the worker's, so a jump lets the brake's window pass.
         let clocks_jump = random.u32(0..3) > 0 && (store == Store::Postgres || brake.is_none());
         Self {
