@@ -164,7 +164,7 @@ fn jumps(random: &mut Rng, store: Store, conditions: &Conditions) -> Vec<i64> {
 fn fault(random: &mut Rng, store: Store, conditions: &Conditions, jumps: &mut Vec<i64>) -> Fault {
     let moment = |random: &mut Rng, from: u64, to: u64| Duration::from_millis(random.u64(from..to));
     match random.u32(0..100) {
-        0..6 if conditions.delivery_limit.is_some() => Fault::CrashLoop(random.u32(4..10)),
+        0..12 if conditions.delivery_limit.is_some() => Fault::CrashLoop(random.u32(4..10)),
         0..13 => Fault::WorkerKilled,
         13..17 => Fault::WorkerStopped,
         17..24 => Fault::BrokerCut,
