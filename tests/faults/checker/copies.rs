@@ -17,7 +17,7 @@ impl History {
         if story.entries_in("begun").next().is_none() {
             return;
         }
-        let place = |state: &str| story.entries.iter().position(|told| told.change.state == state);
+        let place = |state: &str| story.entries.iter().position(|told| told.state == state);
         if place("backed_up").is_none_or(|at| place("deleting").is_none_or(|deleting| deleting < at)) {
             story.broken(7, "a DELETE before a copy was on record", found);
         }

@@ -9,6 +9,9 @@ use super::{Call, Event, Found, History, text, violation};
 #[derive(Clone, Copy)]
 pub(super) struct Told<'a> {
     pub ms: i64,
+    /// `begun` for the first entry of each attempt, also where it says `deleting` because an earlier one had sent a
+    /// `DELETE`; for every other entry what it says.
+    pub state: &'a str,
     pub change: &'a Change,
 }
 
@@ -29,7 +32,12 @@ impl<'a> Story<'a> {
         let first = !ask.kind.is_second() && ask.kind != Kind::Intruder;
         let changes = history.ledger.get(&ask.request_id).map_or(&[][..], |(_, changes)| changes);
         let changes = if first { changes } else { &[] };
-        let told = |change: &'a Change| Some(Told { ms: history.clocks.true_ms(change.at)?, change });
+        let mut attempts = 0;
+        let told = |change: &'a Change| {
+            let state = if change.attempts > attempts { "begun" } else { change.state.as_str() };
+            attempts = attempts.max(change.attempts);
+            Some(Told { ms: history.clocks.true_ms(change.at)?, state, change })
+        };
         Self { ask, events, calls, entries: changes.iter().filter_map(told).collect() }
     }
 
@@ -42,7 +50,7 @@ impl<'a> Story<'a> {
     }
 
     pub fn entries_in(&self, state: &str) -> impl Iterator<Item = Told<'a>> {
-        self.entries.iter().copied().filter(move |told| told.change.state == state)
+        self.entries.iter().copied().filter(move |told| told.state == state)
     }
 
     /// How many entries of a state there were at a time.
@@ -52,7 +60,7 @@ impl<'a> Story<'a> {
 
     /// How many of its attempts neither put it off nor decided it.
     pub fn unended(&self) -> usize {
-        let ends = |told: &&Told<'_>| matches!(told.change.state.as_str(), "waiting" | "decided");
+        let ends = |told: &&Told<'_>| matches!(told.state, "waiting" | "decided");
         let ended: Vec<u32> = self.entries.iter().filter(ends).map(|told| told.change.attempts).collect();
         self.entries_in("begun").filter(|told| !ended.contains(&told.change.attempts)).count()
     }

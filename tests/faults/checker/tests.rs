@@ -417,6 +417,15 @@ async fn the_checker_finds_a_delete_that_something_has_to_come_before() {
                 run.changes(6).push(withheld);
             }),
         ),
+        (
+            4,
+            "without an entry before it",
+            Box::new(|run| {
+                run.strike(1, "begun");
+                let first = &run.changes(1)[0];
+                assert_eq!(first.state, "deleting", "it is the beginning of an attempt");
+            }),
+        ),
         (4, "after the decision", Box::new(|run| run.call(1, "delete").at_ms = DECIDED_MS + 1)),
         (4, "after the decision", Box::new(|run| run.enter(1, "decided", DECIDED_MS + AHEAD_S * 1000 - 51))),
         (5, "rejected as in use", Box::new(|run| run.answer(1, "rejected", "in_use"))),
