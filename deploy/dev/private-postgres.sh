@@ -5,7 +5,11 @@
 #   private-postgres.sh start DIR   prints the URL, the only line on stdout, once the server takes connections
 #   private-postgres.sh stop  DIR   graceful; afterwards nothing of it runs
 #   private-postgres.sh kill  DIR   SIGKILL, as in a power cut; afterwards nothing of it runs
+#   private-postgres.sh standby DIR OF_DIR [sync]   starts a copy that follows the server in OF_DIR, and prints its URL
+#   private-postgres.sh promote DIR                 makes a primary of a standby
 #
+# With `sync` the server in OF_DIR answers a commit only when the standby has it on disk too. A standby has the password
+# of its primary, and is started, stopped and killed like any other server.
 # A second `start` with the same DIR is the same server again, on the same port, with the data it held. DIR/more.conf may
 # hold more settings, and name files in DIR: they are given to the server's user.
 # $POSTGRES_BIN names another folder with initdb and postgres; the default is Debian's newest.
@@ -91,6 +95,55 @@ initialise() {
     printf "include_if_exists = '%s/more.conf'\n" "$dir" >>"$dir/data/postgresql.conf"
 }
 
+# A copy of a running server's files, with the settings that make it follow that server.
+copy_of() {
+    local of=$1
+    cp "$of/password" "$dir/password"
+    if [[ $(id -u) == 0 ]]; then chown -R postgres: "$dir"; fi
+    chmod 600 "$dir/password"
+    PGPASSWORD=$(cat "$of/password") as_owner "$bin/pg_basebackup" --host=127.0.0.1 --port="$(cat "$of/port")" \
+        --username=eraser --pgdata="$dir/data" --write-recovery-conf --wal-method=stream --checkpoint=fast --no-sync \
+        >"$dir/basebackup.log" 2>&1 || { cat "$dir/basebackup.log" >&2; die 'pg_basebackup failed'; }
+    printf "include_if_exists = '%s/more.conf'\n" "$dir" >>"$dir/data/postgresql.conf"
+}
+
+# One SQL statement on the server in a folder.
+sql_on() {
+    PGPASSWORD=$(cat "$1/password") "$bin/psql" --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 \
+        --host=127.0.0.1 --port="$(cat "$1/port")" --username=eraser --dbname=postgres --command="$2"
+}
+
+wait_followed() {
+    local of=$1 state=$2 deadline=$((SECONDS + START_LIMIT_S))
+    while ((SECONDS < deadline)); do
+        [[ $(sql_on "$of" "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = '$state'") == 0 ]] || return 0
+        sleep 0.05
+    done
+    die "the standby in $dir does not follow the server in $of"
+}
+
+standby() {
+    local of=$1 sync=${2:-}
+    bin=$(find_bin)
+    [[ ! -e $dir/data ]] || die "$dir holds a server already"
+    copy_of "$of"
+    url=$(start)
+    if [[ -z $sync ]]; then
+        wait_followed "$of" async
+    else
+        sql_on "$of" "ALTER SYSTEM SET synchronous_standby_names = '*'"
+        sql_on "$of" 'SELECT pg_reload_conf()' >/dev/null
+        wait_followed "$of" sync
+    fi
+    printf '%s\n' "$url"
+}
+
+promote() {
+    bin=$(find_bin)
+    as_owner "$bin/pg_ctl" promote --wait --pgdata="$dir/data" >>"$dir/promote.log" 2>&1 \
+        || { cat "$dir/promote.log" >&2; die "the server in $dir cannot be promoted"; }
+}
+
 # In a new session, so that a Ctrl-C in the terminal reaches the command under test and not the server below it.
 launch() {
     as_owner setsid "$bin/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses=127.0.0.1 \
@@ -132,10 +185,15 @@ start() {
     die "PostgreSQL did not start in $dir"
 }
 
-[[ $# == 2 && $1 =~ ^(start|stop|kill)$ ]] || { sed -n '5,7s/^# *//p' "$0" >&2; exit 2; }
+usage() { sed -n '5,9s/^# *//p' "$0" >&2; exit 2; }
+case ${1:-} in
+    start | stop | kill | promote) [[ $# == 2 ]] || usage ;;
+    standby) [[ $# == 3 || ($# == 4 && $4 == sync) ]] || usage ;;
+    *) usage ;;
+esac
 [[ -d /proc/self ]] || die 'needs Linux; start a PostgreSQL yourself and set DATABASE_URL'
 dir=$2
-if [[ $1 == start ]]; then mkdir -p "$dir"; fi
+if [[ $1 == start || $1 == standby ]]; then mkdir -p "$dir"; fi
 [[ -d $dir ]] || exit 0 # nothing to stop
 dir=$(cd "$dir" && pwd -P)
 
@@ -143,4 +201,6 @@ case $1 in
     start) start ;;
     stop) stop ;;
     kill) kill_all ;;
+    standby) standby "$(cd "$3" && pwd -P)" "${4:-}" ;;
+    promote) promote ;;
 esac

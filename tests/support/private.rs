@@ -95,6 +95,20 @@ impl PrivatePostgres {
         Self { dir, url }
     }
 
+    /// A server that follows this one. With `sync` this one answers a commit only when the standby has it too.
+    pub fn standby(&self, sync: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = [dir.path().to_str().unwrap(), self.dir.path().to_str().unwrap()];
+        let how: &[&str] = if sync { &["sync"] } else { &[] };
+        let url = run("private-postgres.sh", "standby", &[&folders, how].concat());
+        Self { dir, url }
+    }
+
+    /// Makes a primary of a standby.
+    pub fn promote(&self) {
+        self.call("promote");
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
