@@ -29,6 +29,8 @@ pub struct Conditions {
     pub started_events: bool,
     /// Whether `provider.confirm_target` is off.
     pub blind: bool,
+    /// Whether the database has a standby, to which it fails over once.
+    pub standby: bool,
     /// Whether the clocks of workers jump.
     pub clocks_jump: bool,
 }
@@ -46,6 +48,7 @@ impl Conditions {
             delivery_limit: (random.u32(0..3) == 0).then(|| random.u32(5..9)),
             publishers: random.u32(0..3) == 0,
             started_events: random.bool(),
+            standby: store == Store::Postgres && random.u32(0..3) == 0,
             blind: random.u32(0..6) == 0,
             clocks_jump,
         }

@@ -52,6 +52,9 @@ pub enum Fault {
     DatabaseFrozen(Duration),
     /// Answers of the database that break on their way: what a `COMMIT` did stays unknown. (`PostgreSQL` ledger only.)
     DatabaseAnswersBroken(Vec<Break>),
+    /// The database can't be reached any more, its standby is promoted, and connections lead there. (Once in a run with a
+    /// standby.)
+    DatabaseFailedOver,
     /// One worker is killed so many times in a row, soon after it is ready.
     CrashLoop(u32),
     /// A worker is killed and comes back with its clock off by so many seconds.
@@ -111,6 +114,7 @@ impl Fault {
             Self::DatabaseCut => "database connections cut",
             Self::DatabaseFrozen(_) => "database connections frozen",
             Self::DatabaseAnswersBroken(_) => "database answers broken on their way",
+            Self::DatabaseFailedOver => "database failed over",
             Self::CrashLoop(_) => "crash loop",
             Self::ClockJumped(_) => "clock jumped",
         }
@@ -139,6 +143,10 @@ pub fn draw(random: &mut Rng, count: usize, requests: usize, store: Store, condi
         fault: fault(random, store, conditions, &mut jumps),
     };
     let mut plan: Vec<Planned> = (0..count).map(one).collect();
+    if conditions.standby {
+        let place = random.usize(0..plan.len());
+        plan[place].fault = Fault::DatabaseFailedOver;
+    }
     // Of each kind of lie the first, as they would add up.
     let mut lies = BTreeSet::new();
     for planned in &mut plan {

@@ -30,7 +30,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    upstream: String,
+    upstream: Mutex<String>,
     /// Raised to reset every connection there is.
     resets: watch::Sender<u64>,
     /// While true nothing is passed on, in either direction, and new connections get no further either.
@@ -47,7 +47,7 @@ impl Proxy {
     pub async fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shared = Arc::new(Shared {
-            upstream: upstream.to_owned(),
+            upstream: Mutex::new(upstream.to_owned()),
             resets: watch::Sender::new(0),
             frozen: watch::Sender::new(false),
             delay_ms: AtomicU64::new(0),
@@ -57,6 +57,11 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let accepting = tokio::spawn(accept(listener, shared.clone()));
         Self { port, shared, accepting }
+    }
+
+    /// Leads the connections that are opened from now on to another server.
+    pub fn lead_to(&self, upstream: &str) {
+        upstream.clone_into(&mut self.shared.upstream.lock().unwrap());
     }
 
     /// Resets every connection.
@@ -131,7 +136,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Until one side ends; then both sockets are dropped. They are dropped with a reset, as that is what breaks are.
 async fn pass(client: TcpStream, shared: &Shared) {
-    let Ok(server) = TcpStream::connect(&shared.upstream).await else { return };
+    let upstream = shared.upstream.lock().unwrap().clone();
+    let Ok(server) = TcpStream::connect(upstream).await else { return };
     for socket in [&client, &server] {
         let (reset, hurry) = (socket.set_zero_linger(), socket.set_nodelay(true));
         if reset.and(hurry).is_err() {

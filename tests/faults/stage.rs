@@ -43,6 +43,8 @@ pub struct Stage {
     pub world: World,
     broker: PrivateBroker,
     database: Option<PrivatePostgres>,
+    /// Follows the database until it takes its place.
+    standby: Option<PrivatePostgres>,
     to_broker: Proxy,
     pub to_provider: Proxy,
     to_database: Option<Proxy>,
@@ -95,6 +97,7 @@ impl Stage {
         let mut stage = Self {
             world,
             broker,
+            standby: database.as_ref().filter(|_| conditions.standby).map(|one| block_in_place(|| one.standby(true))),
             database,
             to_broker,
             to_provider,
@@ -262,6 +265,7 @@ impl Stage {
             Fault::DiskFull(time) => self.disk_full(*time).await,
             Fault::DatabaseStopped => self.database_away(PrivatePostgres::stop),
             Fault::DatabaseKilled => self.database_away(PrivatePostgres::kill),
+            Fault::DatabaseFailedOver => self.fail_over(),
             Fault::DatabaseCut => self.database_proxy().cut(),
             Fault::DatabaseFrozen(time) => frozen(self.database_proxy(), *time).await,
             Fault::DatabaseAnswersBroken(breaks) => self.database_proxy().break_answers(breaks.iter().copied()),
@@ -304,6 +308,17 @@ impl Stage {
         let database = self.database.as_ref().expect("the ledger is in PostgreSQL");
         block_in_place(|| away(database));
         block_in_place(|| database.start_again());
+    }
+
+    /// The old server is never reached again: it would take what the new one does not get.
+    fn fail_over(&mut self) {
+        let standby = self.standby.take().expect("the database fails over once");
+        self.database_proxy().freeze();
+        block_in_place(|| standby.promote());
+        self.database_proxy().lead_to(&address(&standby.url));
+        let old = self.database.replace(standby).expect("the ledger is in PostgreSQL");
+        block_in_place(|| old.kill());
+        self.database_proxy().thaw();
     }
 
     fn database_proxy(&self) -> &Proxy {
