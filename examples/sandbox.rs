@@ -27,6 +27,8 @@ use axum::{Router, extract::DefaultBodyLimit};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[path = "sandbox/answer.rs"]
+mod answer;
 #[path = "sandbox/call.rs"]
 mod call;
 #[path = "sandbox/capacity.rs"]

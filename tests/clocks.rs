@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::support::clock::off_by;
+use crate::support::clock::ahead_by;
 use crate::support::private::PrivatePostgres;
 use crate::support::{World, deletes, outcome, until, world};
 
@@ -14,12 +14,12 @@ const LIMIT: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_brake_holds_although_one_replicas_clock_is_behind() {
-    brake_holds(off_by(-300), Vec::new()).await;
+    brake_holds(ahead_by(-300), Vec::new()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_brake_holds_although_the_next_replicas_clock_is_ahead() {
-    brake_holds(Vec::new(), off_by(300)).await;
+    brake_holds(Vec::new(), ahead_by(300)).await;
 }
 
 /// The first replica begins as many deletions as it may; then the second one comes.
@@ -83,7 +83,7 @@ async fn a_waiting_request_is_as_old_as_it_is_whatever_a_replicas_clock_says() {
     world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
     world.sandbox.until_called("jobs", "a", 1).await;
     world.stop_worker().await;
-    world.environment = off_by(3 * HOUR);
+    world.environment = ahead_by(3 * HOUR);
     world.start_worker().await;
     let asked = world.sandbox.calls_of("a").await.len();
     until("the replica whose clock is ahead asks the guard three times", || async {
@@ -102,7 +102,7 @@ async fn a_waiting_request_is_as_old_as_it_is_whatever_a_replicas_clock_says() {
 async fn a_deadline_has_passed_when_it_has_whatever_a_replicas_clock_says() {
     let postgres = PrivatePostgres::start();
     let mut world = World::without_worker(&std::env::var("AMQP_URL").unwrap(), &[("LEDGER__URL", &postgres.url)]).await;
-    world.environment = off_by(3 * HOUR);
+    world.environment = ahead_by(3 * HOUR);
     world.start_worker().await;
     world.sandbox.add("a").await;
     let deadline = Timestamp::now() + Duration::from_secs(3_600);
@@ -115,7 +115,7 @@ async fn a_deadline_has_passed_when_it_has_whatever_a_replicas_clock_says() {
 async fn a_replica_whose_clock_is_behind_deletes_nothing_after_the_deadline() {
     let postgres = PrivatePostgres::start();
     let mut world = World::without_worker(&std::env::var("AMQP_URL").unwrap(), &[("LEDGER__URL", &postgres.url)]).await;
-    world.environment = off_by(-3 * HOUR);
+    world.environment = ahead_by(-3 * HOUR);
     world.start_worker().await;
     world.sandbox.add("a").await;
     let deadline = Timestamp::now() - Duration::from_secs(3_600);

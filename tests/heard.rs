@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::faults::proxy::Proxy;
-use crate::support::clock::off_by;
+use crate::support::clock::ahead_by;
 use crate::support::private::{PrivateBroker, PrivatePostgres};
 use crate::support::{World, outcome, until, world};
 
@@ -59,7 +59,7 @@ async fn a_replica_whose_clock_is_ahead_compacts_no_young_request_in_postgresql(
     let postgres = PrivatePostgres::start();
     let mut world = world(&[&KEPT[..], &[("LEDGER__URL", postgres.url.as_str())]].concat()).await;
     let events = decide_some(&mut world).await;
-    world.environment = off_by(3 * HOUR);
+    world.environment = ahead_by(3 * HOUR);
     world.add_replicas(1).await;
     until_handled_by(&mut world, 1).await;
     tokio::time::sleep(ROUND).await;
@@ -73,7 +73,7 @@ async fn a_worker_whose_clock_jumps_ahead_compacts_no_young_request_in_sqlite() 
     let mut world = world(&KEPT).await;
     let events = decide_some(&mut world).await;
     world.stop_worker().await;
-    world.environment = off_by(30 * DAY);
+    world.environment = ahead_by(30 * DAY);
     world.start_worker().await;
     until_handled_by(&mut world, 0).await;
     tokio::time::sleep(ROUND).await;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     future::pending,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
+    answer,
     capacity::Ticket,
     fault::{Fault, Operation, When},
     file::{self, Content},
@@ -100,7 +101,7 @@ impl Sandbox {
 
     /// Handles one call from arrival to answer; `work` is what it does when nothing goes wrong.
     pub async fn call(
-        &self,
+        self: &Arc<Self>,
         operation: Operation,
         subject: Subject,
         parts: &Parts,
@@ -124,12 +125,18 @@ impl Sandbox {
         pause(latency_ms).await;
         match fault {
             None => self.answered(seq, self.done(seq, work, Bent::No)),
-            Some(fault) => self.suffered(seq, fault, work).await,
+            Some(fault) => self.suffered(seq, subject, fault, work).await,
         }
     }
 
     /// Handles the rest of a call that goes wrong.
-    async fn suffered(&self, seq: u64, fault: Fault, work: impl FnOnce(&mut World, Bent) -> Done) -> Response {
+    async fn suffered(
+        self: &Arc<Self>,
+        seq: u64,
+        subject: Subject,
+        fault: Fault,
+        work: impl FnOnce(&mut World, Bent) -> Done,
+    ) -> Response {
         match fault {
             Fault::DelayMs(ms) => {
                 pause(ms).await;
@@ -156,12 +163,23 @@ impl Sandbox {
                 self.done(seq, work, Bent::No);
                 cut()
             }
-            Fault::Cut(When::Midway) => halved(self.answered(seq, self.done(seq, work, Bent::No))),
+            Fault::Cut(When::Midway) => {
+                let whole = self.answered(seq, self.done(seq, work, Bent::No));
+                self.note_unreadable(seq);
+                halved(whole)
+            }
+            Fault::Late { ms, hang } => {
+                if let Subject::Asset(asset) = subject {
+                    self.delete_late(seq, asset, ms);
+                }
+                if hang { pending().await } else { cut() }
+            }
             Fault::Answer { status, headers, body, took_effect } => {
                 if took_effect {
                     self.done(seq, work, Bent::No);
                 }
                 self.note_status(seq, status);
+                self.note_body(seq, &serde_json::from_slice(&body).unwrap_or_default());
                 (status, headers, body).into_response()
             }
         }
@@ -209,10 +227,29 @@ impl Sandbox {
     fn done(&self, seq: u64, work: impl FnOnce(&mut World, Bent) -> Done, bent: Bent) -> Done {
         let mut world = self.world();
         let done = work(&mut world, bent);
-        if let Some(call) = world.call(seq) {
-            call.took_effect = done.took_effect;
+        if done.took_effect {
+            world.took_effect(seq);
         }
         done
+    }
+
+    /// Deletes an asset some time from now, whatever becomes of the call that asked for it.
+    fn delete_late(self: &Arc<Self>, seq: u64, asset: String, ms: u64) {
+        let sandbox = self.clone();
+        tokio::spawn(async move {
+            pause(ms).await;
+            let mut world = sandbox.world();
+            if world.delete_asset(&asset) {
+                world.took_effect(seq);
+            }
+        });
+    }
+
+    /// The answer does not arrive whole.
+    fn note_unreadable(&self, seq: u64) {
+        if let Some(call) = self.world().call(seq) {
+            (call.answered, call.listed) = (None, None);
+        }
     }
 
     fn note_status(&self, seq: u64, status: StatusCode) {
@@ -221,8 +258,22 @@ impl Sandbox {
         }
     }
 
+    /// Logs what the body of a whole answer says.
+    fn note_body(&self, seq: u64, body: &Value) {
+        if let Some(call) = self.world().call(seq) {
+            match call.operation {
+                Operation::Jobs => call.listed = answer::listed(body),
+                Operation::Detail => call.answered = answer::sight(body, call.asset.as_deref()).map(str::to_owned),
+                _ => call.answered = answer::code(body),
+            }
+        }
+    }
+
     fn answered(&self, seq: u64, done: Done) -> Response {
         self.note_status(seq, done.status);
+        if let Payload::Json(body) = &done.body {
+            self.note_body(seq, body);
+        }
         match done.body {
             Payload::Json(body) => json_response(done.status, &body),
             Payload::File(content) => file::streamed(content),
@@ -243,7 +294,7 @@ fn logged(operation: Operation, subject: &Subject, parts: &Parts) -> Call {
         Subject::Nothing => (None, None),
     };
     Call {
-        seq: 0, // given by `World::arrived`, like `jobs_in_progress`
+        seq: 0, // `World::arrived` sets this and `jobs_in_progress`.
         at_ms: Timestamp::now().as_millisecond(),
         operation,
         method: parts.method.to_string(),
@@ -251,8 +302,12 @@ fn logged(operation: Operation, subject: &Subject, parts: &Parts) -> Call {
         asset,
         job,
         status: None,
+        answered: None,
+        listed: None,
         jobs_in_progress: Vec::new(),
         took_effect: false,
+        effect_ms: None,
+        jobs_at_effect: Vec::new(),
         traceparent: text(&parts.headers, "traceparent").map(str::to_owned),
         headers: (operation == Operation::File).then(|| shown(&parts.headers)),
     }

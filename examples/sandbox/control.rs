@@ -3,6 +3,7 @@
 //! | Call | Body | Answer |
 //! | --- | --- | --- |
 //! | `PUT /control/assets/{id}` | `{"name","assetType","status","size","url"}`, all optional | `{}`; `size` is of its file, in bytes; `url` is what detail says, `null` too |
+//! | `GET /control/assets/{id}` | | `{"exists":true\|false}` |
 //! | `POST /control/assets` | `{"ids":[…]}` | `{}` |
 //! | `GET /control/assets` | | `{"ids":[…]}` that exist, sorted |
 //! | `GET /control/files/{id}` | | `{"length","sha256"}` of the asset's file, also when it is deleted |
@@ -21,7 +22,8 @@
 //! registry are not limited.
 //!
 //! `do` is one of `{"answer":{"status","headers"?,"body"?,"took_effect"?}}`, `{"hang":true|"before"|"after"}`,
-//! `{"cut":"before"|"after"|"midway"}`, `{"pretend":true}`, `{"stale":true}`, `{"delay_ms":n}`, and for a `file`
+//! `{"cut":"before"|"after"|"midway"}`, `{"pretend":true}`, `{"stale":true}`, `{"delay_ms":n}`, for a `delete`
+//! `{"late":{"ms","hang"?}}` (the call is cut or hung, and the asset is deleted so much later), and for a `file`
 //! `{"send":{…}}`, see `raw::Sending`. A wrong body is answered 400 `{"error"}`.
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
@@ -52,7 +54,7 @@ type Told = Result<Value, String>;
 
 pub fn routes() -> Router<Arc<Sandbox>> {
     Router::new()
-        .route("/assets/{id}", put(put_asset))
+        .route("/assets/{id}", put(put_asset).get(get_asset))
         .route("/assets", post(post_assets).get(get_assets))
         .route("/files/{id}", get(get_file))
         .route("/endless", put(put_endless))
@@ -93,6 +95,11 @@ async fn put_asset(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) 
         sandbox.world().add_asset(id, asset);
         json!({})
     }))
+}
+
+async fn get_asset(State(sandbox): Shared, Path(id): Path<String>) -> Response {
+    let exists = sandbox.world().asset(&id).is_some();
+    told(Ok(json!({ "exists": exists })))
 }
 
 #[derive(Deserialize)]

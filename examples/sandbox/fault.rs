@@ -45,6 +45,17 @@ enum Deed {
     Stale(bool),
     DelayMs(u64),
     Send(Sending),
+    Late(Late),
+}
+
+/// A `DELETE` that is carried out late, while its caller hears nothing of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Late {
+    ms: u64,
+    /// The connection stays open without an answer; else it is cut at once.
+    #[serde(default)]
+    hang: bool,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +100,7 @@ pub enum Fault {
     Stale,
     DelayMs(u64),
     Send(Sending),
+    Late { ms: u64, hang: bool },
 }
 
 struct Planned {
@@ -156,6 +168,8 @@ fn checked(operation: Operation, deed: Deed) -> Result<Fault, String> {
         Deed::DelayMs(ms) => Ok(Fault::DelayMs(ms)),
         Deed::Send(sending) if operation == Operation::File => sending.checked().map(Fault::Send),
         Deed::Send(_) => Err("send is for file only".into()),
+        Deed::Late(Late { ms, hang }) if operation == Operation::Delete => Ok(Fault::Late { ms, hang }),
+        Deed::Late(_) => Err("late is for delete only".into()),
     }
 }
 

@@ -99,9 +99,18 @@ pub struct Call {
     pub job: Option<String>,
     /// `null` while it runs, and for ever when it was hung, cut before an answer, or given up by the client.
     pub status: Option<u16>,
+    /// What a whole answer said: `found` or `missing` for a detail call, the code for a `DELETE`. `null` while there is no
+    /// answer, and for one that is unreadable.
+    pub answered: Option<String>,
+    /// Of a `jobs` call that was answered whole: the jobs that the answer lists and that have not ended.
+    pub listed: Option<Vec<String>>,
     /// Jobs that truly used the asset when the call arrived: a `delete` with any is the worker's worst mistake.
     pub jobs_in_progress: Vec<String>,
     pub took_effect: bool,
+    /// When it took effect, in milliseconds since 1970: after its arrival where the call is carried out late.
+    pub effect_ms: Option<i64>,
+    /// Jobs that truly used the asset when the call took effect.
+    pub jobs_at_effect: Vec<String>,
     pub traceparent: Option<String>,
     /// Of calls for a file only: who reads one has no business to show a key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,14 +161,30 @@ impl World {
         let mut call = call();
         call.seq = self.last_seq;
         if let Some(asset) = &call.asset {
-            let busy = self.jobs.iter().filter(|(_, job)| job.in_progress() && job.uses(asset));
-            call.jobs_in_progress = busy.map(|(id, _)| id.clone()).collect();
+            call.jobs_in_progress = self.jobs_using(asset);
         }
         if self.calls.len() == MAX_CALLS {
             self.calls.pop_front();
         }
         self.calls.push_back(call);
         self.last_seq
+    }
+
+    /// The jobs in progress that use an asset.
+    fn jobs_using(&self, asset: &str) -> Vec<String> {
+        let busy = self.jobs.iter().filter(|(_, job)| job.in_progress() && job.uses(asset));
+        busy.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Logs that a call has just taken effect, with the jobs that used its asset at that moment.
+    pub fn took_effect(&mut self, seq: u64) {
+        let asset = self.call(seq).and_then(|call| call.asset.clone());
+        let jobs = asset.map(|asset| self.jobs_using(&asset)).unwrap_or_default();
+        if let Some(call) = self.call(seq) {
+            call.took_effect = true;
+            call.effect_ms = Some(Timestamp::now().as_millisecond());
+            call.jobs_at_effect = jobs;
+        }
     }
 
     /// The logged call with this number, unless the log was cleared, switched off or has moved on since.

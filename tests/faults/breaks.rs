@@ -6,6 +6,7 @@ use fastrand::Rng;
 use serde_json::json;
 
 use super::asks::Asks;
+use super::conditions::Conditions;
 use super::plan::{Fault, Store};
 use super::seed;
 use super::stage::Stage;
@@ -24,7 +25,7 @@ const OUTAGE_MS: u64 = 4_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn no_place_for_requests_is_lost_with_a_connection() {
     let mut random = Rng::with_seed(seed());
-    let mut stage = Stage::start(Store::Sqlite, 1, &Asks::default()).await;
+    let mut stage = Stage::start(Store::Sqlite, 1, &Asks::default(), &Conditions::default()).await;
     for number in 0..BREAKS {
         for asked in 0..ASKED {
             let asset = format!("a{number}-{asked}");
@@ -43,7 +44,7 @@ async fn no_place_for_requests_is_lost_with_a_connection() {
 /// connection that has just stopped to answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_place_for_requests_is_lost_when_the_provider_is_away_too() {
-    let mut stage = Stage::start(Store::Sqlite, 1, &Asks::default()).await;
+    let mut stage = Stage::start(Store::Sqlite, 1, &Asks::default(), &Conditions::default()).await;
     let mut random = Rng::with_seed(seed());
     for outage in 0..OUTAGES {
         for asked in 0..ASKED {

@@ -1,16 +1,30 @@
 //! The promises, checked against all that can be seen of a run from outside: the provider's record of calls, every event,
-//! the ledger.
+//! the ledger, the store of copies, and what the harness itself did.
+
+mod answers;
+mod cases;
+mod copies;
+mod limits;
+mod order;
+mod story;
+mod tests;
+mod witnesses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use asset_eraser::ledger::{Change, Entry};
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::asks::{Ask, Kind};
+use self::story::Story;
+use super::asks::Ask;
+use super::clocks::Clocks;
+use super::conditions::Conditions;
 use super::copies::Copies;
+use super::plan::Store;
+use super::stage::Span;
+use super::starters::Jobs;
 
 /// One call as the sandbox recorded it.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,8 +33,14 @@ pub struct Call {
     pub operation: String,
     pub asset: Option<String>,
     pub status: Option<u16>,
+    /// `found` or `missing` of a detail call, the code of a `DELETE`.
+    pub answered: Option<String>,
+    /// The jobs in progress that an answer of the registry lists.
+    pub listed: Option<Vec<String>>,
     pub jobs_in_progress: Vec<String>,
     pub took_effect: bool,
+    pub effect_ms: Option<i64>,
+    pub jobs_at_effect: Vec<String>,
     pub traceparent: Option<String>,
 }
 
@@ -34,20 +54,37 @@ pub struct Event {
 
 /// All that is known of a run.
 pub struct History {
+    pub store: Store,
+    pub replicas: usize,
+    pub conditions: Conditions,
     pub asks: Vec<Ask>,
     /// In the order in which they arrived.
     pub calls: Vec<Call>,
+    /// Out of the queue of results: answers, and ends of cases.
     pub events: Vec<Event>,
+    /// Out of the queue that requests name as `reply_to`.
+    pub replies: Vec<Event>,
+    /// Out of the queue for started events.
+    pub started: Vec<Event>,
     /// The request IDs of what came into the dead queue; each may have come more than once.
     pub buried: BTreeSet<String>,
     pub ledger: BTreeMap<String, (Entry, Vec<Change>)>,
+    /// What `asset-eraser ledger verify` complains of.
+    pub evidence: Option<String>,
     /// What exists at the end.
     pub assets: BTreeSet<String>,
-    /// Jobs that somebody relied on: those whose starter was told that the asset is not being deleted, and those that were
-    /// there from the beginning.
-    pub relied_on: BTreeSet<String>,
-    /// Whether clocks jumped; then times of the worker say nothing.
-    pub clocks_jumped: bool,
+    pub jobs: Jobs,
+    pub clocks: Clocks,
+    /// How often a worker was killed.
+    pub kills: usize,
+    /// When faults that interrupt attempts began and ended, in milliseconds since 1970.
+    pub interruptions: Vec<Span>,
+    /// When the brake was released.
+    pub releases: Vec<Span>,
+    /// The deadline of each request that has one in the future, in milliseconds since 1970.
+    pub deadlines: BTreeMap<String, i64>,
+    /// When answers of the provider were lost on their way.
+    pub troubles: Vec<i64>,
     pub copies: Copies,
 }
 
@@ -62,200 +99,146 @@ pub struct Violation {
     pub asset: String,
 }
 
-/// What the guard has said for one request so far.
-#[derive(Default)]
-struct Guarded {
-    answers: usize,
-    deletes: usize,
-    /// In its last answer.
-    jobs: Vec<String>,
-}
+/// Lines of a long history that are shown: the first ones and the last ones.
+const HEAD: usize = 12;
+const TAIL: usize = 50;
+
+/// What was found so far.
+type Found = Vec<Violation>;
 
 impl History {
-    pub fn violations(&self) -> Vec<Violation> {
+    pub fn violations(&self) -> Found {
         let mut found = Vec::new();
-        for ask in &self.asks {
-            self.answers(ask, &mut found);
+        for story in self.stories() {
+            self.answers(&story, &mut found);
+            self.order(&story, &mut found);
+            self.witnesses(&story, &mut found);
+            self.crashes(&story, &mut found);
+            self.taken_away(&story, &mut found);
+            self.in_time(&story, &mut found);
+            self.keeps(&story, &mut found);
         }
-        self.deletes(&mut found);
-        self.ends(&mut found);
-        self.records(&mut found);
-        self.keeps(&mut found);
+        self.unasked(&mut found);
+        self.used(&mut found);
+        self.fetched(&mut found);
+        self.cases(&mut found);
+        self.contents(&mut found);
+        self.brake(&mut found);
+        self.evidence(&mut found);
         found
     }
 
-    /// Promises 1 and 4: one answer each, and one that fits.
-    fn answers(&self, ask: &Ask, found: &mut Vec<Violation>) {
-        let mut broken = |promise, what: String| found.push(violation(promise, what, &ask.request_id, &ask.asset_id));
-        let own: Vec<&Event> = self.events_of(ask).collect();
-        let Some(first) = own.first() else { return broken(1, "has no answer".into()) };
-        let ids: BTreeSet<&str> = own.iter().map(|event| text(&event.body["id"])).collect();
-        let contents: BTreeSet<&str> = own.iter().map(|event| event.text.as_str()).collect();
-        if self.buried.contains(&ask.request_id) != (ask.kind == Kind::Malformed) {
-            broken(1, "is buried, or should be".into());
-        }
-        if (ids.len(), contents.len()) != (1, 1) {
-            broken(4, format!("has {} event IDs and {} different contents", ids.len(), contents.len()));
-        }
-        let (outcome, cause) = (text(&first.body["data"]["outcome"]), text(&first.body["data"]["cause"]));
-        let fooled = cause == "still_present" && ask.kind.may_delete() && self.lied_twice(ask);
-        if !fooled && !ask.kind.may_be_answered(outcome, cause) {
-            broken(4, format!("is {:?} and was answered {outcome} {cause}", ask.kind));
-        }
-    }
-
-    /// Whether two `DELETE`s were answered "deleted" without effect.
-    fn lied_twice(&self, ask: &Ask) -> bool {
-        let lie = |call: &&Call| {
-            let own = call.traceparent.as_ref() == Some(&ask.traceparent) && call.operation == "delete";
-            own && call.status == Some(200) && !call.took_effect
-        };
-        self.calls.iter().filter(lie).count() >= 2
-    }
-
-    /// A conflict is answered beside the request whose ID it has.
-    fn events_of<'a>(&'a self, ask: &'a Ask) -> impl Iterator<Item = &'a Event> {
-        self.events.iter().filter(|event| {
-            let data = &event.body["data"];
-            let conflict = data["cause"] == "request_conflict";
-            text(&data["request_id"]) == ask.request_id && conflict == (ask.kind == Kind::Conflict)
-        })
-    }
-
-    /// Promises 2 and 3, and no `DELETE` after the decision: what has to be true of every single `DELETE`.
-    fn deletes(&self, found: &mut Vec<Violation>) {
-        let mut guards: BTreeMap<&str, Guarded> = BTreeMap::new();
+    /// One story for each request; copies of a message belong to one.
+    fn stories(&self) -> Vec<Story<'_>> {
+        let mut calls: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
+        let mut events: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
         for call in &self.calls {
-            let guarded = guards.entry(call.traceparent.as_deref().unwrap_or_default()).or_default();
-            match call.operation.as_str() {
-                "jobs" if call.status == Some(200) => {
-                    guarded.answers += 1;
-                    guarded.jobs.clone_from(&call.jobs_in_progress);
-                }
-                "delete" => {
-                    guarded.deletes += 1;
-                    self.delete(call, guarded, found);
-                }
-                _ => {}
-            }
+            calls.entry(call.traceparent.as_deref().unwrap_or_default()).or_default().push(call);
         }
+        for event in &self.events {
+            events.entry(text(&event.body["data"]["request_id"])).or_default().push(event);
+        }
+        let mut told = BTreeSet::new();
+        let asks = self.asks.iter().filter(|ask| told.insert(ask.traceparent.as_str()));
+        asks.map(|ask| {
+            let own = calls.get(ask.traceparent.as_str()).cloned().unwrap_or_default();
+            let events = events.get(ask.request_id.as_str()).map_or(&[][..], Vec::as_slice);
+            Story::new(self, ask, own, events)
+        })
+        .collect()
     }
 
-    fn delete(&self, call: &Call, guarded: &Guarded, found: &mut Vec<Violation>) {
-        let asset = call.asset.as_deref().unwrap_or_default();
-        let ask = self.asks.iter().find(|ask| Some(&ask.traceparent) == call.traceparent.as_ref());
-        let request = ask.map_or("", |ask| ask.request_id.as_str());
-        let mut broken = |promise, what: String| found.push(violation(promise, what, request, asset));
-        if !ask.is_some_and(|ask| ask.asset_id == asset && ask.kind.may_delete()) {
-            broken(3, "a DELETE that nobody asked for".into());
-        }
-        if guarded.deletes > guarded.answers {
-            broken(2, "a DELETE without an answer of the guard for it".into());
-        }
-        let mut jobs = guarded.jobs.iter().chain(&call.jobs_in_progress);
-        if let Some(job) = jobs.find(|job| self.relied_on.contains(*job)) {
-            broken(2, format!("a DELETE while job {job} used the asset"));
-        }
-        let decided = ask.and_then(|ask| self.decided_ms(ask));
-        if decided.is_some_and(|decided| call.at_ms > decided) && !self.clocks_jumped {
-            broken(4, "a DELETE after the decision".into());
-        }
+    /// The ask that a call was made for.
+    fn ask_of(&self, call: &Call) -> Option<&Ask> {
+        self.asks.iter().find(|ask| Some(&ask.traceparent) == call.traceparent.as_ref())
     }
 
-    fn decided_ms(&self, ask: &Ask) -> Option<i64> {
-        let event = self.events_of(ask).next()?;
-        let at: Timestamp = text(&event.body["data"]["decided_at"]).parse().ok()?;
-        Some(at.as_millisecond())
+    /// One line for each message of a case, with the answers under its ID.
+    fn asks_of_case(&self, case: &str) -> Vec<(i64, String)> {
+        let asks = self.asks.iter().filter(|ask| ask.body["case_id"] == case);
+        let told = |ask: &Ask| {
+            let answers =
+                self.events.iter().filter(|event| event.body["data"]["request_id"] == ask.request_id.as_str());
+            let answers: BTreeSet<String> = answers.map(Event::answer).collect();
+            (0, format!("ask    {} {:?}, answers {answers:?}", ask.request_id, ask.kind))
+        };
+        asks.map(told).collect()
     }
 
-    /// Promise 5, and what must survive: what the events say of an asset is how it is.
-    fn ends(&self, found: &mut Vec<Violation>) {
-        for ask in &self.asks {
-            let Some(event) = self.events_of(ask).next() else { continue };
-            let outcome = text(&event.body["data"]["outcome"]);
-            let exists = self.assets.contains(&ask.asset_id);
-            let gone = matches!(outcome, "deleted" | "already_absent");
-            if gone && exists {
-                let what = format!("answered {outcome}, and the asset is still there");
-                found.push(violation(5, what, &ask.request_id, &ask.asset_id));
-            }
-            let untouched = !gone && !ask.kind.may_delete() && ask.kind != Kind::Missing;
-            if untouched && !exists {
-                let what = format!("answered {outcome}, and the asset is gone");
-                found.push(violation(3, what, &ask.request_id, &ask.asset_id));
-            }
-        }
-    }
-
-    /// Promise 4: what is on record is what was published, and the intent came before the guard.
-    fn records(&self, found: &mut Vec<Violation>) {
-        for ask in self.asks.iter().filter(|ask| !matches!(ask.kind, Kind::Conflict)) {
-            let mut broken = |what: &str| found.push(violation(4, what.to_owned(), &ask.request_id, &ask.asset_id));
-            let Some((entry, _)) = self.ledger.get(&ask.request_id) else {
-                broken("is not in the ledger");
-                continue;
-            };
-            let published = self.events_of(ask).next().map(|event| event.text.as_str());
-            if entry.event.as_deref() != published {
-                broken("has another event on record than was published");
-            }
-        }
-    }
-
-    /// Promise 7: what was to be kept is whole, was on record before the `DELETE`, and nothing else was fetched.
-    fn keeps(&self, found: &mut Vec<Violation>) {
-        let kept = |asset: &str| self.asks.iter().any(|ask| ask.kind == Kind::Kept && ask.asset_id == asset);
-        for call in self.calls.iter().filter(|call| call.operation == "file") {
-            let asset = call.asset.as_deref().unwrap_or_default();
-            if !kept(asset) {
-                found.push(violation(7, "the bytes of an asset that nobody wanted".into(), "", asset));
-            }
-        }
-        for ask in self.asks.iter().filter(|ask| ask.kind == Kind::Kept) {
-            let sent = |call: &Call| call.operation == "delete" && call.traceparent.as_ref() == Some(&ask.traceparent);
-            let Some(event) = self.events_of(ask).next().filter(|_| self.calls.iter().any(sent)) else { continue };
-            let mut broken = |what: &str| found.push(violation(7, what.to_owned(), &ask.request_id, &ask.asset_id));
-            if !self.copies.are_whole(&ask.asset_id, &event.body["data"]["backup"]) {
-                broken("a DELETE without a whole copy");
-            }
-            let changes = self.ledger.get(&ask.request_id).map_or(&[][..], |(_, changes)| changes);
-            let place = |state: &str| changes.iter().position(|change| change.state == state);
-            if place("backed_up").is_none_or(|at| place("deleting").is_none_or(|deleting| deleting < at)) {
-                broken("a DELETE before a copy was on record");
-            }
-        }
-    }
-
-    /// Everything about one violation's asset and request, in order of time.
+    /// Everything about one violation's asset and request, in order of true time.
     pub fn about(&self, violation: &Violation) -> String {
         let mut lines: Vec<(i64, String)> = Vec::new();
         for call in self.calls.iter().filter(|call| call.asset.as_deref() == Some(&violation.asset)) {
-            let Call { at_ms, operation, status, jobs_in_progress, took_effect, .. } = call;
-            let status = status.map_or("none".to_owned(), |status| status.to_string());
-            let effect = if *took_effect { ", took effect" } else { "" };
-            lines.push((*at_ms, format!("call   {operation}: answer {status}{effect}, jobs {jobs_in_progress:?}")));
+            lines.push((call.at_ms, call.told(self.ask_of(call))));
         }
-        let mine = |event: &&Event| text(&event.body["data"]["request_id"]) == violation.request;
-        for event in self.events.iter().filter(mine) {
-            lines.push((event.at_ms, format!("event  {}", event.text)));
+        for (queue, events) in [("event ", &self.events), ("reply ", &self.replies), ("start ", &self.started)] {
+            let mine = |event: &&Event| text(&event.body["data"]["request_id"]) == violation.request;
+            let mut told = BTreeSet::new();
+            let shown = |event: &Event| {
+                let text = if told.insert(event.text.clone()) { event.text.as_str() } else { "the same again" };
+                (event.at_ms, format!("{queue} {text}"))
+            };
+            lines.extend(events.iter().filter(mine).map(shown));
         }
         for change in self.ledger.get(&violation.request).map_or(&[][..], |(_, changes)| changes) {
             let Change { at, state, attempts, why, .. } = change;
             let why = why.as_deref().unwrap_or_default();
-            lines.push((at.as_millisecond(), format!("ledger {state}, attempt {attempts} {why}")));
+            let at = self.clocks.true_ms(*at).unwrap_or_else(|| at.as_millisecond());
+            lines.push((at, format!("ledger {state}, attempt {attempts} {why}")));
         }
+        lines.extend(self.asks_of_case(&violation.request));
         lines.sort();
         let Violation { promise, what, request, asset } = violation;
-        let mut all = format!("promise {promise}: request {request}, asset {asset}: {what}\n");
-        for (at, line) in lines {
-            writeln!(all, "  {at} {line}").unwrap();
+        let kinds: Vec<_> = self.asks.iter().filter(|ask| ask.request_id == *request).map(|ask| ask.kind).collect();
+        let mut all = format!("promise {promise}: request {request} {kinds:?}, asset {asset}: {what}\n");
+        let left_out = HEAD..lines.len().saturating_sub(TAIL);
+        for (number, (at, line)) in lines.iter().enumerate() {
+            if !left_out.contains(&number) {
+                writeln!(all, "  {at} {line}").unwrap();
+            } else if number == HEAD {
+                writeln!(all, "  … {} lines", left_out.len()).unwrap();
+            }
         }
         all
     }
 }
 
-fn violation(promise: u8, what: String, request: &str, asset: &str) -> Violation {
-    Violation { promise, what, request: request.to_owned(), asset: asset.to_owned() }
+impl Event {
+    /// Outcome and cause.
+    fn answer(&self) -> String {
+        let data = &self.body["data"];
+        format!("{} {}", text(&data["outcome"]), text(&data["cause"]))
+    }
+}
+
+impl Call {
+    fn is(&self, operation: &str) -> bool {
+        self.operation == operation
+    }
+
+    /// One line for a person.
+    fn told(&self, ask: Option<&Ask>) -> String {
+        let Self { operation, status, answered, listed, jobs_in_progress, took_effect, effect_ms, .. } = self;
+        let status = status.map_or("none".to_owned(), |status| status.to_string());
+        let said = answered.as_ref().map(|said| format!(" {said:?}")).unwrap_or_default();
+        let listed = listed.as_ref().map(|jobs| format!(", listed {jobs:?}")).unwrap_or_default();
+        let effect =
+            if *took_effect { format!(", took effect at {}", effect_ms.unwrap_or_default()) } else { String::new() };
+        let request = ask.map_or("no request".to_owned(), |ask| format!("{} ({:?})", ask.request_id, ask.kind));
+        format!("call   {operation} for {request}: answer {status}{said}{listed}{effect}, jobs {jobs_in_progress:?}")
+    }
+}
+
+impl Violation {
+    /// What violations of one kind have in common.
+    pub fn kind(&self) -> String {
+        let words = self.what.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        format!("promise {}: {words}", self.promise)
+    }
+}
+
+fn violation(promise: u8, what: impl Into<String>, request: &str, asset: &str) -> Violation {
+    Violation { promise, what: what.into(), request: request.to_owned(), asset: asset.to_owned() }
 }
 
 pub fn text(value: &Value) -> &str {

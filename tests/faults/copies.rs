@@ -1,4 +1,4 @@
-//! What there is to see of copies: what the assets' files were, and what is in the store.
+//! What there is to see of copies: what the assets' files were, what is in the store, and what was read out of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,8 +7,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::asks::{Asks, Kind};
-use crate::support::World;
-use crate::support::sandbox::http_get;
+use super::stage::Stage;
+use crate::support::backups::files_in;
+use crate::support::s3::{BUCKET, Read, S3};
 
 /// Length and SHA-256 of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,31 +25,25 @@ pub struct Copies {
     pub assets: BTreeMap<String, Bytes>,
     /// What is in the store, by location.
     pub stored: BTreeMap<String, Bytes>,
+    /// What was read out of the bucket, in a run with one.
+    pub reads: Vec<Read>,
 }
 
 impl Copies {
-    pub async fn look(world: &World, asks: &Asks, store: &Path) -> Self {
+    pub async fn look(stage: &Stage, asks: &Asks) -> Self {
         let mut copies = Self::default();
         for asset in asks.assets_of(Kind::Kept) {
-            let (status, text) = http_get(&format!("{}/control/files/{asset}", world.sandbox.url)).await;
-            assert_eq!(status, 200, "{text}");
-            let file: Value = serde_json::from_str(&text).unwrap();
+            let file: Value = stage.world.sandbox.file(asset).await;
             let (length, sha256) = (file["length"].as_u64().unwrap(), file["sha256"].as_str().unwrap().to_owned());
             copies.assets.insert(asset.to_owned(), Bytes { length, sha256 });
         }
-        let mut folders = vec![store.canonicalize().unwrap()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                if entry.path().is_dir() {
-                    folders.push(entry.path());
-                    continue;
-                }
-                let bytes = std::fs::read(entry.path()).unwrap();
-                let (length, sha256) = (bytes.len() as u64, hex::encode(Sha256::digest(&bytes)));
-                let location = url::Url::from_file_path(entry.path()).unwrap();
-                copies.stored.insert(location.into(), Bytes { length, sha256 });
-            }
+        let root = stage.s3.as_ref().map_or(&stage.store, |s3| &s3.bucket).canonicalize().unwrap();
+        for file in files_in(&root) {
+            let bytes = std::fs::read(&file).unwrap();
+            let (length, sha256) = (bytes.len() as u64, hex::encode(Sha256::digest(&bytes)));
+            copies.stored.insert(location(stage, &root, &file), Bytes { length, sha256 });
         }
+        copies.reads = stage.s3.as_ref().map_or_else(Vec::new, S3::reads);
         copies
     }
 
@@ -59,4 +54,13 @@ impl Copies {
         let stored = backup["location"].as_str().and_then(|location| self.stored.get(location));
         said.is_some() && said.as_ref() == self.assets.get(asset) && said.as_ref() == stored
     }
+}
+
+/// What results call a file of the store.
+fn location(stage: &Stage, root: &Path, file: &Path) -> String {
+    if stage.s3.is_some() {
+        let key = file.strip_prefix(root).unwrap().display();
+        return format!("s3://{BUCKET}/{key}");
+    }
+    url::Url::from_file_path(file).unwrap().into()
 }

@@ -6,8 +6,10 @@
 mod asks;
 mod breaks;
 mod checker;
-mod checker_tests;
+mod clocks;
+mod conditions;
 mod copies;
+mod ending;
 mod plan;
 pub mod proxy;
 mod soak;
@@ -17,19 +19,22 @@ mod starters;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use asset_eraser::ledger::Ledger;
-use asset_eraser::telemetry::metrics::Metrics;
 use fastrand::Rng;
-use secrecy::SecretString;
-use serde_json::Value;
 
-use self::asks::{Ask, Asks, CASE, Kind};
-use self::checker::{Call, Event, History};
-use self::copies::Copies;
-use self::plan::{Fault, Store};
+use self::asks::{Ask, Asks, Kind};
+use self::checker::History;
+use self::conditions::Conditions;
+use self::plan::{Planned, Store};
 use self::stage::Stage;
 use self::starters::Starters;
-use crate::support::{World, until};
+use crate::support::World;
+
+/// How long a run waits until a request waits whose ID is asked for a second time.
+const OPEN: Duration = Duration::from_secs(10);
+/// Histories printed of each kind of violation.
+const SHOWN: usize = 2;
+/// Jobs that use assets from the beginning, until the middle of the run and until its end.
+const JOBS: [(&str, Kind); 2] = [("busy", Kind::Busy), ("busy-for-good", Kind::BusyReject)];
 
 /// One run.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +82,7 @@ async fn no_promise_is_broken_by_many_faults() {
     let (began, mut totals, mut random) = (Instant::now(), Totals::default(), Rng::with_seed(seed()));
     while began.elapsed() < Duration::from_secs(60 * minutes) {
         let (store, replicas) = if random.bool() { (Store::Sqlite, 1) } else { (Store::Postgres, random.usize(1..4)) };
-        let run = Run { seed: random.u64(..), store, replicas, assets: 2000, faults: 60 };
+        let run = Run { seed: random.u64(..), store, replicas, assets: 1200, faults: 40 };
         run.play(&mut totals).await;
         totals.print();
     }
@@ -90,31 +95,29 @@ fn seed() -> u64 {
 
 impl Run {
     async fn play(self, totals: &mut Totals) {
-        println!("{self:?}");
         let mut random = Rng::with_seed(self.seed);
-        let asks = Asks::draw(&mut random, self.assets);
-        let plan = plan::draw(&mut random, self.faults, asks.asks.len(), self.store);
-        let mut stage = Stage::start(self.store, self.replicas, &asks).await;
-        let busy = [("busy", Kind::Busy), ("busy-for-good", Kind::BusyReject)];
-        for (job, kind) in busy {
+        let conditions = Conditions::draw(&mut random, self.assets, self.store);
+        println!("{self:?}\n  {conditions:?}");
+        let asks = Asks::draw(&mut random, self.assets, &conditions);
+        let plan = plan::draw(&mut random, self.faults, asks.asks.len(), self.store, &conditions);
+        let mut stage = Stage::start(self.store, self.replicas, &asks, &conditions).await;
+        for (job, kind) in JOBS {
             stage.world.sandbox.job(job, &asks.assets_of(kind), "processing").await;
         }
-        let contended = asks.assets_of(Kind::Contended).into_iter().map(str::to_owned).collect();
-        let address = stage.world.worker().address().await;
-        let starters = Starters::start(stage.world.sandbox.control(), address, contended, random.fork());
-
-        // Whoever is begun first has the ID, so those that are to be second wait for the answer of the first.
-        let (conflicts, first): (Vec<Ask>, Vec<Ask>) =
-            asks.asks.iter().cloned().partition(|ask| ask.kind == Kind::Conflict);
+        let starters = starters(&mut stage, &asks, random.fork()).await;
+        // The first that is begun has the ID, so those that are to be second wait for the first.
+        let (second, first): (Vec<Ask>, Vec<Ask>) = asks.asks.iter().cloned().partition(|ask| ask.kind.is_second());
+        let (open, second): (Vec<Ask>, Vec<Ask>) = second.into_iter().partition(|ask| ask.kind == Kind::OtherWordsOpen);
         let portion = first.len().div_ceil(plan.len() + 1);
         let mut portions = first.chunks(portion);
         for (number, planned) in plan.iter().enumerate() {
             stage.publish(portions.next().unwrap_or_default()).await;
-            stage.until_answered(planned.answered, planned.at_most).await;
-            println!("  {number}: {}", planned.fault);
-            stage.suffer(&planned.fault, random.usize(..)).await;
-            *starters.worker.lock().unwrap() = stage.world.worker().address().await;
+            suffer(&mut stage, &starters, number, planned, random.usize(..)).await;
             if number == plan.len() / 2 {
+                until_waiting(&stage.world, &open).await;
+                stage.publish(&open).await;
+                // The worker has the chance to look at them while their first requests wait.
+                tokio::time::sleep(Duration::from_secs(1)).await;
                 stage.world.sandbox.job("busy", &asks.assets_of(Kind::Busy), "completed").await;
             }
             *totals.faults.entry(planned.fault.name()).or_default() += 1;
@@ -122,79 +125,56 @@ impl Run {
         for rest in portions {
             stage.publish(rest).await;
         }
-        let mut relied_on = starters.stop().await;
-        totals.jobs += relied_on.len();
-        relied_on.extend(busy.map(|(job, _)| job.to_owned()));
-        let clocks_jumped = plan.iter().any(|planned| matches!(planned.fault, Fault::ClockJumped(_)));
+        let mut jobs = starters.stop().await;
+        totals.jobs += jobs.relied_on.len();
+        jobs.relied_on.extend(JOBS.map(|(job, _)| job.to_owned()));
         stage.mend().await;
-        stage.world.broker.requests_answered(asks.requests()).await;
-        stage.publish(&conflicts).await;
-        let history = ended(stage, asks, relied_on, clocks_jumped).await;
-        totals.add(&history);
+        stage.until_quiet(asks.requests()).await;
+        stage.publish(&second).await;
+        totals.add(&ending::history(stage, asks, jobs, self, conditions).await);
     }
 }
 
-/// Waits for the last answer, stops everything, and gathers what there is to see.
-async fn ended(mut stage: Stage, asks: Asks, relied_on: BTreeSet<String>, clocks_jumped: bool) -> History {
-    let world = &mut stage.world;
-    let conflicts = asks.asks.iter().filter(|ask| ask.kind == Kind::Conflict).count();
-    until(&format!("{conflicts} conflicts are answered"), || async {
-        let seen = world.broker.seen();
-        let refused = seen.iter().filter(|one| one.event["data"]["cause"] == "request_conflict");
-        let requests: BTreeSet<&str> = refused.map(|one| checker::text(&one.event["data"]["request_id"])).collect();
-        (requests.len() == conflicts).then_some(())
-    })
-    .await;
-    let buried = buried(world, asks.malformed()).await;
-    let calls = world.sandbox.calls().await;
-    let calls: Vec<Call> = calls.into_iter().map(|call| serde_json::from_value(call).unwrap()).collect();
-    let copies = Copies::look(world, &asks, &stage.store).await;
-    let world = &mut stage.world;
-    let mut verify = world.command_with(&["ledger", "verify"]);
-    assert!(verify.ended().await.success(), "{}", verify.output());
-    let ledger = Ledger::open(&SecretString::from(world.ledger()), Metrics::new().unwrap()).await.unwrap();
-    // The malformed ones are of no case.
-    let mut found = ledger.find(CASE, 100_000).await.unwrap();
-    for ask in asks.asks.iter().filter(|ask| ask.kind == Kind::Malformed) {
-        found.extend(ledger.find(&ask.request_id, 10).await.unwrap());
-    }
-    ledger.close().await;
-    let seen = world.broker.seen().into_iter();
-    let history = History {
-        buried,
-        calls,
-        events: seen.map(|one| Event { at_ms: one.at_ms, text: one.text, body: one.event }).collect(),
-        ledger: found.into_iter().map(|(entry, changes)| (entry.request_id.to_string(), (entry, changes))).collect(),
-        assets: world.sandbox.assets().await.into_iter().collect(),
-        relied_on,
-        clocks_jumped,
-        copies,
-        asks: asks.asks,
-    };
-    stage.world.end(0).await;
-    history
+async fn starters(stage: &mut Stage, asks: &Asks, random: Rng) -> Starters {
+    let contended = [Kind::Contended, Kind::Hasty].into_iter().flat_map(|kind| asks.assets_of(kind));
+    let contended = contended.map(str::to_owned).collect();
+    let address = stage.world.worker().address().await;
+    Starters::start(stage.world.sandbox.control(), address, contended, random)
 }
 
-/// The request IDs in the dead queue, which is empty afterwards; waits for the first `count`.
-async fn buried(world: &World, count: usize) -> BTreeSet<String> {
-    let mut buried = BTreeSet::new();
-    until(&format!("{count} requests are buried"), || async {
-        (world.broker.count("dead").await as usize >= count).then_some(())
-    })
-    .await;
-    while let Some((_, body)) = world.broker.take("dead").await {
-        let message: Value = serde_json::from_slice(&body).unwrap();
-        buried.insert(checker::text(&message["request_id"]).to_owned());
+async fn suffer(stage: &mut Stage, starters: &Starters, number: usize, planned: &Planned, pick: usize) {
+    stage.until_answered(planned.answered, planned.at_most).await;
+    println!("  {number}: {}", planned.fault);
+    stage.suffer(&planned.fault, pick).await;
+    let address = stage.world.worker().address().await;
+    *starters.worker.lock().unwrap() = address;
+}
+
+/// Until the first requests of these IDs have asked the guard, or the time is over.
+async fn until_waiting(world: &World, second: &[Ask]) {
+    let began = Instant::now();
+    for ask in second {
+        let asked = async || world.sandbox.calls_of(&ask.asset_id).await.iter().any(|call| call["operation"] == "jobs");
+        while began.elapsed() < OPEN && !asked().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
-    buried
 }
 
 impl Totals {
     /// Prints what went wrong as it is found: each violation with the shortest history that shows it.
     fn add(&mut self, history: &History) {
         let violations = history.violations();
-        for violation in violations.iter().take(5) {
-            println!("{}", history.about(violation));
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for violation in &violations {
+            let times = kinds.entry(violation.kind()).or_default();
+            *times += 1;
+            if *times <= SHOWN {
+                println!("{}", history.about(violation));
+            }
+        }
+        for (kind, times) in kinds {
+            println!("  {times:6} times {kind}");
         }
         self.runs += 1;
         self.requests += history.asks.iter().map(|ask| &ask.request_id).collect::<BTreeSet<_>>().len();

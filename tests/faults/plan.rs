@@ -7,7 +7,15 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use super::conditions::Conditions;
 use super::proxy::Break;
+
+/// Clocks jump by multiples of this, each time by another one. It is longer than any run, so that a time in the ledger
+/// tells which clock has told it.
+const JUMP_S: i64 = 600;
+/// The most of these, of a worker with a file for its ledger and of a replica.
+const SQLITE_JUMPS: i64 = 12;
+const POSTGRES_JUMPS: i64 = 18;
 
 /// Something that goes wrong.
 #[derive(Clone, Debug)]
@@ -38,7 +46,18 @@ pub enum Fault {
     DatabaseStopped,
     /// SIGKILL. (`PostgreSQL` ledger only.)
     DatabaseKilled,
-    /// The worker is killed and comes back with its clock off by so many seconds.
+    /// Every connection to the database is reset. (`PostgreSQL` ledger only.)
+    DatabaseCut,
+    /// Nothing passes between workers and database; then every connection is reset. (`PostgreSQL` ledger only.)
+    DatabaseFrozen(Duration),
+    /// Answers of the database that break on their way: what a `COMMIT` did stays unknown. (`PostgreSQL` ledger only.)
+    DatabaseAnswersBroken(Vec<Break>),
+    /// The database can't be reached any more, its standby is promoted, and connections lead there. (Once in a run with a
+    /// standby.)
+    DatabaseFailedOver,
+    /// One worker is killed so many times in a row, soon after it is ready.
+    CrashLoop(u32),
+    /// A worker is killed and comes back with its clock off by so many seconds.
     ClockJumped(i64),
 }
 
@@ -68,6 +87,12 @@ pub enum Store {
 }
 
 impl Fault {
+    /// Whether attempts may end in the middle for it. A provider that is in trouble ends none.
+    pub fn interrupts(&self) -> bool {
+        let provider = matches!(self, Self::ProviderCut | Self::ProviderFrozen(_) | Self::ProviderSlow(_));
+        !provider && !matches!(self, Self::AnswersBroken(_) | Self::AnswersBad(_) | Self::BrokerSlow(_))
+    }
+
     /// For counting.
     pub fn name(&self) -> &'static str {
         match self {
@@ -86,6 +111,11 @@ impl Fault {
             Self::DiskFull(_) => "disk full",
             Self::DatabaseStopped => "database restarted",
             Self::DatabaseKilled => "database killed",
+            Self::DatabaseCut => "database connections cut",
+            Self::DatabaseFrozen(_) => "database connections frozen",
+            Self::DatabaseAnswersBroken(_) => "database answers broken on their way",
+            Self::DatabaseFailedOver => "database failed over",
+            Self::CrashLoop(_) => "crash loop",
             Self::ClockJumped(_) => "clock jumped",
         }
     }
@@ -104,14 +134,19 @@ impl fmt::Display for Fault {
 }
 
 /// `count` faults, spread over a run of `requests`.
-pub fn draw(random: &mut Rng, count: usize, requests: usize, store: Store) -> Vec<Planned> {
+pub fn draw(random: &mut Rng, count: usize, requests: usize, store: Store, conditions: &Conditions) -> Vec<Planned> {
     let apart = (requests / (count + 1)).max(1);
+    let mut jumps = jumps(random, store, conditions);
     let one = |_| Planned {
         answered: random.usize(0..=apart),
         at_most: Duration::from_millis(random.u64(200..3000)),
-        fault: fault(random, store),
+        fault: fault(random, store, conditions, &mut jumps),
     };
     let mut plan: Vec<Planned> = (0..count).map(one).collect();
+    if conditions.standby {
+        let place = random.usize(0..plan.len());
+        plan[place].fault = Fault::DatabaseFailedOver;
+    }
     // Of each kind of lie the first, as they would add up.
     let mut lies = BTreeSet::new();
     for planned in &mut plan {
@@ -122,27 +157,41 @@ pub fn draw(random: &mut Rng, count: usize, requests: usize, store: Store) -> Ve
     plan
 }
 
-fn fault(random: &mut Rng, store: Store) -> Fault {
+/// Every jump that a clock may make, in the order in which they are made.
+fn jumps(random: &mut Rng, store: Store, conditions: &Conditions) -> Vec<i64> {
+    let most = match store {
+        _ if !conditions.clocks_jump => 0,
+        Store::Sqlite => SQLITE_JUMPS,
+        Store::Postgres => POSTGRES_JUMPS,
+    };
+    let mut jumps: Vec<i64> = (-most..=most).filter(|times| *times != 0).map(|times| times * JUMP_S).collect();
+    random.shuffle(&mut jumps);
+    jumps
+}
+
+fn fault(random: &mut Rng, store: Store, conditions: &Conditions, jumps: &mut Vec<i64>) -> Fault {
     let moment = |random: &mut Rng, from: u64, to: u64| Duration::from_millis(random.u64(from..to));
     match random.u32(0..100) {
-        0..14 => Fault::WorkerKilled,
-        14..18 => Fault::WorkerStopped,
-        18..26 => Fault::BrokerCut,
-        26..30 => Fault::BrokerFrozen(moment(random, 100, 2500)),
-        30..34 => Fault::BrokerSlow(moment(random, 5, 60)),
-        34..36 => Fault::BrokerStopped,
-        36..38 => Fault::BrokerKilled,
-        38..44 => Fault::ProviderCut,
-        44..50 => Fault::ProviderFrozen(moment(random, 100, 3000)),
-        50..54 => Fault::ProviderSlow(moment(random, 5, 60)),
-        54..64 => Fault::AnswersBroken((0..random.usize(1..20)).map(|_| broken(random)).collect()),
-        64..88 => Fault::AnswersBad((0..random.usize(1..8)).map(|_| bad(random)).collect()),
-        88..91 => Fault::ClockJumped(random.i64(-7200..7200)),
-        _ => match store {
-            Store::Sqlite => Fault::DiskFull(moment(random, 100, 2000)),
-            Store::Postgres if random.bool() => Fault::DatabaseKilled,
-            Store::Postgres => Fault::DatabaseStopped,
-        },
+        0..12 if conditions.delivery_limit.is_some() => Fault::CrashLoop(random.u32(4..10)),
+        0..13 => Fault::WorkerKilled,
+        13..17 => Fault::WorkerStopped,
+        17..24 => Fault::BrokerCut,
+        24..27 => Fault::BrokerFrozen(moment(random, 100, 2500)),
+        27..30 => Fault::BrokerSlow(moment(random, 5, 60)),
+        30..32 => Fault::BrokerStopped,
+        32..34 => Fault::BrokerKilled,
+        34..39 => Fault::ProviderCut,
+        39..44 => Fault::ProviderFrozen(moment(random, 100, 3000)),
+        44..48 => Fault::ProviderSlow(moment(random, 5, 60)),
+        48..57 => Fault::AnswersBroken((0..random.usize(1..20)).map(|_| broken(random)).collect()),
+        57..80 => Fault::AnswersBad((0..random.usize(1..8)).map(|_| bad(random)).collect()),
+        80..87 => jumps.pop().map_or(Fault::WorkerKilled, Fault::ClockJumped),
+        _ if store == Store::Sqlite => Fault::DiskFull(moment(random, 100, 2000)),
+        87..89 => Fault::DatabaseKilled,
+        89..91 => Fault::DatabaseStopped,
+        91..94 => Fault::DatabaseCut,
+        94..96 => Fault::DatabaseFrozen(moment(random, 100, 2500)),
+        _ => Fault::DatabaseAnswersBroken((0..random.usize(1..8)).map(|_| broken(random)).collect()),
     }
 }
 
@@ -174,7 +223,7 @@ fn bad(random: &mut Rng) -> BadAnswer {
     let times = random.u32(1..12);
     let plain = |what| BadAnswer { operation, parity: None, times, what };
     let answer = |status: u16, body: Value| json!({"answer": {"status": status, "body": body}});
-    match random.u32(0..18) {
+    match random.u32(0..20) {
         0 => plain(answer(500, json!({"code": "500", "msg": "fault"}))),
         1 => plain(json!({"answer": {"status": 502, "body": "<html>", "took_effect": true}})),
         2 => plain(json!({"answer": {"status": 429, "headers": {"retry-after": "1"}}})),
@@ -196,9 +245,13 @@ fn bad(random: &mut Rng) -> BadAnswer {
         15 => plain(json!({"delay_ms": random.u64(10..1500)})),
         // One lie about an asset is caught; two are one more than any promise covers. So each kind has assets of its own.
         16 => BadAnswer { operation: "delete", parity: Some(0), times: 1, what: json!({"pretend": true}) },
-        _ => {
+        17 => {
             let gone = answer(200, json!({"code": -1, "msg": "not found", "data": null}));
             BadAnswer { operation: "detail", parity: Some(1), times: 1, what: gone }
+        }
+        _ => {
+            let what = json!({"late": {"ms": random.u64(50..4000), "hang": random.bool()}});
+            BadAnswer { operation: "delete", ..plain(what) }
         }
     }
 }

@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::support::clock::now_ms;
+
 /// What happens to one answer of the server.
 #[derive(Clone, Copy, Debug)]
 pub enum Break {
@@ -28,7 +30,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    upstream: String,
+    upstream: Mutex<String>,
     /// Raised to reset every connection there is.
     resets: watch::Sender<u64>,
     /// While true nothing is passed on, in either direction, and new connections get no further either.
@@ -37,17 +39,20 @@ struct Shared {
     /// if it had been sent late.
     delay_ms: AtomicU64,
     breaks: Mutex<VecDeque<Break>>,
+    /// When answers were broken or connections reset, in milliseconds since 1970.
+    troubles: Mutex<Vec<i64>>,
 }
 
 impl Proxy {
     pub async fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shared = Arc::new(Shared {
-            upstream: upstream.to_owned(),
+            upstream: Mutex::new(upstream.to_owned()),
             resets: watch::Sender::new(0),
             frozen: watch::Sender::new(false),
             delay_ms: AtomicU64::new(0),
             breaks: Mutex::default(),
+            troubles: Mutex::default(),
         });
         let port = listener.local_addr().unwrap().port();
         let accepting = tokio::spawn(accept(listener, shared.clone()));
@@ -63,14 +68,21 @@ impl Proxy {
         (proxy, through.to_string())
     }
 
+    /// Leads the connections that are opened from now on to another server.
+    pub fn lead_to(&self, upstream: &str) {
+        upstream.clone_into(&mut self.shared.upstream.lock().unwrap());
+    }
+
     /// Resets every connection.
     pub fn cut(&self) {
+        self.shared.trouble();
         self.shared.resets.send_modify(|resets| *resets += 1);
     }
 
     /// Half-open: nothing arrives any more, and nobody is told. [`Self::thaw`] ends it with a reset, so that nothing
     /// that was held back ever arrives.
     pub fn freeze(&self) {
+        self.shared.trouble();
         self.shared.frozen.send_replace(true);
     }
 
@@ -88,6 +100,11 @@ impl Proxy {
         self.shared.breaks.lock().unwrap().extend(breaks);
     }
 
+    /// When something was broken so far.
+    pub fn troubles(&self) -> Vec<i64> {
+        self.shared.troubles.lock().unwrap().clone()
+    }
+
     /// Everything works again.
     pub fn mend(&self) {
         self.delay(Duration::ZERO);
@@ -95,6 +112,12 @@ impl Proxy {
         if *self.shared.frozen.borrow() {
             self.thaw();
         }
+    }
+}
+
+impl Shared {
+    fn trouble(&self) {
+        self.troubles.lock().unwrap().push(now_ms());
     }
 }
 
@@ -122,7 +145,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Until one side ends; then both sockets are dropped. They are dropped with a reset, as that is what breaks are.
 async fn pass(client: TcpStream, shared: &Shared) {
-    let Ok(server) = TcpStream::connect(&shared.upstream).await else { return };
+    let upstream = shared.upstream.lock().unwrap().clone();
+    let Ok(server) = TcpStream::connect(upstream).await else { return };
     for socket in [&client, &server] {
         let (reset, hurry) = (socket.set_zero_linger(), socket.set_nodelay(true));
         if reset.and(hurry).is_err() {
@@ -154,9 +178,12 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Share
         let broken = shared.breaks.lock().unwrap().pop_front();
         let kept = match broken {
             None => read,
-            Some(Break::Unanswered) => return,
+            Some(Break::Unanswered) => return shared.trouble(),
             Some(Break::After(kept)) => kept.min(read),
         };
+        if broken.is_some() {
+            shared.trouble();
+        }
         if to.write_all(&bytes[..kept]).await.is_err() {
             return;
         }

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use serde_json::json;
 
 use super::asks::Asks;
+use super::conditions::Conditions;
 use super::plan::{self, Fault, Store};
 use super::seed;
 use super::stage::Stage;
@@ -56,7 +57,7 @@ async fn nothing_grows_in_the_long_run() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect(name));
     let (length, rate) = (Duration::from_secs(60 * number("SOAK_MINUTES", 30)), number("SOAK_RATE", 40));
     let mut random = Rng::with_seed(seed());
-    let mut stage = Stage::start(Store::Sqlite, 1, &Asks::default()).await;
+    let mut stage = Stage::start(Store::Sqlite, 1, &Asks::default(), &Conditions::default()).await;
     stage.world.sandbox.endless(PREFIX).await;
     let (began, mut asked, mut samples) = (Instant::now(), 0, Vec::new());
     let (mut next_sample, mut next_fault) = (SAMPLE, FAULT);
@@ -95,7 +96,7 @@ async fn nothing_grows_in_the_long_run() {
 /// A fault that leaves the process alive, as it is the process that is watched. The connections to the broker are cut,
 /// frozen and slowed, so it need not go away itself.
 fn bearable(random: &mut Rng) -> Option<Fault> {
-    let fault = plan::draw(random, 1, 1, Store::Sqlite).remove(0).fault;
+    let fault = plan::draw(random, 1, 1, Store::Sqlite, &Conditions::default()).remove(0).fault;
     let ends = matches!(
         fault,
         Fault::WorkerKilled | Fault::WorkerStopped | Fault::ClockJumped(_) | Fault::BrokerStopped | Fault::BrokerKilled // Each of these would be kept for every asset there is.

@@ -1,9 +1,11 @@
 //! A run's world: servers of its own, proxies between them and the worker, and the hand that breaks things.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
@@ -11,91 +13,135 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use super::asks::{Ask, Asks, Kind, PROTECTED, REFUSED_CODE};
+use super::conditions::{Conditions, INTRUDER, PUBLISHER, WORKER};
 use super::plan::{BadAnswer, Fault, Store};
 use super::proxy::Proxy;
-use crate::support::World;
-use crate::support::clock::off_by;
+use crate::support::clock::now_ms;
+use crate::support::party::{Party, add_user, url};
 use crate::support::private::{PrivateBroker, PrivatePostgres};
+use crate::support::s3::{BUCKET, S3};
+use crate::support::sandbox::try_text;
+use crate::support::{LIMIT, World};
 
 /// What the full disk of a run can still take; every file of a worker is longer.
 const FULL_BYTES: u64 = 1;
+/// The queue that requests with a `reply_to` name.
+pub const REPLIES: &str = "replies";
+/// The queue that is bound for started events.
+pub const STARTED: &str = "started";
+/// How late each look at a slow asset is answered.
+const SLOW_MS: u64 = 700;
+/// Between two looks whether the brake holds.
+const BRAKE_LOOK: Duration = Duration::from_millis(500);
+/// A worker goes on so long after a release at the latest.
+const RELEASED: Duration = Duration::from_secs(20);
+
+/// When something began and when it had ended, in milliseconds since 1970.
+pub type Span = (i64, i64);
 
 pub struct Stage {
     pub world: World,
     broker: PrivateBroker,
     database: Option<PrivatePostgres>,
+    /// Follows the database until it takes its place.
+    standby: Option<PrivatePostgres>,
     to_broker: Proxy,
-    to_provider: Proxy,
+    pub to_provider: Proxy,
+    to_database: Option<Proxy>,
     /// Assets by number, for faults that are for some of them only.
     assets: Vec<String>,
     refused: Vec<String>,
+    slow: Vec<String>,
     replicas: usize,
+    conditions: Conditions,
+    /// When a fault that interrupts attempts began and ended.
+    pub interruptions: Vec<Span>,
+    /// How often a worker was killed.
+    pub kills: usize,
+    /// When the brake was released.
+    pub releases: Vec<Span>,
+    brake_seen: Instant,
+    /// The deadline of each request that has one in the future, in milliseconds since 1970.
+    pub deadlines: BTreeMap<String, i64>,
+    /// The server that keeps copies, in a run with a bucket.
+    pub s3: Option<S3>,
     /// The folder of copies, of all replicas.
     pub store: PathBuf,
     _store: TempDir,
 }
 
 impl Stage {
-    pub async fn start(store: Store, replicas: usize, asks: &Asks) -> Self {
+    pub async fn start(store: Store, replicas: usize, asks: &Asks, conditions: &Conditions) -> Self {
         let broker = block_in_place(PrivateBroker::start);
         let database = (store == Store::Postgres).then(|| block_in_place(PrivatePostgres::start));
-        // Enough steps that no request runs out of them: then only a broken promise can fail one.
-        let steps = format!("{}2s", "200ms,".repeat(19));
         let folder = tempfile::tempdir().unwrap();
-        let copies = format!("file://{}", folder.path().display());
-        let mut world = World::without_worker(
-            &broker.url,
-            &[
-                ("RETRY__WAIT_STEPS", &steps),
-                ("PROTECTED", PROTECTED),
-                ("PROVIDER__REFUSED_CODES", REFUSED_CODE),
-                ("BROKER__DELIVERY_LIMIT", "1000"),
-                ("BACKUP__URL", &copies),
-                ("BACKUP__TIMEOUT", "3s"),
-                ("BACKUP__ALLOW_HTTP", "true"),
-                ("BACKUP__ALLOW_HOSTS", "127.0.0.1"),
-                ("LOG__LEVEL", "info"),
-            ],
-        )
-        .await;
-        let (to_broker, amqp) = Proxy::before(&broker.url).await;
-        let (to_provider, http) = Proxy::before(&world.sandbox.url).await;
+        let mut world = world(&broker, folder.path(), conditions).await;
+        let own = worker_url(&broker, conditions);
+        let to_broker = Proxy::start(&address(&broker.url)).await;
+        let to_provider = Proxy::start(&address(&world.sandbox.url)).await;
+        let (amqp, http) = (with_port(&own, to_broker.port), with_port(&world.sandbox.url, to_provider.port));
         world.set("BROKER__URL", &amqp);
         world.set("PROVIDER__BASE_URL", &format!("{}/kyyReactApiServer", http.trim_end_matches('/')));
         world.set("GUARD__HTTP__URL", &format!("{}/jobs/{{asset_id}}", http.trim_end_matches('/')));
-        if let Some(database) = &database {
-            world.set("LEDGER__URL", &database.url);
-        }
-        // Else a write past the limit that stands for a full disk would be the worker's end.
-        world.launcher = vec!["env".to_owned(), "--ignore-signal=XFSZ".to_owned()];
+        let to_database = match &database {
+            None => None,
+            Some(database) => {
+                let proxy = Proxy::start(&address(&database.url)).await;
+                world.set("LEDGER__URL", &with_port(&database.url, proxy.port));
+                Some(proxy)
+            }
+        };
+        let s3 = if conditions.bucket { Some(bucket(&mut world, folder.path()).await) } else { None };
         world.sandbox.add_all(asks.assets.clone()).await;
-        let refused = asks.assets_of(Kind::Refused).into_iter().map(str::to_owned).collect();
+        let named = |kind| asks.assets_of(kind).into_iter().map(str::to_owned).collect();
         let mut stage = Self {
             world,
             broker,
+            standby: database.as_ref().filter(|_| conditions.standby).map(|one| block_in_place(|| one.standby(true))),
             database,
             to_broker,
             to_provider,
+            to_database,
             assets: asks.assets.clone(),
-            refused,
+            refused: named(Kind::Refused),
+            slow: named(Kind::Slow),
             replicas,
+            conditions: conditions.clone(),
+            interruptions: Vec::new(),
+            kills: 0,
+            releases: Vec::new(),
+            brake_seen: Instant::now(),
+            deadlines: BTreeMap::new(),
+            s3,
             store: folder.path().to_owned(),
             _store: folder,
         };
-        stage.refuse().await;
-        stage.world.start_worker().await;
-        stage.world.add_replicas(replicas - 1).await;
-        // A kill of the broker would lose queues that are younger.
-        block_in_place(|| stage.broker.settle());
-        stage.world.broker.requests_answered(0).await;
+        stage.set_up().await;
         stage
     }
 
-    /// What the provider never deletes.
-    async fn refuse(&self) {
+    /// The workers and the queues.
+    async fn set_up(&mut self) {
+        self.lasting_faults().await;
+        self.world.start_worker().await;
+        self.world.broker.queue_beside(REPLIES, None).await;
+        if self.conditions.started_events {
+            self.world.broker.queue_beside(STARTED, Some("event.#")).await;
+        }
+        self.world.add_replicas(self.replicas - 1).await;
+        // A kill of the broker would lose queues that are younger.
+        block_in_place(|| self.broker.settle());
+        self.world.broker.requests_answered(0).await;
+    }
+
+    /// What the provider never deletes, and what it is always slow about.
+    async fn lasting_faults(&self) {
         for asset in &self.refused {
             let answer = json!({"answer": {"status": 200, "body": {"code": REFUSED_CODE, "msg": "not yours"}}});
             self.world.sandbox.fault("delete", asset, 0, answer).await;
+        }
+        for asset in &self.slow {
+            self.world.sandbox.fault("detail", asset, 0, json!({"delay_ms": SLOW_MS})).await;
         }
     }
 
@@ -103,26 +149,104 @@ impl Stage {
         for ask in asks {
             let mut headers = FieldTable::default();
             headers.insert("traceparent".into(), AMQPValue::LongString(ask.traceparent.as_str().into()));
-            let properties = BasicProperties::default().with_headers(headers);
-            self.world.ask_with(ask.body.clone(), properties).await;
+            let mut properties = BasicProperties::default().with_headers(headers);
+            if ask.reply {
+                properties = properties.with_reply_to(self.world.broker.queue(REPLIES).into());
+            }
+            if ask.kind == Kind::Intruder {
+                self.intrude(ask, properties).await;
+                continue;
+            }
+            if self.conditions.publishers {
+                properties = properties.with_user_id(PUBLISHER.into());
+            }
+            let mut body = ask.body.clone();
+            if let Some(ms) = ask.deadline_ms {
+                let deadline =
+                    *self.deadlines.entry(ask.request_id.clone()).or_insert(now_ms() + i64::try_from(ms).unwrap());
+                body["deadline"] = json!(Timestamp::from_millisecond(deadline).unwrap());
+            }
+            self.world.ask_with(body, properties).await;
         }
     }
 
+    /// Publishes as the user who may not ask.
+    async fn intrude(&self, ask: &Ask, properties: BasicProperties) {
+        let properties = properties.with_user_id(INTRUDER.into()).with_delivery_mode(2);
+        let party = Party::connect(&self.broker, INTRUDER).await;
+        party.publish(&self.world.broker.prefix, "request", &ask.body, properties).await.unwrap();
+    }
+
     /// Until so many more requests are answered, or the time is over.
-    pub async fn until_answered(&self, more: usize, at_most: Duration) {
+    pub async fn until_answered(&mut self, more: usize, at_most: Duration) {
         let (goal, began) = (self.world.broker.answered() + more, Instant::now());
         while self.world.broker.answered() < goal && began.elapsed() < at_most {
             tokio::time::sleep(Duration::from_millis(10)).await;
+            self.release_brake().await;
         }
+    }
+
+    /// Lets the workers go on, if the brake holds. A release counts from its beginning, also when it fails: its answer may
+    /// be what was lost.
+    pub async fn release_brake(&mut self) {
+        if self.conditions.brake.is_none() || self.brake_seen.elapsed() < BRAKE_LOOK {
+            return;
+        }
+        self.brake_seen = Instant::now();
+        if !self.is_braked().await {
+            return;
+        }
+        let last = self.releases.last().map_or(i64::MIN, |(_, ended)| *ended);
+        let long_ago = now_ms().saturating_sub(last) > i64::try_from(RELEASED.as_millis()).unwrap();
+        if long_ago || self.brake_says("status").await.contains("the brake holds") {
+            let began = now_ms();
+            self.brake_says("release").await;
+            self.releases.push((began, now_ms()));
+        }
+    }
+
+    async fn is_braked(&self) -> bool {
+        for address in self.world.addresses().await {
+            let said = try_text(&format!("{address}/readyz")).await.unwrap_or_default();
+            if said.contains(r#""cause":"brake""#) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn brake_says(&mut self, verb: &str) -> String {
+        let confirmed: &[&str] = if verb == "release" { &["--yes"] } else { &[] };
+        let mut command = self.world.command_with(&[&["brake", verb], confirmed].concat());
+        command.ended().await;
+        command.output()
     }
 
     /// Does it, and undoes it where that takes doing. `pick` chooses among workers.
     pub async fn suffer(&mut self, fault: &Fault, pick: usize) {
+        let began = now_ms();
+        self.carry_out(fault, pick).await;
+        if fault.interrupts() {
+            self.interruptions.push((began, now_ms()));
+        }
+    }
+
+    async fn carry_out(&mut self, fault: &Fault, pick: usize) {
         match fault {
-            Fault::WorkerKilled => self.world.kill_and_restart_replica(pick % self.replicas).await,
+            Fault::WorkerKilled => self.killed(pick % self.replicas).await,
             Fault::WorkerStopped => {
                 self.world.stop_worker().await;
-                self.world.start_worker().await;
+                self.started(0).await;
+            }
+            Fault::CrashLoop(times) => {
+                for _ in 0..*times {
+                    self.killed(pick % self.replicas).await;
+                    tokio::time::sleep(Duration::from_millis(150)).await;
+                }
+            }
+            Fault::ClockJumped(by) => {
+                self.world.clocks.insert(pick % self.replicas, *by);
+                self.killed(pick % self.replicas).await;
             }
             Fault::BrokerCut => self.to_broker.cut(),
             Fault::BrokerFrozen(time) => frozen(&self.to_broker, *time).await,
@@ -141,10 +265,27 @@ impl Stage {
             Fault::DiskFull(time) => self.disk_full(*time).await,
             Fault::DatabaseStopped => self.database_away(PrivatePostgres::stop),
             Fault::DatabaseKilled => self.database_away(PrivatePostgres::kill),
-            Fault::ClockJumped(by) => {
-                self.world.environment = off_by(*by);
-                self.world.kill_and_restart_replica(pick % self.replicas).await;
-            }
+            Fault::DatabaseFailedOver => self.fail_over(),
+            Fault::DatabaseCut => self.database_proxy().cut(),
+            Fault::DatabaseFrozen(time) => frozen(self.database_proxy(), *time).await,
+            Fault::DatabaseAnswersBroken(breaks) => self.database_proxy().break_answers(breaks.iter().copied()),
+        }
+    }
+
+    async fn killed(&mut self, replica: usize) {
+        self.kills += 1;
+        self.world.kill_replica(replica).await;
+        self.started(replica).await;
+    }
+
+    /// Starts a worker, and waits until it is ready.
+    async fn started(&mut self, replica: usize) {
+        self.world.start_replica_unready(replica).await;
+        let (began, url) = (Instant::now(), format!("{}/readyz", self.world.addresses().await[replica]));
+        while !try_text(&url).await.is_some_and(|said| said.contains(r#""ready":true"#)) {
+            assert!(began.elapsed() < LIMIT, "worker {replica} does not get ready");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.release_brake().await;
         }
     }
 
@@ -169,6 +310,21 @@ impl Stage {
         block_in_place(|| database.start_again());
     }
 
+    /// The old server is never reached again: it would take what the new one does not get.
+    fn fail_over(&mut self) {
+        let standby = self.standby.take().expect("the database fails over once");
+        self.database_proxy().freeze();
+        block_in_place(|| standby.promote());
+        self.database_proxy().lead_to(&address(&standby.url));
+        let old = self.database.replace(standby).expect("the ledger is in PostgreSQL");
+        block_in_place(|| old.kill());
+        self.database_proxy().thaw();
+    }
+
+    fn database_proxy(&self) -> &Proxy {
+        self.to_database.as_ref().expect("the ledger is in PostgreSQL")
+    }
+
     async fn answer_badly(&self, bad: &BadAnswer) {
         let BadAnswer { operation, parity, times, what } = bad;
         let Some(parity) = parity else {
@@ -186,13 +342,62 @@ impl Stage {
         limit_files(pid, "unlimited");
     }
 
-    /// Nothing goes wrong from now on, but what the provider always refuses.
+    /// Nothing goes wrong from now on, but what lasts.
     pub async fn mend(&self) {
         self.to_broker.mend();
         self.to_provider.mend();
+        if let Some(proxy) = &self.to_database {
+            proxy.mend();
+        }
         self.world.sandbox.no_faults().await;
-        self.refuse().await;
+        self.lasting_faults().await;
     }
+}
+
+/// A world with the settings of a run, whose worker is not started yet.
+async fn world(broker: &PrivateBroker, store: &Path, conditions: &Conditions) -> World {
+    // Enough steps that no request runs out of them: then only a broken promise can fail one.
+    let steps = format!("{}2s", "200ms,".repeat(19));
+    let copies = format!("file://{}", store.display());
+    let mut world = World::without_worker(
+        &broker.url,
+        &[
+            ("RETRY__WAIT_STEPS", &steps),
+            ("PROTECTED", PROTECTED),
+            ("PROVIDER__REFUSED_CODES", REFUSED_CODE),
+            ("BACKUP__URL", &copies),
+            ("BACKUP__TIMEOUT", "3s"),
+            ("BACKUP__ALLOW_HTTP", "true"),
+            ("BACKUP__ALLOW_HOSTS", "127.0.0.1"),
+            ("LOG__LEVEL", "info"),
+        ],
+    )
+    .await;
+    for (key, value) in conditions.settings() {
+        world.set(key, &value);
+    }
+    // Else a write past the limit that stands for a full disk would be the worker's end.
+    world.launcher = vec!["env".to_owned(), "--ignore-signal=XFSZ".to_owned()];
+    world
+}
+
+/// The broker's URL for the worker, who has a user of its own where only some users may ask.
+fn worker_url(broker: &PrivateBroker, conditions: &Conditions) -> String {
+    if !conditions.publishers {
+        return broker.url.clone();
+    }
+    for user in [WORKER, INTRUDER] {
+        block_in_place(|| add_user(broker, user));
+        block_in_place(|| broker.ctl(&["set_permissions", "-p", "/", user, ".*", ".*", ".*"]));
+    }
+    url(broker, WORKER)
+}
+
+async fn bucket(world: &mut World, folder: &Path) -> S3 {
+    let s3 = S3::start(folder).await;
+    world.set("BACKUP__URL", &format!("s3://{BUCKET}/some/prefix"));
+    world.environment = s3.environment(&s3.secret);
+    s3
 }
 
 async fn frozen(proxy: &Proxy, time: Duration) {
@@ -205,4 +410,15 @@ fn limit_files(pid: u32, bytes: &str) {
     let limit = format!("--fsize={bytes}:unlimited");
     let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status().unwrap();
     assert!(done.success(), "prlimit {limit}: {done}");
+}
+
+fn address(url: &str) -> String {
+    let url = url::Url::parse(url).unwrap();
+    format!("{}:{}", url.host_str().unwrap(), url.port().unwrap())
+}
+
+fn with_port(url: &str, port: u16) -> String {
+    let mut url = url::Url::parse(url).unwrap();
+    url.set_port(Some(port)).unwrap();
+    url.to_string()
 }

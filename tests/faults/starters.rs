@@ -10,42 +10,92 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::sandbox::{Control, try_get};
 
+/// What became of the jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    /// Those that were started, because the starter was told that the asset is not being deleted.
+    pub relied_on: BTreeSet<String>,
+    /// What jobs that were started did without.
+    pub lost: Vec<Lost>,
+}
+
+/// A job that was started, and whose asset was not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub job: String,
+    pub asset: String,
+    /// `at its start` or `at its end`.
+    pub when: &'static str,
+}
+
 /// Starters at work until stopped.
 pub struct Starters {
     /// Where a worker listens; changes with each restart.
     pub worker: Arc<Mutex<String>>,
-    relied_on: Arc<Mutex<BTreeSet<String>>>,
+    jobs: Arc<Mutex<Jobs>>,
     stop: CancellationToken,
     working: JoinHandle<()>,
 }
 
+/// One starter, and what it works with.
+struct Starter {
+    sandbox: Control,
+    worker: Arc<Mutex<String>>,
+    jobs: Arc<Mutex<Jobs>>,
+    random: Rng,
+}
+
 impl Starters {
-    pub fn start(sandbox: Control, worker: String, assets: Vec<String>, mut random: Rng) -> Self {
-        let (worker, relied_on) = (Arc::new(Mutex::new(worker)), Arc::new(Mutex::new(BTreeSet::new())));
-        let stop = CancellationToken::new();
-        let (address, started, stopped) = (worker.clone(), relied_on.clone(), stop.clone());
+    pub fn start(sandbox: Control, worker: String, assets: Vec<String>, random: Rng) -> Self {
+        let (worker, jobs, stop) = (Arc::new(Mutex::new(worker)), Arc::default(), CancellationToken::new());
+        let mut starter = Starter { sandbox, worker: worker.clone(), jobs: Arc::clone(&jobs), random };
+        let stopped = stop.clone();
         let working = tokio::spawn(async move {
             let mut number = 0;
             while !assets.is_empty() && !stopped.is_cancelled() {
                 number += 1;
-                let (job, asset) = (format!("started-{number}"), &assets[random.usize(0..assets.len())]);
-                sandbox.job(&job, &[asset], "processing").await;
-                let url = format!("{}/v1/assets/{asset}", address.lock().unwrap());
-                if try_get(&url).await == Some(404) {
-                    started.lock().unwrap().insert(job.clone());
-                    tokio::time::sleep(Duration::from_millis(random.u64(50..600))).await;
-                }
-                sandbox.job(&job, &[asset], "completed").await;
-                tokio::time::sleep(Duration::from_millis(random.u64(0..30))).await;
+                let asset = &assets[starter.random.usize(0..assets.len())];
+                starter.work(format!("started-{number}"), asset).await;
             }
         });
-        Self { worker, relied_on, stop, working }
+        Self { worker, jobs, stop, working }
     }
 
-    /// The jobs that were started; they have all ended.
-    pub async fn stop(self) -> BTreeSet<String> {
+    /// All have ended.
+    pub async fn stop(self) -> Jobs {
         self.stop.cancel();
         self.working.await.expect("the starters work");
-        self.relied_on.lock().unwrap().clone()
+        self.jobs.lock().unwrap().clone()
+    }
+}
+
+impl Starter {
+    /// Registers a job, asks, and does the job if the asset is not being deleted.
+    async fn work(&mut self, job: String, asset: &str) {
+        self.sandbox.job(&job, &[asset], "processing").await;
+        // Some take their time before they ask; the worker's guard sees the job meanwhile.
+        if self.random.bool() {
+            self.pause(0..300).await;
+        }
+        let url = format!("{}/v1/assets/{asset}", self.worker.lock().unwrap());
+        if try_get(&url).await == Some(404) {
+            self.jobs.lock().unwrap().relied_on.insert(job.clone());
+            self.look(&job, asset, "at its start").await;
+            self.pause(50..600).await;
+            self.look(&job, asset, "at its end").await;
+        }
+        self.sandbox.job(&job, &[asset], "completed").await;
+        self.pause(0..30).await;
+    }
+
+    async fn look(&self, job: &str, asset: &str, when: &'static str) {
+        if !self.sandbox.exists(asset).await {
+            let lost = Lost { job: job.to_owned(), asset: asset.to_owned(), when };
+            self.jobs.lock().unwrap().lost.push(lost);
+        }
+    }
+
+    async fn pause(&mut self, ms: std::ops::Range<u64>) {
+        tokio::time::sleep(Duration::from_millis(self.random.u64(ms))).await;
     }
 }

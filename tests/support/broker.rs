@@ -1,15 +1,15 @@
 //! The test's own eyes and hands on the broker: its own names, and everything that came out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
-    ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -27,11 +27,21 @@ pub struct Seen {
     pub at_ms: i64,
 }
 
+/// Sums over everything that came out.
+#[derive(Default)]
+struct Sums {
+    /// Requests with an answer of their own.
+    answered: BTreeSet<String>,
+    event_ids: BTreeSet<String>,
+}
+
 pub struct Broker {
     pub prefix: String,
     url: String,
     channel: Channel,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// What is asked for so often that it is kept beside [`Self::seen`].
+    sums: Arc<Mutex<Sums>>,
     collecting: Option<JoinHandle<()>>,
     // Declared last: the channel needs it until then.
     connection: Connection,
@@ -49,7 +59,7 @@ impl Broker {
         let (connection, channel) = open(url).await;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (prefix, url) = (prefix.to_owned(), url.to_owned());
-        Self { prefix, url, channel, seen, collecting: None, connection }
+        Self { prefix, url, channel, seen, sums: Arc::default(), collecting: None, connection }
     }
 
     /// After a restart of the broker.
@@ -95,13 +105,14 @@ impl Broker {
         let (queue, options) = (self.queue("results"), BasicConsumeOptions::default());
         let channel = self.channel.clone();
         let mut results = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap();
-        let seen = self.seen.clone();
+        let (seen, sums) = (self.seen.clone(), self.sums.clone());
         self.collecting = Some(tokio::spawn(async move {
             while let Some(Ok(delivery)) = results.next().await {
                 let text = String::from_utf8(delivery.data.clone()).unwrap();
                 let event = serde_json::from_str(&text).unwrap();
                 let (key, properties) = (delivery.routing_key.to_string(), delivery.properties.clone());
                 let at_ms = jiff::Timestamp::now().as_millisecond();
+                sums.lock().unwrap().add(&event);
                 seen.lock().unwrap().push(Seen { key, properties, event, text, at_ms });
                 if delivery.ack(BasicAckOptions::default()).await.is_err() {
                     return;
@@ -146,15 +157,20 @@ impl Broker {
     /// Waits until so many different requests have a result.
     pub async fn requests_answered(&mut self, count: usize) {
         self.collect().await;
-        let seen = self.seen.clone();
+        let sums = self.sums.clone();
         until_within(LIMIT * 4, &format!("results of {count} requests"), || async {
-            (by_request(&seen.lock().unwrap()).len() >= count).then_some(())
+            (sums.lock().unwrap().answered.len() >= count).then_some(())
         })
         .await;
     }
 
     pub fn answered(&self) -> usize {
-        by_request(&self.seen.lock().unwrap()).len()
+        self.sums.lock().unwrap().answered.len()
+    }
+
+    /// How many different events have come.
+    pub fn events(&self) -> usize {
+        self.sums.lock().unwrap().event_ids.len()
     }
 
     /// An event may come twice, but a request has one event ID and an event ID one content. (A conflict is an answer
@@ -183,6 +199,20 @@ impl Broker {
         let name = self.queue(queue);
         let got = self.channel.basic_get(name.into(), BasicGetOptions { no_ack: true }).await.unwrap();
         got.map(|message| (message.delivery.properties.clone(), message.delivery.data.clone()))
+    }
+
+    /// A durable queue beside the worker's own. It gets what the exchange publishes under `key`, or with `None` only what
+    /// is sent to it by name.
+    pub async fn queue_beside(&self, name: &str, key: Option<&str>) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let queue = self.queue(name);
+        self.channel.queue_declare(queue.as_str().into(), options, arguments).await.unwrap();
+        if let Some(key) = key {
+            let (exchange, bind) = (self.prefix.as_str().into(), QueueBindOptions::default());
+            self.channel.queue_bind(queue.into(), exchange, key.into(), bind, FieldTable::default()).await.unwrap();
+        }
     }
 
     async fn wait_queues(&self) -> Vec<String> {
@@ -222,15 +252,24 @@ impl Broker {
     }
 }
 
+impl Sums {
+    fn add(&mut self, event: &Value) {
+        self.event_ids.extend(event["id"].as_str().map(str::to_owned));
+        self.answered.extend(answered_by(event).map(str::to_owned));
+    }
+}
+
+/// The request whose own answer an event is; the end of a case is no request's, and a refusal beside the request neither.
+fn answered_by(event: &Value) -> Option<&str> {
+    let data = &event["data"];
+    let beside = data["cause"] == "request_conflict" || data["cause"] == "publisher_not_allowed";
+    data["request_id"].as_str().filter(|_| !beside)
+}
+
 fn by_request(seen: &[Seen]) -> BTreeMap<String, Vec<String>> {
     let mut requests: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let own = |one: &&Seen| {
-        let cause = &one.event["data"]["cause"];
-        cause != "request_conflict" && cause != "publisher_not_allowed"
-    };
-    for one in seen.iter().filter(own) {
-        // The end of a case is no request's.
-        let Some(request) = one.event["data"]["request_id"].as_str().map(str::to_owned) else { continue };
+    for one in seen {
+        let Some(request) = answered_by(&one.event).map(str::to_owned) else { continue };
         let id = one.event["id"].as_str().unwrap().to_owned();
         let ids = requests.entry(request).or_default();
         if !ids.contains(&id) {

@@ -17,7 +17,7 @@ pub mod prometheus;
 pub mod s3;
 pub mod sandbox;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use broker::Broker;
+use clock::Life;
 use process::Process;
 use sandbox::Sandbox;
 
@@ -65,6 +66,10 @@ pub struct World {
     settings: Vec<(String, String)>,
     /// Of every process, beside the settings.
     pub environment: Vec<(String, String)>,
+    /// How far the clocks of workers are ahead, in seconds, from their next start on.
+    pub clocks: BTreeMap<usize, i64>,
+    /// Every life of a worker so far.
+    pub lives: Vec<Life>,
     /// A program and its arguments, to start workers with; it has to become the worker.
     pub launcher: Vec<String>,
     secrets: Secrets,
@@ -129,6 +134,8 @@ impl World {
             broker,
             settings: all,
             environment: Vec::new(),
+            clocks: BTreeMap::new(),
+            lives: Vec::new(),
             launcher: Vec::new(),
             secrets,
             worker: None,
@@ -145,10 +152,15 @@ impl World {
     }
 
     pub fn command_with(&mut self, args: &[&str]) -> Process {
+        self.command_ahead(args, 0)
+    }
+
+    /// The same with a clock that is so many seconds ahead.
+    fn command_ahead(&mut self, args: &[&str], ahead_s: i64) -> Process {
         self.runs += 1;
         let settings = self.settings.iter().filter(|(_, value)| value != "unset");
         let settings = settings.map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.clone()));
-        let environment = settings.chain(self.environment.clone()).collect();
+        let environment = settings.chain(self.environment.clone()).chain(clock::ahead_by(ahead_s)).collect();
         let worker = [env!("CARGO_BIN_EXE_asset-eraser")];
         let line: Vec<&str> =
             self.launcher.iter().map(String::as_str).chain(worker).chain(args.iter().copied()).collect();
@@ -162,9 +174,24 @@ impl World {
 
     /// One that has to be waited for, or that never gets ready.
     pub async fn start_worker_unready(&mut self) {
-        let worker = self.command("run");
-        worker.address().await;
+        let worker = self.launched(0).await;
         self.worker = Some(worker);
+    }
+
+    /// A worker's process, once it listens; its life begins.
+    async fn launched(&mut self, replica: usize) -> Process {
+        let ahead_s = self.clocks.get(&replica).copied().unwrap_or_default();
+        let began_ms = clock::now_ms();
+        self.lives.push(Life { replica, began_ms, ended_ms: None, ahead_s });
+        let worker = self.command_ahead(&["run"], ahead_s);
+        worker.address().await;
+        worker
+    }
+
+    fn life_ended(&mut self, replica: usize) {
+        let now = clock::now_ms();
+        let own = self.lives.iter_mut().rev().find(|life| life.replica == replica);
+        own.expect("it was started").ended_ms = Some(now);
     }
 
     /// A setting for what is started from now on.
@@ -182,16 +209,18 @@ impl World {
         let mut worker = self.worker.take().expect("the worker runs");
         worker.signal(nix::sys::signal::Signal::SIGKILL);
         worker.ended().await;
+        self.life_ended(0);
     }
 
     /// SIGTERM; it has to end well.
     pub async fn stop_worker(&mut self) {
         let worker = self.worker.take().expect("the worker runs");
         stop(worker).await;
+        self.life_ended(0);
     }
 
-    async fn start_replica(&mut self) -> Process {
-        let replica = self.command("run");
+    async fn start_replica(&mut self, number: usize) -> Process {
+        let replica = self.launched(number).await;
         let url = format!("{}/readyz", replica.address().await);
         until("a replica is ready", || async { (sandbox::http_get(&url).await.0 == 200).then_some(()) }).await;
         replica
@@ -199,7 +228,7 @@ impl World {
 
     pub async fn add_replicas(&mut self, count: usize) {
         for _ in 0..count {
-            let replica = self.start_replica().await;
+            let replica = self.start_replica(self.replicas.len() + 1).await;
             self.replicas.push(replica);
         }
     }
@@ -213,15 +242,29 @@ impl World {
     }
 
     /// SIGKILL; number 0 is the first worker.
-    pub async fn kill_and_restart_replica(&mut self, number: usize) {
+    pub async fn kill_replica(&mut self, number: usize) {
         if number == 0 {
-            self.kill_worker().await;
-            return self.start_worker().await;
+            return self.kill_worker().await;
         }
         let replica = &mut self.replicas[number - 1];
         replica.signal(nix::sys::signal::Signal::SIGKILL);
         replica.ended().await;
-        self.replicas[number - 1] = self.start_replica().await;
+        self.life_ended(number);
+    }
+
+    pub async fn kill_and_restart_replica(&mut self, number: usize) {
+        self.kill_replica(number).await;
+        self.start_replica_unready(number).await;
+        let url = format!("{}/readyz", self.addresses().await[number]);
+        until("a replica is ready", || async { (sandbox::http_get(&url).await.0 == 200).then_some(()) }).await;
+    }
+
+    /// Starts one that has ended, and waits until it listens; it need not get ready.
+    pub async fn start_replica_unready(&mut self, number: usize) {
+        if number == 0 {
+            return self.start_worker_unready().await;
+        }
+        self.replicas[number - 1] = self.launched(number).await;
     }
 
     /// Waits until the worker's metrics say so.

@@ -44,6 +44,12 @@ pub async fn try_get(url: &str) -> Option<u16> {
     Some(answer.status().as_u16())
 }
 
+/// The text of the answer, if there is one soon.
+pub async fn try_text(url: &str) -> Option<String> {
+    let answer = client().get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
+    answer.text().await.ok()
+}
+
 impl Sandbox {
     pub async fn start(dir: &Path, token: &str, jobs_token: &str) -> Self {
         let mut program = std::env::current_exe().unwrap();
@@ -104,6 +110,10 @@ impl Control {
     pub async fn assets(&self) -> Vec<String> {
         let assets = self.send(reqwest::Method::GET, "assets", None).await;
         assets["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    }
+
+    pub async fn exists(&self, asset: &str) -> bool {
+        self.send(reqwest::Method::GET, &format!("assets/{asset}"), None).await["exists"] == true
     }
 
     pub async fn job(&self, job: &str, assets: &[&str], status: &str) {
