@@ -119,7 +119,7 @@ pub struct Broker {
     pub results_queue: bool,
     /// Whether `event.started` is published before the guard is asked.
     pub started_events: bool,
-    /// How often a message may come back from a crashed worker before it is answered and buried.
+    /// How often in a row a worker may die during a request before the request is answered and buried.
     pub delivery_limit: u32,
     /// PEM file of the CA that signed the broker's certificate.
     pub ca_file: Option<PathBuf>,

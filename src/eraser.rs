@@ -255,6 +255,7 @@ impl Inner {
     /// The answer to a request that was decided before. One that had crashed its worker too often is buried, too, unless
     /// that is done: the answer is only heard after it.
     async fn again(&self, request: &Request, event: ResultEvent, past: Past) -> Result<Verdict, LedgerError> {
+        self.count_outside(&request.labels, past.of_case.as_deref(), &event, &request.to_json()).await?;
         let answer = self.answer(event, &request.labels).await?;
         if past.interrupted < self.settings.broker.delivery_limit || past.heard {
             return Ok(Verdict::Answer(answer));

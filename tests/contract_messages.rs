@@ -51,7 +51,7 @@ fn the_examples_are_as_the_document_says() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 8);
 }
 
 /// The properties and headers of a message, side by side as in the document.

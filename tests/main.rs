@@ -58,4 +58,5 @@ mod systemd;
 mod tls;
 mod traces;
 mod waits_and_gives_up;
+mod went_back;
 mod withheld;

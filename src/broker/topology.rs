@@ -97,7 +97,7 @@ pub struct TopologySettings {
     pub delays: BTreeSet<Duration>,
     /// Whether to declare the results queue.
     pub results_queue: bool,
-    /// The worker's delivery limit; the queue's stands a little higher.
+    /// The worker's delivery limit; the queue's is ten times as high.
     pub delivery_limit: u32,
 }
 

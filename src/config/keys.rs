@@ -34,7 +34,11 @@ pub const KEYS: &[Key] = &[
         "false",
         "publish `asset.deletion.started.v1` (routing key `event.started`) before the guard is first asked; see [docs/job-starters.md](docs/job-starters.md)",
     ),
-    key("broker.delivery_limit", "20", "returns of a message before it is answered and buried"),
+    key(
+        "broker.delivery_limit",
+        "20",
+        "how often in a row the worker may die while it works on a request; then the request is answered `attempts_exhausted` and buried. The ledger counts this. The `x-delivery-limit` of the request queue is ten times this number",
+    ),
     key(
         "broker.ca_file",
         "",
@@ -112,13 +116,13 @@ pub const KEYS: &[Key] = &[
     key(
         "ledger.url",
         "sqlite://asset-eraser.db",
-        "a file, for one worker; `postgres://USER:PASSWORD@HOST/DATABASE`, for any number of workers; or `memory:`, which forgets at exit",
+        "a file, for one worker (the file `…-seen` beside it belongs to it); `postgres://USER:PASSWORD@HOST/DATABASE`, for any number of workers; or `memory:`, which forgets at exit",
     ),
     key("ledger.url_file", "", "a file that holds it, instead"),
     key(
         "ledger.compact_after",
         "never",
-        "how long after its decision a request becomes a tombstone; at least `retry.max_age`",
+        "how long after its decision a request becomes a tombstone, by the ledger's clock and only once the broker has confirmed its answer; at least `retry.max_age`",
     ),
     key("worker.concurrency", "adaptive", "requests at once: found out while working, or a number"),
     key("worker.max_concurrency", "512", "with `adaptive`, the most"),
@@ -133,7 +137,7 @@ pub const KEYS: &[Key] = &[
         "no brake",
         "most deletions that may begin within the window, by all workers of the ledger together; the same for all of them",
     ),
-    key("brake.window", "1h", "how far back deletions count: 1 minute to 7 days"),
+    key("brake.window", "1h", "how far back deletions count, by the ledger's clock: 1 minute to 7 days"),
     key("publishers.allow", "everybody", "RabbitMQ users who may ask"),
     key(
         "protected",

@@ -33,7 +33,11 @@ impl Inner {
             ResultEvent::new(ledger, subject(&id, &copy), &invalid(&copy), facts, now).body
         };
         match self.ledger.refuse(request_id, labels.case_id.as_ref(), event).await? {
-            Refused::Recorded(event) => self.answer(recorded(event)?, labels).await,
+            Refused::Recorded { event, of_case } => {
+                let event = recorded(event)?;
+                self.count_outside(labels, of_case.as_deref(), &event, &bad.problem).await?;
+                self.answer(event, labels).await
+            }
             Refused::Known { of_case } => {
                 let event = ResultEvent::unheard(subject(request_id, bad), &invalid(bad));
                 let said = event.id.clone();
@@ -58,8 +62,7 @@ impl Inner {
         self.unrecorded(event, labels, of_case, &request.to_json()).await.map(Verdict::Answer)
     }
 
-    /// An answer that is on record nowhere. Its message is counted in its case, unless the request that has its ID stands
-    /// for it there; `said` tells it from other messages of that ID.
+    /// An answer that is on record nowhere. `said` tells its message from others of that ID.
     async fn unrecorded(
         &self,
         event: ResultEvent,
@@ -67,11 +70,21 @@ impl Inner {
         of_case: Option<&str>,
         said: &str,
     ) -> Result<Answer, LedgerError> {
-        if let Some(case) = labels.case_id.as_ref().filter(|case| of_case != Some(case.as_str())) {
-            let message = Uuid::new_v5(&Uuid::nil(), format!("{} {said}", event.request_id).as_bytes());
-            self.ledger.count_conflict(case, message).await?;
-        }
+        self.count_outside(labels, of_case, &event, said).await?;
         Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await?, recorded: None })
+    }
+
+    /// Counts a message in its case, unless the request that has its ID stands for it there.
+    pub(super) async fn count_outside(
+        &self,
+        labels: &Labels,
+        of_case: Option<&str>,
+        event: &ResultEvent,
+        said: &str,
+    ) -> Result<(), LedgerError> {
+        let Some(case) = labels.case_id.as_ref().filter(|case| of_case != Some(case.as_str())) else { return Ok(()) };
+        let message = Uuid::new_v5(&Uuid::nil(), format!("{} {said}", event.request_id).as_bytes());
+        self.ledger.count_conflict(case, message).await
     }
 }
 

@@ -69,8 +69,10 @@ pub enum Beside {
 }
 
 /// What is known of a decided request beside its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Past {
+    /// The case that its ID was first used for: another one only where that was by a malformed message.
+    pub of_case: Option<String>,
     /// Attempts in a row that began and never ended, before the one that decided.
     pub interrupted: u32,
     /// Whether the broker has confirmed the answer.
@@ -141,8 +143,13 @@ impl Token {
 /// What became of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The event (JSON) that is on record for malformed messages of this ID: this one, or an earlier one.
-    Recorded(String),
+    /// The refusal of this message, or of an earlier malformed one of the same ID, is on record.
+    Recorded {
+        /// The event (JSON).
+        event: String,
+        /// The case of the message that is on record.
+        of_case: Option<String>,
+    },
     /// A valid request has this ID, or what has it is no longer kept. Nothing was recorded.
     Known {
         /// The case of that request.

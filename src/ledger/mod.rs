@@ -281,12 +281,12 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn case(&self, case: &CaseId) -> Result<Option<Case>, LedgerError> {
-        self.not_set_back()?;
-        match &self.store {
-            Store::Sqlite(sqlite) => sqlite.case(case).await,
-            Store::Postgres(postgres) => postgres.case(case).await,
-            Store::Memory(memory) => Ok(memory.case(case)),
-        }
+        let found = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.case(case).await?,
+            Store::Postgres(postgres) => postgres.case(case).await?,
+            Store::Memory(memory) => memory.case(case),
+        };
+        self.not_set_back().map(|()| found)
     }
 
     /// Records the event (JSON) that ends a case, unless there is one, and returns the one on record: the one to
@@ -358,7 +358,8 @@ impl Ledger {
         }
     }
 
-    /// What a ledger that was set back says is not what is on record: a promise must not rest on it.
+    /// What a ledger that was set back says is not what is on record: a promise must not rest on it. To be asked after the
+    /// ledger was read, as reading it may find that.
     fn not_set_back(&self) -> Result<(), LedgerError> {
         self.set_back().map_or(Ok(()), |why| Err(LedgerError::WentBack(why)))
     }
@@ -368,12 +369,12 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read, or the request's row cannot.
     pub async fn request(&self, id: &RequestId) -> Result<Option<Entry>, LedgerError> {
-        self.not_set_back()?;
         let row = match &self.store {
             Store::Sqlite(sqlite) => sqlite.load(id).await?,
             Store::Postgres(postgres) => postgres.load(id).await?,
             Store::Memory(memory) => memory.load(id),
         };
+        self.not_set_back()?;
         Ok(row.map(|row| row.entry(id.clone())))
     }
 
@@ -382,12 +383,12 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read, or a row of the asset cannot.
     pub async fn asset(&self, asset: &AssetId) -> Result<(AssetState, Option<Entry>), LedgerError> {
-        self.not_set_back()?;
         let row = match &self.store {
             Store::Sqlite(sqlite) => sqlite.asset(asset).await?,
             Store::Postgres(postgres) => postgres.asset(asset).await?,
             Store::Memory(memory) => memory.asset(asset),
         };
+        self.not_set_back()?;
         let said = row.map(|(id, row)| (state::asset_state(&row), row.entry(id)));
         Ok(match said {
             None | Some((AssetState::Unknown, _)) => (AssetState::Unknown, None),

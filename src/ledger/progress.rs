@@ -21,7 +21,7 @@ pub(super) type Place = (i64, i16);
 pub(super) struct Shown {
     /// The random name of the ledger.
     pub id: Uuid,
-    /// How often an operator has accepted that it was set back.
+    /// The number of the last acceptance by an operator, 0 for none: each is higher than all before it.
     pub accepted: i64,
     /// Why some process has found that it was set back, until that is accepted.
     pub found: Option<String>,
@@ -34,7 +34,7 @@ pub(super) struct Shown {
 pub struct Acceptance {
     /// What was found.
     pub why: String,
-    /// How often it has been accepted on this ledger, this time included.
+    /// Higher than that of every acceptance before.
     pub number: i64,
 }
 

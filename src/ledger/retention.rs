@@ -56,37 +56,49 @@ pub async fn keep_compacting(ledger: Ledger, keep: Duration, shutdown: Cancellat
     tokio::select! { () = shutdown.cancelled() => {}, () = rounds => {} }
 }
 
-/// How far the ledger's clock can have got: one that jumped would turn all evidence into tombstones at once.
+/// Whether the ledger's clock can be believed: one that jumped would turn all evidence into tombstones at once. After a
+/// jump it is believed once the worker has run for as long as decisions are kept: what was decided before is that old then,
+/// whatever the clock says.
 #[derive(Clone, Copy, Debug)]
 struct Plausible {
-    base: Timestamp,
-    since: Instant,
+    keep: SignedDuration,
+    /// What the clock said, and when.
+    base: (Timestamp, Instant),
+    /// How long after the base it is believed.
+    from: SignedDuration,
 }
 
 impl Plausible {
-    /// At the first round. A clock that makes even the latest decision old enough to be compacted is not believed, until
-    /// the worker is started again.
+    /// At the first round. A clock that makes even the latest decision old enough to be compacted may have jumped.
     fn new(now: Timestamp, latest: Option<Timestamp>, keep: SignedDuration) -> Self {
         let most = latest.and_then(|latest| latest.checked_add(keep.saturating_add(SLACK)).ok());
-        Self { base: most.map_or(now, |most| most.min(now)), since: Instant::now() }
+        let jumped = most.is_some_and(|most| now > most);
+        Self { keep, base: (now, Instant::now()), from: if jumped { keep } else { SignedDuration::ZERO } }
     }
 
-    fn allows(&self, now: Timestamp) -> bool {
-        let passed = SignedDuration::try_from(self.since.elapsed()).unwrap_or(SignedDuration::MAX);
-        self.base.checked_add(passed.saturating_add(SLACK)).is_ok_and(|most| now <= most)
+    /// Whether a round may go by this time.
+    fn allows(&mut self, now: Timestamp) -> bool {
+        let passed = self.passed();
+        let expected = self.base.0.checked_add(passed.saturating_add(SLACK));
+        if expected.is_ok_and(|expected| now > expected) {
+            *self = Self { keep: self.keep, base: (now, Instant::now()), from: self.keep };
+        }
+        self.passed() >= self.from
+    }
+
+    fn passed(&self) -> SignedDuration {
+        SignedDuration::try_from(self.base.1.elapsed()).unwrap_or(SignedDuration::MAX)
     }
 }
 
 /// Everything that is old now, by the ledger's clock.
 async fn round(ledger: &Ledger, keep: SignedDuration, clock: &mut Option<Plausible>) -> Result<(), LedgerError> {
     let (now, latest) = (ledger.now().await?, ledger.latest_decision().await?);
-    let plausible = *clock.get_or_insert_with(|| Plausible::new(now, latest, keep));
+    let plausible = clock.get_or_insert_with(|| Plausible::new(now, latest, keep));
     if !plausible.allows(now) {
-        tracing::error!(
-            %now,
-            expected = %plausible.base,
-            "the ledger's clock has jumped; nothing is compacted. If it is right, start the worker again"
-        );
+        let why = "the ledger's clock may have jumped; nothing is compacted until this worker has run for \
+                   ledger.compact_after since";
+        tracing::error!(%now, "{why}");
         return Ok(());
     }
     compact_before(ledger, now.checked_sub(keep).unwrap_or(Timestamp::MIN)).await
@@ -123,16 +135,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_makes_everything_old_is_not_believed() {
+    fn a_clock_that_makes_everything_old_is_not_believed_at_first() {
         let at = |hours: i64| Timestamp::from_second(1_700_000_000 + hours * 3_600).unwrap();
         let keep = SignedDuration::from_hours(24);
         // A worker that was away for some hours, and one that has nothing to compact.
         for (now, latest) in [(at(20), Some(at(0))), (at(9_999), None)] {
-            let plausible = Plausible::new(now, latest, keep);
+            let mut plausible = Plausible::new(now, latest, keep);
             assert!(plausible.allows(now));
-            assert!(!plausible.allows(now.checked_add(SignedDuration::from_hours(1)).unwrap()), "it jumps meanwhile");
+            let jumped = now.checked_add(SignedDuration::from_hours(1)).unwrap();
+            assert!(!plausible.allows(jumped) && !plausible.allows(jumped), "it jumps meanwhile");
         }
         // A day and a half after the latest decision, all of them would be compacted.
-        assert!(!Plausible::new(at(36), Some(at(0)), keep).allows(at(36)));
+        let mut plausible = Plausible::new(at(36), Some(at(0)), keep);
+        assert!(!plausible.allows(at(36)));
+        plausible.base = (at(36), Instant::now().checked_sub(Duration::from_secs(24 * 3_600)).unwrap());
+        assert!(plausible.allows(at(60)), "what was decided before is a day old, whatever the clock says");
     }
 }

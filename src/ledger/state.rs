@@ -216,7 +216,7 @@ pub(super) fn begin(
         return Ok(Step::read(Begun::UsedUp { by, first_seen, case_id: row.case_id }));
     }
     if let Some(Decision { kept: Kept::Event(event), .. }) = row.decision {
-        let past = Past { interrupted: row.interrupted, heard: row.heard };
+        let past = Past { of_case: row.case_id, interrupted: row.interrupted, heard: row.heard };
         return Ok(Step::read(Begun::Decided { event, past }));
     }
     if left_alone(&row, now) {
@@ -358,11 +358,12 @@ pub(super) fn refuse(
         let mut row = Row::unseen(case, advance(None, Act::Refuse)?, now);
         let event = event(now);
         row.decision = Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: Kept::Event(event.clone()) });
-        return Ok(Step::write(row, Refused::Recorded(event)));
+        let of_case = row.case_id.clone();
+        return Ok(Step::write(row, Refused::Recorded { event, of_case }));
     };
     Ok(Step::read(match row.decision.map(|decision| decision.kept) {
         // By a malformed message of the same ID, which this one may be.
-        Some(Kept::Event(event)) if row.asset_id.is_none() => Refused::Recorded(event),
+        Some(Kept::Event(event)) if row.asset_id.is_none() => Refused::Recorded { event, of_case: row.case_id },
         _ => Refused::Known { of_case: row.case_id },
     }))
 }

@@ -91,7 +91,16 @@ pub(super) fn first_of(request: &RequestId) -> Attempt {
 }
 
 pub(super) fn answered(event: &str) -> Begun {
-    Begun::Decided { event: event.to_owned(), past: Past { interrupted: 0, heard: false } }
+    decided(event, Some("case"))
+}
+
+pub(super) fn decided(event: &str, of_case: Option<&str>) -> Begun {
+    let past = Past { of_case: of_case.map(str::to_owned), interrupted: 0, heard: false };
+    Begun::Decided { event: event.to_owned(), past }
+}
+
+fn recorded(event: &str, of_case: Option<&str>) -> Refused {
+    Refused::Recorded { event: event.to_owned(), of_case: of_case.map(str::to_owned) }
 }
 
 pub(super) fn case(text: &str) -> CaseId {
@@ -384,11 +393,11 @@ async fn a_conflict_changes_nothing(ledger: Ledger) {
 
 async fn a_refusal_of_an_unknown_request_is_its_answer(ledger: Ledger) {
     let refused = ledger.at(at(0)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
-    assert_eq!(refused, Refused::Recorded("refused".into()));
+    assert_eq!(refused, recorded("refused", None));
     // Sent again, now readable: one answer a request, and this one has it.
-    assert_eq!(ledger.at(at(1)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), answered("refused"));
+    assert_eq!(ledger.at(at(1)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), decided("refused", None));
     let dry = Asked { dry_run: true, ..asked("r", "a") };
-    assert_eq!(ledger.at(at(1)).begin(dry, Beside::NoSuspect).await.unwrap(), answered("refused"));
+    assert_eq!(ledger.at(at(1)).begin(dry, Beside::NoSuspect).await.unwrap(), decided("refused", None));
 }
 
 async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
@@ -409,10 +418,7 @@ async fn a_refusal_of_a_decided_request_does_not_repeat_its_answer(ledger: Ledge
     let refused = ledger.at(at(2)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
     assert_eq!(refused, Refused::Known { of_case: Some("case".to_owned()) });
     ledger.at(at(3)).refuse(&id("s"), None, |_| "one".into()).await.unwrap();
-    assert_eq!(
-        ledger.at(at(4)).refuse(&id("s"), None, |_| "two".into()).await.unwrap(),
-        Refused::Recorded("one".into())
-    );
+    assert_eq!(ledger.at(at(4)).refuse(&id("s"), None, |_| "two".into()).await.unwrap(), recorded("one", None));
 }
 
 async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {

@@ -173,7 +173,10 @@ async fn a_crash_of_a_decided_request_is_remembered(ledger: Ledger) {
         begin(&ledger, asked("r", "a"), at(now)).await;
     }
     ledger.at(at(3)).decide(&nth("r", 3), "failed", |_| "event".into()).await.unwrap();
-    let past = |heard| Begun::Decided { event: "event".to_owned(), past: Past { interrupted: 2, heard } };
+    let past = |heard| Begun::Decided {
+        event: "event".to_owned(),
+        past: Past { of_case: Some("case".to_owned()), interrupted: 2, heard },
+    };
     assert_eq!(ledger.begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), past(false));
     ledger.heard(&id("r")).await.unwrap();
     assert_eq!(ledger.begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), past(true));
@@ -224,13 +227,23 @@ async fn a_file_that_was_restored_is_not_taken_until_that_is_accepted() {
     assert_eq!(refused(&beside).await, why);
     assert_eq!(beside.find("r", 9).await.unwrap().len(), 1);
     let accepted = beside.accept().await.unwrap().unwrap();
-    assert_eq!((accepted.why, accepted.number), (why, 1));
+    assert_eq!(accepted.why, why);
     begin(&ledger, asked("next", "a"), at(2)).await;
     begin(&beside, asked("r", "a"), at(3)).await;
     for ledger in [ledger, beside] {
         ledger.close().await;
     }
-    begin(&open_in(folder.path()).await, asked("more", "a"), at(4)).await;
+    let ledger = open_in(folder.path()).await;
+    begin(&ledger, asked("more", "a"), at(4)).await;
+    ledger.close().await;
+
+    // The same copy once more: what was accepted is not accepted again.
+    std::fs::copy(&old, &file).unwrap();
+    let ledger = open_in(folder.path()).await;
+    refused(&ledger).await;
+    ledger.accept().await.unwrap().unwrap();
+    ledger.close().await;
+    begin(&open_in(folder.path()).await, asked("once-more", "a"), at(5)).await;
 }
 
 #[tokio::test]
@@ -259,13 +272,33 @@ async fn a_database_that_lost_commits_is_not_taken_until_that_is_accepted() {
     assert!(why.contains("went back in time"), "{why}");
     refused_soon(&beside).await;
     let after = database.open().await;
+    assert!(after.set_back().is_some(), "it is known when the worker starts");
     assert_eq!(refused(&after).await, why, "a worker that was started since sees it too");
-    assert_eq!(beside.accept().await.unwrap().unwrap().number, 1);
+    assert_eq!(beside.accept().await.unwrap().unwrap().why, why);
     for ledger in [&ledger, &beside, &after] {
         ledger.probe().await.unwrap();
         begin(ledger, asked("r", "a"), at(3)).await;
     }
     database.remove().await;
+}
+
+#[tokio::test]
+async fn a_question_that_finds_a_database_set_back_is_not_answered() {
+    let database = Database::new().await;
+    let ledger = database.open().await;
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    database.run("DELETE FROM asset_eraser.history; DELETE FROM asset_eraser.requests").await;
+    database.run("UPDATE asset_eraser.progress SET commits = 0").await;
+    database.end_connections().await;
+    let asset = AssetId::parse("a").unwrap();
+    let began = std::time::Instant::now();
+    while let Err(error) = ledger.asset(&asset).await {
+        if error.is_set_back() {
+            return database.remove().await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{error}");
+    }
+    panic!("it is unknown, says a ledger that was set back");
 }
 
 /// The first call after all connections were ended may still get one of them.

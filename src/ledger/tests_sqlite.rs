@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use rusqlite::Connection;
 
 use super::clock::to_millisecond;
-use super::tests::{answered, asked, at, begin, first, id, nth, open_in};
+use super::tests::{answered, asked, at, begin, decided, first, id, nth, open_in};
 use super::*;
 
 fn connect(folder: &Path) -> Connection {
@@ -40,7 +40,10 @@ async fn everything_is_there_after_a_restart() {
         Record { attempt, now, first_seen, attempts: 2, interrupted, rung: 2, deletes: 1, waited_for, backup: None };
     assert_eq!(record, wanted);
     assert_eq!(ledger.at(at(7)).begin(asked("decided", "b"), Beside::NoSuspect).await.unwrap(), answered("event"));
-    assert_eq!(ledger.at(at(8)).begin(asked("refused", "c"), Beside::NoSuspect).await.unwrap(), answered("refusal"));
+    assert_eq!(
+        ledger.at(at(8)).begin(asked("refused", "c"), Beside::NoSuspect).await.unwrap(),
+        decided("refusal", None)
+    );
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ use crate::pace::line::Stop;
 const NAMESPACE: &str = "asset_eraser";
 
 /// Why a request is put off, beside the causes that stop the line.
-const PUT_OFF: [&str; 9] =
-    ["in_use", "guard", "backup", "provider", "pace", "broker", "line_stopped", "superseded", "unroutable"];
+const PUT_OFF: [&str; 10] =
+    ["in_use", "guard", "backup", "provider", "pace", "broker", "line_stopped", "superseded", "suspect", "unroutable"];
 
 /// Why a message is buried.
 const DEAD: [&str; 3] = ["invalid_request", "publisher_not_allowed", "delivery_limit"];
@@ -62,7 +62,7 @@ const NO_CAUSE: &str = "none";
 /// What a label value that is not of its set is counted as: visible, but never a new time series.
 const OTHER: &str = "other";
 /// How many different reasons for putting off are kept apart before the rest are [`OTHER`].
-const MAX_REASONS: usize = 16;
+const MAX_REASONS: usize = 24;
 /// A reason longer than this is text, not a label.
 const MAX_REASON_BYTES: usize = 40;
 
@@ -130,7 +130,11 @@ impl Metrics {
                 "Events published that are no results, by what they tell.",
                 &["event"],
             )?,
-            put_off: declare.counters("put_off_total", "Requests put into a wait queue, by reason.", &["reason"])?,
+            put_off: declare.counters(
+                "put_off_total",
+                "Requests put into a wait queue, by reason: what the request waits for, or the cause that stops the line.",
+                &["reason"],
+            )?,
             put_off_reasons: Mutex::default(),
             provider_calls: declare.counters(
                 "provider_calls_total",
@@ -222,7 +226,8 @@ impl Metrics {
         self.0.notices.with_label_values(&[kind.as_str()]).inc();
     }
 
-    /// A request went into a wait queue. At most 16 different snake-case reasons are kept apart, the rest are `other`.
+    /// A request went into a wait queue. At most `MAX_REASONS` different snake-case reasons are kept apart,
+    /// the rest are `other`.
     pub fn put_off(&self, reason: &str) {
         self.0.put_off.with_label_values(&[self.0.bounded_reason(reason)]).inc();
     }

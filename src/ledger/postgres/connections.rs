@@ -64,10 +64,12 @@ impl Connections {
 
     /// True for one caller each time.
     fn is_due(&self) -> bool {
-        let now = u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // From 1 on, as 0 is never.
+        let now = u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         let last = self.looked_ms.load(Ordering::Relaxed);
-        let due = now.saturating_sub(last) >= u64::try_from(LOOK_EVERY.as_millis()).unwrap_or(u64::MAX);
-        due && self.looked_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let due = u64::try_from(LOOK_EVERY.as_millis()).unwrap_or(u64::MAX);
+        (last == 0 || now.saturating_sub(last) >= due)
+            && self.looked_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Reads. All of it is of one moment, however many statements it takes.

@@ -43,7 +43,9 @@ pub(super) async fn count(transaction: &Transaction<'_>) -> Result<(Place, i64),
 
 /// An operator lets workers go on with it.
 pub(super) async fn accept(client: &Object) -> Result<Option<Acceptance>, Fault> {
-    let sql = "UPDATE asset_eraser.ledger AS l SET accepted = l.accepted + 1, set_back = NULL
+    // Higher than any before, also than one that the older copy does not know of.
+    let sql = "UPDATE asset_eraser.ledger AS l SET set_back = NULL,
+                   accepted = greatest(l.accepted + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
                FROM asset_eraser.ledger AS before WHERE l.set_back IS NOT NULL
                RETURNING before.set_back AS why, l.accepted AS number";
     let accepted = client.query_opt(sql, &[]).await?;

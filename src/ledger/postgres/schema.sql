@@ -6,7 +6,7 @@ CREATE TABLE asset_eraser.ledger (
     only_row boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (only_row),
     -- The random name that the IDs of its events are derived from.
     id       uuid    NOT NULL,
-    -- How often an operator has accepted that the ledger was set back, and why it is not accepted now.
+    -- The number of the last acceptance of a ledger that was set back, and why it is not accepted now.
     accepted bigint  NOT NULL DEFAULT 0,
     set_back text
 );

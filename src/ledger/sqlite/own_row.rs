@@ -1,5 +1,6 @@
 //! The row that the ledger has of itself.
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::types::Type;
 use uuid::Uuid;
@@ -26,8 +27,10 @@ pub(super) fn found(connection: &Connection, why: &str) -> rusqlite::Result<usiz
 /// An operator lets workers go on with it.
 pub(super) fn accept(connection: &Connection) -> rusqlite::Result<Option<Acceptance>> {
     let Shown { found: Some(why), accepted, .. } = shown(connection)? else { return Ok(None) };
-    connection.execute("UPDATE ledger SET accepted = accepted + 1, set_back = NULL", [])?;
-    Ok(Some(Acceptance { why, number: accepted + 1 }))
+    // Higher than any before, also than one that the older copy does not know of.
+    let accepted = accepted.saturating_add(1).max(Timestamp::now().as_millisecond());
+    connection.execute("UPDATE ledger SET accepted = ?1, set_back = NULL", [accepted])?;
+    Ok(Some(Acceptance { why, number: accepted }))
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Shown> {

@@ -8,7 +8,7 @@ CREATE TABLE ledger (
     id       TEXT    NOT NULL,
     -- Transactions that changed something. A copy that is older shows fewer.
     commits  INTEGER NOT NULL,
-    -- How often an operator has accepted that the ledger was set back, and why it is not accepted now.
+    -- The number of the last acceptance of a ledger that was set back, and why it is not accepted now.
     accepted INTEGER NOT NULL,
     set_back TEXT
 ) STRICT;
