@@ -217,9 +217,7 @@ impl Eraser {
             Begun::Suspect => return Ok(Verdict::PutOff { delay: eraser.shortest(), reason: "suspect" }),
             Begun::Busy { contended } => return Ok(eraser.give_way(request, contended)),
             Begun::Decided { event, past } => return eraser.again(request, recorded(event)?, past).await,
-            Begun::UsedUp { by, first_seen, case_id } => {
-                return eraser.conflict(request, &by, first_seen, case_id.as_deref()).await;
-            }
+            Begun::UsedUp { by, first_seen } => return eraser.conflict(request, &by, first_seen).await,
         };
         let mut run = Run {
             eraser,

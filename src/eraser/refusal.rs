@@ -38,10 +38,13 @@ impl Inner {
                 self.count_outside(labels, of_case.as_deref(), &event, &bad.problem).await?;
                 self.answer(event, labels).await
             }
-            Refused::Known { of_case } => {
-                let event = ResultEvent::unheard(subject(request_id, bad), &invalid(bad));
+            Refused::Known { first_seen } => {
+                let used =
+                    format!("request_id {request_id} was used before, and this message is no request: {}", bad.problem);
+                let outcome = Outcome::rejected(Cause::RequestConflict, used);
+                let event = ResultEvent::conflict(subject(request_id, bad), &outcome, first_seen);
                 let said = event.id.clone();
-                self.unrecorded(event, labels, of_case.as_deref(), &said).await
+                self.unrecorded(event, labels, &said).await
             }
         }
     }
@@ -52,25 +55,16 @@ impl Inner {
         request: &Request,
         by: &UsedUp,
         first_seen: Timestamp,
-        of_case: Option<&str>,
     ) -> Result<Verdict, LedgerError> {
-        let labels = &request.labels;
-        // Another asset is another request, also in the same case.
-        let of_case = of_case.filter(|_| !matches!(by, UsedUp::AnotherRequest { same_asset: false }));
-        self.other_case_size(labels).await?;
+        self.other_case_size(&request.labels).await?;
         let event = conflict(request, by, first_seen);
-        self.unrecorded(event, labels, of_case, &request.to_json()).await.map(Verdict::Answer)
+        self.unrecorded(event, &request.labels, &request.to_json()).await.map(Verdict::Answer)
     }
 
-    /// An answer that is on record nowhere. `said` tells its message from others of that ID.
-    async fn unrecorded(
-        &self,
-        event: ResultEvent,
-        labels: &Labels,
-        of_case: Option<&str>,
-        said: &str,
-    ) -> Result<Answer, LedgerError> {
-        self.count_outside(labels, of_case, &event, said).await?;
+    /// An answer that is on record nowhere. Its message counts as one request of its case; `said` tells it from others of
+    /// that ID.
+    async fn unrecorded(&self, event: ResultEvent, labels: &Labels, said: &str) -> Result<Answer, LedgerError> {
+        self.count_outside(labels, None, &event, said).await?;
         Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await?, recorded: None })
     }
 
@@ -100,7 +94,7 @@ fn conflict(request: &Request, by: &UsedUp, first_seen: Timestamp) -> ResultEven
     let id = &request.request_id;
     let detail = match by {
         // It says nothing of the other request, which may be another publisher's.
-        UsedUp::AnotherRequest { .. } => {
+        UsedUp::AnotherRequest => {
             format!("request_id {id} was used before, by a request that differs from this one in at least one field")
         }
         UsedUp::Forgotten { outcome, decided } => {

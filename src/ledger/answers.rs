@@ -51,8 +51,6 @@ pub enum Begun {
         by: UsedUp,
         /// When it was first used.
         first_seen: Timestamp,
-        /// The case that the ID was first used for.
-        case_id: Option<String>,
     },
 }
 
@@ -83,10 +81,7 @@ pub struct Past {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsedUp {
     /// A request that differs in at least one field.
-    AnotherRequest {
-        /// Whether it was for the same asset.
-        same_asset: bool,
-    },
+    AnotherRequest,
     /// The same request, decided so long ago that its event is no longer kept.
     Forgotten {
         /// The outcome.
@@ -152,8 +147,8 @@ pub enum Refused {
     },
     /// A valid request has this ID, or what has it is no longer kept. Nothing was recorded.
     Known {
-        /// The case of that request.
-        of_case: Option<String>,
+        /// When the ID was first used.
+        first_seen: Timestamp,
     },
 }
 

@@ -213,7 +213,7 @@ pub(super) fn begin(
     };
     if let Some(by) = used_up(&row, &asked) {
         let first_seen = row.first_seen;
-        return Ok(Step::read(Begun::UsedUp { by, first_seen, case_id: row.case_id }));
+        return Ok(Step::read(Begun::UsedUp { by, first_seen }));
     }
     if let Some(Decision { kept: Kept::Event(event), .. }) = row.decision {
         let past = Past { of_case: row.case_id, interrupted: row.interrupted, heard: row.heard };
@@ -241,7 +241,7 @@ fn used_up(row: &Row, asked: &Asked) -> Option<UsedUp> {
     // It was refused while it could not be read: there is nothing to compare with, and its answer stands.
     row.asset_id.as_ref()?;
     let same_asset = row.asset_id.as_deref() == Some(asked.asset_id.as_str());
-    let another = Some(UsedUp::AnotherRequest { same_asset });
+    let another = Some(UsedUp::AnotherRequest);
     match &row.decision {
         Some(Decision { outcome, kept: Kept::Sealed(_) }) if same_asset && row.dry_run == asked.dry_run => {
             Some(UsedUp::Forgotten { outcome: outcome.clone(), decided: row.updated })
@@ -364,7 +364,7 @@ pub(super) fn refuse(
     Ok(Step::read(match row.decision.map(|decision| decision.kept) {
         // By a malformed message of the same ID, which this one may be.
         Some(Kept::Event(event)) if row.asset_id.is_none() => Refused::Recorded { event, of_case: row.case_id },
-        _ => Refused::Known { of_case: row.case_id },
+        _ => Refused::Known { first_seen: row.first_seen },
     }))
 }
 

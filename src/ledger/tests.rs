@@ -291,15 +291,14 @@ async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
     let used = |outcome: &str, seconds| Begun::UsedUp {
         by: UsedUp::Forgotten { outcome: outcome.to_owned(), decided: to_millisecond(at(seconds)) },
         first_seen: to_millisecond(at(0)),
-        case_id: Some("case".to_owned()),
     };
     assert_eq!(ledger.at(at(200)).begin(asked("r1", "a1"), Beside::NoSuspect).await.unwrap(), used("deleted", 99));
     assert_eq!(ledger.at(at(200)).begin(asked("r2", "a2"), Beside::NoSuspect).await.unwrap(), used("failed", 98));
     let another = ledger.at(at(200)).begin(asked("r1", "a2"), Beside::NoSuspect).await.unwrap();
-    assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest { .. }, .. }), "{another:?}");
+    assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest, .. }), "{another:?}");
     assert_eq!(
         ledger.at(at(200)).refuse(&id("r1"), None, |_| "bad copy".into()).await.unwrap(),
-        Refused::Known { of_case: Some("case".to_owned()) }
+        Refused::Known { first_seen: to_millisecond(at(0)) }
     );
     ledger.at(at(200)).decide(&first("r1"), "failed", |_| "late".into()).await.unwrap_err();
     assert_eq!(begin(&ledger, asked("r0", "a0"), at(200)).await.attempts, 2, "an open request is as it was");
@@ -365,8 +364,8 @@ async fn a_decided_request_begins_with_its_answer(ledger: Ledger) {
 }
 
 fn used_by_another_request(first_seen: Timestamp) -> Begun {
-    let by = UsedUp::AnotherRequest { same_asset: false };
-    Begun::UsedUp { by, first_seen: to_millisecond(first_seen), case_id: Some("case".to_owned()) }
+    let by = UsedUp::AnotherRequest;
+    Begun::UsedUp { by, first_seen: to_millisecond(first_seen) }
 }
 
 async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
@@ -381,7 +380,7 @@ async fn another_dry_run_under_the_same_id_is_a_conflict(ledger: Ledger) {
     let dry = r#"{"request_id":"r","dry_run":true}"#.to_owned();
     begin(&ledger, Asked { dry_run: true, request: dry, ..asked("r", "a") }, at(0)).await;
     let conflict = ledger.at(at(1)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap();
-    let by = UsedUp::AnotherRequest { same_asset: true };
+    let by = UsedUp::AnotherRequest;
     assert!(matches!(&conflict, Begun::UsedUp { by: found, .. } if *found == by), "{conflict:?}");
 }
 
@@ -405,7 +404,7 @@ async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
     for now in 1..3 {
         assert_eq!(
             ledger.at(at(now)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap(),
-            Refused::Known { of_case: Some("case".to_owned()) }
+            Refused::Known { first_seen: to_millisecond(at(0)) }
         );
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
@@ -416,7 +415,7 @@ async fn a_refusal_of_a_decided_request_does_not_repeat_its_answer(ledger: Ledge
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.at(at(1)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
     let refused = ledger.at(at(2)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
-    assert_eq!(refused, Refused::Known { of_case: Some("case".to_owned()) });
+    assert_eq!(refused, Refused::Known { first_seen: to_millisecond(at(0)) });
     ledger.at(at(3)).refuse(&id("s"), None, |_| "one".into()).await.unwrap();
     assert_eq!(ledger.at(at(4)).refuse(&id("s"), None, |_| "two".into()).await.unwrap(), recorded("one", None));
 }

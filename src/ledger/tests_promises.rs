@@ -121,8 +121,8 @@ async fn a_contended_request_is_left_alone_longer_each_time(ledger: Ledger) {
 async fn a_request_equal_in_every_field_is_the_same_one(ledger: Ledger) {
     let other = || Asked { request: r#"{"request_id":"r","on_in_use":"reject"}"#.to_owned(), ..asked("r", "a") };
     begin(&ledger, asked("r", "a"), at(0)).await;
-    let by = UsedUp::AnotherRequest { same_asset: true };
-    let conflict = Begun::UsedUp { by, first_seen: to_millisecond(at(0)), case_id: Some("case".to_owned()) };
+    let by = UsedUp::AnotherRequest;
+    let conflict = Begun::UsedUp { by, first_seen: to_millisecond(at(0)) };
     assert_eq!(ledger.at(at(1)).begin(other(), Beside::NoSuspect).await.unwrap(), conflict);
     ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
     assert_eq!(ledger.at(at(3)).begin(other(), Beside::NoSuspect).await.unwrap(), conflict);

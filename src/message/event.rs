@@ -114,12 +114,11 @@ pub(super) struct ResultData<'a> {
     delete_sent: bool,
     /// How often the request was tried.
     attempts: u32,
-    /// When the request was first seen. Missing with `publisher_not_allowed`, and with `invalid_request` under the ID of
-    /// another request: these tell no times.
+    /// When the request was first seen. Missing only with `publisher_not_allowed`, which tells no times.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Option<super::schema::Time>"))]
     received_at: Option<Timestamp>,
-    /// When it was decided. Missing where `received_at` is.
+    /// When it was decided. Missing only with `publisher_not_allowed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Option<super::schema::Time>"))]
     decided_at: Option<Timestamp>,
@@ -154,8 +153,8 @@ impl ResultEvent {
         Self::with_id(|_| id, subject, outcome, facts, Some(decided_at))
     }
 
-    /// The refusal of a message that was not even looked at, or is malformed under the ID of another request. It isn't that
-    /// request ID's outcome, and nothing of it is recorded: so its ID follows from all of its content, which tells no times, and both are the same when the same
+    /// The refusal of a request that was not even looked at. It isn't that request ID's outcome, and nothing of it is
+    /// recorded: so its ID follows from all of its content, which tells no times, and both are the same when the same
     /// message comes again.
     #[must_use]
     pub fn unheard(subject: Subject<'_>, outcome: &Outcome) -> Self {

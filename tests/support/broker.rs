@@ -262,8 +262,7 @@ impl Sums {
 /// The request whose own answer an event is; the end of a case is no request's, and a refusal beside the request neither.
 fn answered_by(event: &Value) -> Option<&str> {
     let data = &event["data"];
-    // What is on record nowhere says no times, but for a conflict.
-    let beside = data["cause"] == "request_conflict" || data["decided_at"].is_null();
+    let beside = data["cause"] == "request_conflict" || data["cause"] == "publisher_not_allowed";
     data["request_id"].as_str().filter(|_| !beside)
 }
 
