@@ -23,6 +23,23 @@ fn far(hours: u64) -> String {
 }
 
 #[tokio::test]
+async fn a_message_that_is_not_equal_is_answered_without_the_words_of_another_request() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("victim-asset").await;
+    let words = json!({"requested_by": "victim-desk", "reason": "victim-reason", "case_id": "victim-case"});
+    let mut request = json!({"request_id": "r", "asset_id": "victim-asset"});
+    request.as_object_mut().unwrap().extend(words.as_object().unwrap().clone());
+    world.ask(request).await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    let others =
+        [json!({"request_id": "r"}), json!({"request_id": "r", "asset_id": "b"}), json!({"request_id": "r", "x": 1})];
+    for answer in answers(&mut world, &others).await {
+        assert!(!answer.text.contains("victim"), "{}", answer.text);
+    }
+    world.finish(2).await;
+}
+
+#[tokio::test]
 async fn a_conflict_has_one_content_an_event_id_before_and_after_compaction() {
     let mut world = world(&[("RETRY__MAX_AGE", "1s"), ("LEDGER__COMPACT_AFTER", "1s")]).await;
     world.sandbox.add_all(["a", "b"].map(str::to_owned)).await;

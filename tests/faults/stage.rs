@@ -273,9 +273,12 @@ impl Stage {
     }
 
     async fn killed(&mut self, replica: usize) {
+        // Of a crash loop each crash by itself.
+        let began = now_ms();
         self.kills += 1;
         self.world.kill_replica(replica).await;
         self.started(replica).await;
+        self.interruptions.push((began, now_ms()));
     }
 
     /// Starts a worker, and waits until it is ready.

@@ -55,9 +55,9 @@ impl History {
         let during = |(began, ended): &&(i64, i64)| began <= life.end() && *ended + SETTLING_MS >= *life.start();
         let interruptions = self.interruptions.iter().filter(during).count();
         let copies = self.asks.iter().filter(|ask| ask.traceparent == story.ask.traceparent).count();
-        let taken = story.unended();
+        let taken = story.unended_in_a_row();
         if taken > copies * (interruptions + 1) + 1 {
-            let times = format!("{taken} of its attempts were taken over");
+            let times = format!("{taken} of its attempts in a row were taken over");
             let allowed = format!("with {copies} copies and {interruptions} interruptions");
             story.broken(1, format!("{times}, {allowed}"), found);
         }

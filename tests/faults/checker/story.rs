@@ -65,6 +65,24 @@ impl<'a> Story<'a> {
         self.entries_in("begun").filter(|told| !ended.contains(&told.change.attempts)).count()
     }
 
+    /// How many attempts in a row, at the most, neither put it off nor decided it: copies that meet again after each wait
+    /// take it from each other now and then, and no harm is in that.
+    pub fn unended_in_a_row(&self) -> usize {
+        let (mut most, mut begun) = (0, 0);
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_by_key(|told| told.ms);
+        for told in entries {
+            match told.state {
+                "begun" => begun += 1,
+                "waiting" | "decided" => begun = 0,
+                _ => {}
+            }
+            // The last one may end yet.
+            most = most.max(usize::saturating_sub(begun, 1));
+        }
+        most
+    }
+
     /// When it was decided.
     pub fn decided_ms(&self) -> Option<i64> {
         self.entries_in("decided").next().map(|told| told.ms)

@@ -510,7 +510,7 @@ async fn the_checker_finds_a_limit_that_did_not_hold() {
         ),
         (
             1,
-            "3 of its attempts were taken over, with 1 copies and 0 interruptions",
+            "3 of its attempts in a row were taken over, with 1 copies and 0 interruptions",
             Box::new(|run| {
                 let taken = change(&run.asks[0], "begun", DECIDED_MS - 95);
                 let taken = [7, 8, 9].map(|attempts| Change { attempts, ..taken.clone() });
