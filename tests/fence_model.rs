@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | the brake, the copy of an asset, suspects, publishing | they add waits between steps, and each step may wait here |
 //! | the age of a guard's answer | it may have any age here |
+//! | dry runs, and messages that are no request | they send no `DELETE`, and an asset stays unknown |
 //! | a ledger that does not answer | the attempt ends as in a crash |
 //! | starters that crash | the rest goes on from every state in which they do nothing more |
 //! | `provider.verify = false` | the provider's word is believed then, and there is no look to model |

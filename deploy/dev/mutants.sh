@@ -26,13 +26,13 @@ patches() {
     [[ $# -gt 0 ]] || set -- ''
     local name found
     for name in "$@"; do
-        mapfile -t found < <(compgen -G "tests/mutants/$name*.patch")
+        mapfile -t found < <(compgen -G "tests/mutants/$name*.patch" | sort)
         [[ ${#found[@]} -gt 0 ]] || { printf 'mutants: no patch is named %s\n' "$name" >&2; return 1; }
         printf '%s\n' "${found[@]}"
     done
 }
 
-row() { printf '%-40s %-14s %6s  %s\n' "$@"; }
+row() { printf '%-40s %-10s %6s  %s\n' "$@"; }
 
 # run LOG WORD…: one run of the tests, which says with what it ended.
 run() {
@@ -46,12 +46,15 @@ run() {
         began=$SECONDS
         (cd "$tree" && timeout "$limit" $cargo test --locked "$@") >>"$log" 2>&1 || true
     fi
-    if grep -q '^test result: FAILED' "$log"; then echo found; else echo 'NOT FOUND'; fi
+    if grep -aq '^test result: FAILED' "$log"; then echo found; else echo 'NOT FOUND'; fi
 }
+
+# The tests that have failed, on one line.
+failed() { sed -nE 's/^test (.*) \.\.\. FAILED$/\1/p' "$1" | sort -u | head -n 3 | paste -sd ' '; }
 
 # try PATCH: applies it, makes each of its runs, and takes it back. Fails unless every run has found it.
 try() {
-    local patch=$1 name=${1##*/} by end began missed='' number=0
+    local patch=$1 name=${1##*/} by end began names took missed='' number=0
     name=${name%.patch}
     if ! git -C "$tree" apply "$root/$patch" 2>"$logs/$name.log"; then
         row "$name" 'NO PATCH' '' "$(head -n 1 "$logs/$name.log")"
@@ -61,7 +64,9 @@ try() {
         number=$((number + 1)) began=$SECONDS
         # shellcheck disable=SC2086 # words for the command line
         run "$logs/$name.$number.log" $by >"$logs/end" </dev/null && end=$(<"$logs/end")
-        row "$name" "$end" "$((SECONDS - began))s" "$by"
+        took=$((SECONDS - began))s
+        names=$([[ $end != found ]] || failed "$logs/$name.$number.log")
+        row "$name" "$end" "$took" "${names:-$by}"
         [[ $end == found ]] || missed=yes
     done < <(sed -n 's/^# found by: *//p' "$patch")
     git -C "$tree" checkout --quiet -- .
@@ -79,7 +84,7 @@ echo 'mutants: what they have in common is built first' >&2
 }
 
 missed=0
-row MUTANT END TESTS 'FOUND BY'
+row MUTANT END TESTS 'FAILED TESTS, AT MOST THREE'
 while read -r patch; do
     try "$patch" || missed=$((missed + 1))
 done <<<"$all"
