@@ -11,7 +11,7 @@ WITH_SERVERS := deploy/dev/with-servers.sh
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help demo test faults soak bench bench-goodput bench-scale bench-programs bench-retention fuzz contract fmt clippy doc deny check image need-cargo
+.PHONY: help demo test faults soak bench bench-goodput bench-scale bench-programs bench-retention fuzz mutants contract fmt clippy doc deny check image need-cargo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ bench-retention: need-cargo ## measure what retention costs on a ledger of a mil
 # What it found so far is replayed by `make test`, which needs none of this.
 fuzz: need-cargo ## look for inputs that break a promise, FUZZ_S (60) seconds a target; needs a nightly compiler and cargo-fuzz
 	deploy/dev/fuzz.sh
+
+# MUTANTS='01 12a' tries some of them.
+mutants: need-cargo ## put mended faults back one at a time, and see that the tests find each (an hour)
+	deploy/dev/mutants.sh $(MUTANTS)
 
 contract: need-cargo ## write docs/schemas/ again, after a change of what messages say
 	UPDATE_DOCS=1 $(CARGO) test --locked --lib message::schema

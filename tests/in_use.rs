@@ -127,6 +127,19 @@ async fn a_job_that_starts_between_two_deletes_stops_the_second() {
 }
 
 #[tokio::test]
+async fn a_job_that_starts_during_the_looks_keeps_the_asset() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.fault("detail", "a", 1, json!({"delay_ms": 1500})).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a", "on_in_use": "reject"})).await;
+    world.sandbox.until_called("detail", "a", 1).await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("rejected", "in_use"));
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 0);
+    world.finish(0).await;
+}
+
+#[tokio::test]
 async fn a_job_that_starts_while_the_provider_is_asked_about_another_keeps_the_asset() {
     let mut world = world(&[("GUARD__CONFIRM_WITH_PROVIDER", "true")]).await;
     world.sandbox.add("a").await;

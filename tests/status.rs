@@ -49,3 +49,18 @@ async fn every_replica_tells_where_an_asset_and_a_request_stand() {
     world.until_ready(true).await;
     world.finish(0).await;
 }
+
+#[tokio::test]
+async fn a_request_is_on_record_before_the_guard_is_first_asked() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.fault("jobs", "a", 1, json!({"delay_ms": 1500})).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    world.sandbox.until_called("jobs", "a", 1).await;
+    for path in ["/v1/assets/a", "/v1/requests/r"] {
+        let (status, said) = world.get(path).await;
+        assert_eq!(status, 200, "{path} while the first question is on its way: {said}");
+    }
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    world.finish(0).await;
+}

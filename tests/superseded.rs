@@ -76,6 +76,28 @@ async fn a_superseded_attempt_sends_no_delete_after_the_decision_of_the_later_on
     world.finish(0).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superseded_attempt_decides_nothing_while_the_delete_of_the_later_one_is_out() {
+    let postgres = PrivatePostgres::start();
+    let mut world = patient_world(&postgres).await;
+    world.add_replicas(1).await;
+    world.sandbox.add("a").await;
+    world.sandbox.fault("detail", "a", 1, json!({"delay_ms": LOOK_MS})).await;
+    world.sandbox.fault("delete", "a", 1, json!({"delay_ms": 2 * LOOK_MS})).await;
+    let request = json!({"request_id": "r", "asset_id": "a", "on_in_use": "reject"});
+    world.ask(request.clone()).await;
+    world.sandbox.until_called("detail", "a", 1).await;
+    world.ask(request).await;
+    world.sandbox.until_called("delete", "a", 1).await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    // The first attempt hears of the job while the DELETE of the second one is out.
+    world.sandbox.until_called("jobs", "a", 2).await;
+    for one in world.broker.results("r", 2).await {
+        assert_eq!(outcome(&one.event), ("deleted", ""));
+    }
+    world.finish(0).await;
+}
+
 #[tokio::test]
 async fn every_delete_of_one_attempt_is_on_record() {
     let mut world = world(&[("RETRY__MAX_ELAPSED", "5s")]).await;

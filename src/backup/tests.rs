@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -324,22 +325,51 @@ async fn a_probe_writes_and_leaves_nothing() {
     assert_eq!(trial.files(), Vec::<PathBuf>::new());
 }
 
-/// A store that writes descriptions, and whose answers to that say that there were some already: what a client hears that
-/// has tried again after an answer was lost.
+/// A store in memory that is not what it should be.
 #[derive(Debug)]
-struct Forgetful(InMemory);
+struct Odd {
+    inner: InMemory,
+    how: Oddity,
+}
 
-impl std::fmt::Display for Forgetful {
+#[derive(Debug, PartialEq, Eq)]
+enum Oddity {
+    /// It writes descriptions, and answers that there were some already: what a client hears that has tried again after an
+    /// answer was lost.
+    Forgets,
+    /// It gives back other bytes of the same length than were written.
+    Damages,
+}
+
+impl Odd {
+    fn store(how: Oddity) -> (Arc<dyn ObjectStore>, Store) {
+        let objects: Arc<dyn ObjectStore> = Arc::new(Self { inner: InMemory::new(), how });
+        let store = Store { objects: Arc::clone(&objects), base: "s3://bucket".into(), prefix: String::new() };
+        (objects, store)
+    }
+
+    /// The bytes of an object, back to front.
+    async fn damaged(&self, key: &Path, how: GetOptions) -> object_store::Result<GetResult> {
+        let mut bytes = self.inner.get_opts(key, how.clone()).await?.bytes().await?.to_vec();
+        bytes.reverse();
+        let mut got = self.inner.get_opts(key, how).await?;
+        got.payload = GetResultPayload::Stream(futures_util::stream::iter([Ok(bytes.into())]).boxed());
+        Ok(got)
+    }
+}
+
+impl std::fmt::Display for Odd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Forgetful")
+        f.write_str("Odd")
     }
 }
 
 #[async_trait]
-impl ObjectStore for Forgetful {
+impl ObjectStore for Odd {
     async fn put_opts(&self, key: &Path, bytes: PutPayload, how: PutOptions) -> object_store::Result<PutResult> {
-        self.0.put_opts(key, bytes, how).await?;
-        Err(object_store::Error::AlreadyExists { path: key.to_string(), source: "so it says".into() })
+        let put = self.inner.put_opts(key, bytes, how).await?;
+        let forgotten = || object_store::Error::AlreadyExists { path: key.to_string(), source: "so it says".into() };
+        if self.how == Oddity::Forgets { Err(forgotten()) } else { Ok(put) }
     }
 
     async fn put_multipart_opts(
@@ -347,30 +377,30 @@ impl ObjectStore for Forgetful {
         key: &Path,
         how: PutMultipartOptions,
     ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.0.put_multipart_opts(key, how).await
+        self.inner.put_multipart_opts(key, how).await
     }
 
     async fn get_opts(&self, key: &Path, how: GetOptions) -> object_store::Result<GetResult> {
-        self.0.get_opts(key, how).await
+        if self.how == Oddity::Damages { self.damaged(key, how).await } else { self.inner.get_opts(key, how).await }
     }
 
     fn delete_stream(
         &self,
         keys: BoxStream<'static, object_store::Result<Path>>,
     ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.0.delete_stream(keys)
+        self.inner.delete_stream(keys)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.0.list(prefix)
+        self.inner.list(prefix)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.0.list_with_delimiter(prefix).await
+        self.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, how: CopyOptions) -> object_store::Result<()> {
-        self.0.copy_opts(from, to, how).await
+        self.inner.copy_opts(from, to, how).await
     }
 }
 
@@ -378,13 +408,23 @@ impl ObjectStore for Forgetful {
 async fn a_copy_whose_description_has_arrived_although_nobody_said_so_is_a_backup() {
     let server = Server::answering(picture(&png(1000)), false).await;
     let mut trial = Trial::new(&url(&server));
-    let objects: Arc<dyn ObjectStore> = Arc::new(Forgetful(InMemory::new()));
-    let store = Store { objects: Arc::clone(&objects), base: "s3://bucket".into(), prefix: String::new() };
+    let (objects, store) = Odd::store(Oddity::Forgets);
     trial.backups.store = OnceCell::new_with(Some(store));
     let Ok(Kept::Made(backup)) = trial.keep().await else { panic!("made") };
     let key = Path::from(backup.location.strip_prefix("s3://bucket/").unwrap());
     assert_eq!(objects.get(&key).await.unwrap().bytes().await.unwrap(), png(1000));
     assert_eq!(trial.keep().await, Ok(Kept::Found(backup)));
+}
+
+#[tokio::test]
+async fn a_store_that_gives_back_other_bytes_keeps_no_backup() {
+    let server = Server::answering(picture(&png(1000)), false).await;
+    let mut trial = Trial::new(&url(&server));
+    let (objects, store) = Odd::store(Oddity::Damages);
+    trial.backups.store = OnceCell::new_with(Some(store));
+    let Err(Trouble::Passing { why, .. }) = trial.keep().await else { panic!("it is not what was written") };
+    assert!(why.contains("other bytes than were written"), "{why}");
+    assert!(objects.list(None).next().await.is_none(), "what nothing describes is taken away");
 }
 
 #[tokio::test]
