@@ -265,7 +265,7 @@ impl Database {
             (
                 "requests",
                 "request_id, asset_id, case_id, dry_run, request, state, attempts, interrupted, contended, rung, \
-                 deletes, outcome, event, heard, first_seen, updated, entries, chain",
+                 deletes, missed, outcome, event, heard, first_seen, updated, entries, chain",
             ),
             ("history", "request_id, number, at, state, attempts, why, digest, hash"),
             ("case_counts", "case_id, outcome, 0, requests"),

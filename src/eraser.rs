@@ -390,8 +390,12 @@ impl Run<'_> {
                 Meaning::KeyRefused(status) => return Err(NotNow::Wait(self.eraser.key_refused(status))),
                 // Whatever else the DELETE said, the detail call knows what is true.
                 unclear => {
+                    if matches!(unclear, Meaning::Gone) {
+                        self.eraser.ledger.missed(&self.record.attempt).await?;
+                        self.record.missed += 1;
+                    }
                     if let Sight::Gone = self.look_twice().await? {
-                        return Ok(self.gone_after(&unclear));
+                        return Ok(self.gone());
                     }
                     match unclear {
                         Meaning::Refused => return Ok(self.refused()),
@@ -470,14 +474,14 @@ impl Run<'_> {
         again
     }
 
-    /// The asset is gone after a `DELETE` that did not plainly succeed. One that was answered "not found", by a request
-    /// that had sent no other, found it gone.
-    fn gone_after(&mut self, answer: &Meaning<()>) -> Outcome {
-        if matches!(answer, Meaning::Gone) && self.record.deletes == 1 {
-            self.verified = true;
-            return Outcome::AlreadyAbsent;
+    /// Two looks found the asset gone. Only the ledger can tell whether this request did it: a `DELETE` that was answered
+    /// "not found" did not.
+    fn gone(&mut self) -> Outcome {
+        if self.record.deletes > self.record.missed {
+            return self.deleted();
         }
-        self.deleted()
+        self.verified = true;
+        Outcome::AlreadyAbsent
     }
 
     fn deleted(&mut self) -> Outcome {

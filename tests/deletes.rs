@@ -121,3 +121,17 @@ async fn an_attempt_that_ended_after_its_delete_is_recognised_by_the_next() {
     assert_eq!(deletes(&world.sandbox.calls_of("a").await), 1);
     world.finish(0).await;
 }
+
+#[tokio::test]
+async fn a_delete_that_found_nothing_is_remembered_after_a_crash() {
+    let mut world = world(&[("PROVIDER__CONFIRM_TARGET", "false"), ("PROVIDER__TIMEOUT", "60s")]).await;
+    world.sandbox.fault("detail", "a", 1, json!({"hang": "before"})).await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    // The DELETE was answered "not found", and the look afterwards never ends.
+    world.sandbox.until_called("detail", "a", 1).await;
+    world.kill_worker().await;
+    world.start_worker().await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("already_absent", ""));
+    assert_eq!(deletes(&world.sandbox.calls_of("a").await), 1);
+    world.finish(0).await;
+}

@@ -14,11 +14,7 @@ impl Run<'_> {
         }
         let found = match self.look_twice().await? {
             Sight::Present(detail) => detail,
-            // Only the ledger can tell who made it vanish: an earlier attempt of this request, or something else.
-            Sight::Gone => {
-                self.verified = true;
-                return Ok(Some(if self.record.deletes > 0 { Outcome::Deleted } else { Outcome::AlreadyAbsent }));
-            }
+            Sight::Gone => return Ok(Some(self.gone())),
         };
         let mismatch = found.as_ref().and_then(|found| mismatch(self.request, found));
         self.asset = found;

@@ -108,6 +108,8 @@ pub struct Record {
     pub rung: u32,
     /// How many `DELETE`s this and earlier attempts may have sent.
     pub deletes: u32,
+    /// How many of them the provider answered "not found".
+    pub missed: u32,
     /// Why it was last put off.
     pub waited_for: Option<String>,
     /// The copy of the asset that was made last.

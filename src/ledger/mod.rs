@@ -201,6 +201,16 @@ impl Ledger {
         self.run(attempt.request_id.clone(), move |row, now| state::not_sent(row, token, now)).await
     }
 
+    /// Records that the provider answered the last `DELETE` with "not found": an asset that is gone then was not
+    /// deleted by it.
+    ///
+    /// # Errors
+    /// As [`Ledger::put_off`].
+    pub async fn missed(&self, attempt: &Attempt) -> Result<(), LedgerError> {
+        let token = attempt.token;
+        self.run(attempt.request_id.clone(), move |row, _| state::missed(row, token)).await
+    }
+
     /// Records the final outcome and its event (JSON), unless there is one already, and returns the event on record:
     /// the one to publish. `event` makes it, given the time of the decision.
     ///

@@ -114,6 +114,8 @@ pub(super) struct Row {
     pub rung: u32,
     /// The `DELETE`s on record, of this and every earlier attempt: each may have been sent.
     pub deletes: u32,
+    /// Those of them that the provider answered "not found".
+    pub missed: u32,
     pub waited_for: Option<String>,
     /// The copy made last; gone from a tombstone.
     pub backup: Option<BackedUp>,
@@ -308,8 +310,16 @@ pub(super) fn not_sent(row: Option<Row>, attempt: Token, now: Timestamp) -> Resu
     let mut row = owned(row, attempt)?;
     row.state = advance(Some(row.state), Act::Withhold)?;
     row.deletes = row.deletes.saturating_sub(1);
+    row.missed = row.missed.min(row.deletes);
     row.updated = now;
     Ok(Step::write(row, ()))
+}
+
+/// The provider answered the last `DELETE` with "not found". It stays on record as sent: the answer is no proof.
+pub(super) fn missed(row: Option<Row>, attempt: Token) -> Result<Step<()>, Illegal> {
+    let mut row = owned(row, attempt)?;
+    row.missed = row.missed.saturating_add(1).min(row.deletes);
+    Ok(Step::note(row, ()))
 }
 
 pub(super) fn put_off(
@@ -386,6 +396,7 @@ impl Row {
             contended: 0,
             rung: 0,
             deletes: 0,
+            missed: 0,
             waited_for: None,
             backup: None,
             decision: None,
@@ -436,6 +447,7 @@ impl Row {
             interrupted: self.interrupted,
             rung: self.rung,
             deletes: self.deletes,
+            missed: self.missed,
             waited_for: self.waited_for.clone(),
             backup: self.backup.as_ref().map(|backed_up| backed_up.backup.clone()),
         }

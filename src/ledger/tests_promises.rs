@@ -14,6 +14,7 @@ of_every_ledger![
     an_attempt_is_known_by_its_token_alone,
     every_delete_is_on_record,
     a_delete_that_was_withheld_leaves_no_doubt,
+    a_delete_that_was_answered_not_found_is_remembered,
     attempts_that_never_ended_are_counted,
     an_attempt_that_gives_way_is_no_crash,
     a_contended_request_is_left_alone_longer_each_time,
@@ -74,6 +75,21 @@ async fn a_delete_that_was_withheld_leaves_no_doubt(ledger: Ledger) {
     ledger.at(at(3)).decide(&first("r"), "failed", |_| "event".into()).await.unwrap();
     assert_eq!(ledger.asset(&asset).await.unwrap().0, AssetState::Unknown);
     assert_eq!(states(&ledger).await, ["begun", "deleting", "not_sent", "decided"]);
+    assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, []);
+}
+
+async fn a_delete_that_was_answered_not_found_is_remembered(ledger: Ledger) {
+    begin(&ledger, asked("r", "a"), at(0)).await;
+    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.missed(&first("r")).await.unwrap();
+    let record = begin(&ledger, asked("r", "a"), at(2)).await;
+    assert_eq!((record.deletes, record.missed), (1, 1));
+    ledger.missed(&first("r")).await.unwrap_err();
+    ledger.at(at(3)).deleting(&nth("r", 2), None).await.unwrap();
+    ledger.at(at(3)).not_sent(&nth("r", 2)).await.unwrap();
+    assert_eq!(begin(&ledger, asked("r", "a"), at(4)).await.missed, 1);
+    let asset = AssetId::parse("a").unwrap();
+    assert_eq!(ledger.asset(&asset).await.unwrap().0, AssetState::Deleting, "the answer is no proof");
     assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, []);
 }
 

@@ -36,8 +36,18 @@ async fn everything_is_there_after_a_restart() {
     let waited_for = Some("provider".to_owned());
     let attempt = nth("open", 2);
     let (now, interrupted) = (to_millisecond(at(6)), 0);
-    let wanted =
-        Record { attempt, now, first_seen, attempts: 2, interrupted, rung: 2, deletes: 1, waited_for, backup: None };
+    let wanted = Record {
+        attempt,
+        now,
+        first_seen,
+        attempts: 2,
+        interrupted,
+        rung: 2,
+        deletes: 1,
+        missed: 0,
+        waited_for,
+        backup: None,
+    };
     assert_eq!(record, wanted);
     assert_eq!(ledger.at(at(7)).begin(asked("decided", "b"), Beside::NoSuspect).await.unwrap(), answered("event"));
     assert_eq!(

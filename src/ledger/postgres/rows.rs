@@ -24,20 +24,20 @@ const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
 /// What makes a [`Row`].
 pub(super) const COLUMNS: &str =
     "asset_id, case_id, dry_run, backup_asked, request, state, attempts, attempt, interrupted,
-        contended, rung, deletes, waited_for, backup, outcome, event, heard, sealed,
+        contended, rung, deletes, missed, waited_for, backup, outcome, event, heard, sealed,
         (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
         (extract(epoch FROM updated) * 1000)::bigint AS updated, entries, chain";
 
 const INSERT: &str = "INSERT INTO asset_eraser.requests (request_id, state, attempts, attempt, interrupted, contended,
-        rung, deletes, waited_for, outcome, event, updated, entries, chain, backup, asset_id, dry_run, request,
+        rung, deletes, missed, waited_for, outcome, event, updated, entries, chain, backup, asset_id, dry_run, request,
         first_seen, case_id, backup_asked)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, timestamptz 'epoch' + $12 * interval '1 millisecond', $13,
-        $14, $15, $16, $17, $18, timestamptz 'epoch' + $19 * interval '1 millisecond', $20, $21)";
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, timestamptz 'epoch' + $13 * interval '1 millisecond',
+        $14, $15, $16, $17, $18, $19, timestamptz 'epoch' + $20 * interval '1 millisecond', $21, $22)";
 
 /// Writes what may change; what was asked and when it was first seen never do.
 const UPDATE: &str = "UPDATE asset_eraser.requests SET state = $2, attempts = $3, attempt = $4, interrupted = $5,
-        contended = $6, rung = $7, deletes = $8, waited_for = $9, outcome = $10, event = $11,
-        updated = timestamptz 'epoch' + $12 * interval '1 millisecond', entries = $13, chain = $14, backup = $15
+        contended = $6, rung = $7, deletes = $8, missed = $9, waited_for = $10, outcome = $11, event = $12,
+        updated = timestamptz 'epoch' + $13 * interval '1 millisecond', entries = $14, chain = $15, backup = $16
     WHERE request_id = $1";
 
 /// The database server's time, in milliseconds since 1970.
@@ -87,9 +87,8 @@ pub(super) async fn store(
     change: Option<&Change>,
     is_new: bool,
 ) -> Result<(Place, i64), Fault> {
-    let counts =
-        [row.attempts, row.interrupted, row.contended, row.rung, row.deletes, row.chain.entries].map(i64::from);
-    let [attempts, interrupted, contended, rung, deletes, entries] = counts;
+    let counts = [row.attempts, row.interrupted, row.contended, row.rung, row.deletes, row.missed, row.chain.entries];
+    let [attempts, interrupted, contended, rung, deletes, missed, entries] = counts.map(i64::from);
     let attempt = row.attempt.map(|token| token.0);
     // A row is written with a decision once: when it is taken.
     let (outcome, event) = match &row.decision {
@@ -110,6 +109,7 @@ pub(super) async fn store(
         &contended,
         &rung,
         &deletes,
+        &missed,
         &row.waited_for,
         &outcome,
         &event,
@@ -307,6 +307,7 @@ fn read(columns: &Columns) -> Result<Row, Fault> {
         contended: number(columns, "contended")?,
         rung: number(columns, "rung")?,
         deletes: number(columns, "deletes")?,
+        missed: number(columns, "missed")?,
         waited_for: column(columns, "waited_for")?,
         backup: backup.as_deref().map(BackedUp::read).transpose().map_err(Fault::Row)?,
         decision,

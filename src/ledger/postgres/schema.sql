@@ -46,6 +46,8 @@ CREATE TABLE asset_eraser.requests (
     rung         bigint      NOT NULL CHECK (rung >= 0),
     -- The DELETEs that may have been sent, each counted before it is sent.
     deletes      bigint      NOT NULL CHECK (deletes >= 0),
+    -- Those of them that the provider answered "not found".
+    missed       bigint      NOT NULL CHECK (missed BETWEEN 0 AND deletes),
     waited_for   text,
     -- The copy that was made before the deletion (JSON), with the number of its entry in the history.
     backup       text,

@@ -14,8 +14,8 @@ use crate::message::id::{AssetId, RequestId};
 /// What makes a [`Row`].
 pub(super) const COLUMNS: &str =
     "request_id, asset_id, case_id, dry_run, backup_asked, request, state, attempts, attempt, interrupted, contended,
-                       rung, deletes, waited_for, backup, outcome, event, heard, sealed, first_seen, updated, entries,
-                       chain";
+                       rung, deletes, missed, waited_for, backup, outcome, event, heard, sealed, first_seen, updated,
+                       entries, chain";
 
 pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
     connection
@@ -158,6 +158,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         contended: row.get("contended")?,
         rung: row.get("rung")?,
         deletes: row.get("deletes")?,
+        missed: row.get("missed")?,
         waited_for: row.get("waited_for")?,
         backup: row.get::<_, Option<String>>("backup")?.map(|_| parsed(row, "backup", BackedUp::read)).transpose()?,
         decision,
@@ -209,10 +210,10 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     connection
         .prepare_cached(
             "INSERT INTO requests (request_id, asset_id, case_id, dry_run, backup_asked, request, state, attempts,
-                                   attempt, interrupted, contended, rung, deletes, waited_for, outcome, event, heard,
+                                   attempt, interrupted, contended, rung, deletes, missed, waited_for, outcome, event, heard,
                                    first_seen, updated, entries, chain)
              VALUES (:request_id, :asset_id, :case_id, :dry_run, :backup_asked, :request, :state, :attempts, :attempt,
-                     :interrupted, :contended, :rung, :deletes, :waited_for, :outcome, :event, :heard, :first_seen,
+                     :interrupted, :contended, :rung, :deletes, :missed, :waited_for, :outcome, :event, :heard, :first_seen,
                      :updated, :entries, :chain)",
         )?
         .execute(named_params! {
@@ -229,6 +230,7 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
             ":contended": row.contended,
             ":rung": row.rung,
             ":deletes": row.deletes,
+            ":missed": row.missed,
             ":waited_for": row.waited_for,
             ":outcome": outcome,
             ":event": event,
@@ -246,7 +248,7 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     connection
         .prepare_cached(
             "UPDATE requests SET state = :state, attempts = :attempts, attempt = :attempt, interrupted = :interrupted,
-                                 contended = :contended, rung = :rung, deletes = :deletes, waited_for = :waited_for,
+                                 contended = :contended, rung = :rung, deletes = :deletes, missed = :missed, waited_for = :waited_for,
                                  outcome = :outcome, event = :event, updated = :updated, entries = :entries,
                                  chain = :chain, backup = :backup
              WHERE request_id = :request_id",
@@ -261,6 +263,7 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
             ":contended": row.contended,
             ":rung": row.rung,
             ":deletes": row.deletes,
+            ":missed": row.missed,
             ":waited_for": row.waited_for,
             ":outcome": outcome,
             ":event": event,

@@ -39,6 +39,8 @@ CREATE TABLE requests (
     rung         INTEGER NOT NULL CHECK (rung >= 0),
     -- The DELETEs that may have been sent, each counted before it is sent.
     deletes      INTEGER NOT NULL CHECK (deletes >= 0),
+    -- Those of them that the provider answered "not found".
+    missed       INTEGER NOT NULL CHECK (missed BETWEEN 0 AND deletes),
     waited_for   TEXT,
     -- The copy that was made before the deletion (JSON), with the number of its entry in the history.
     backup       TEXT,
