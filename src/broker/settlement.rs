@@ -36,8 +36,6 @@ pub struct Message {
     pub publisher: Option<String>,
     /// The W3C trace headers.
     pub trace: TraceContext,
-    /// How often it was handed out before and not settled (`x-delivery-count` of quorum queues).
-    pub delivery_count: u64,
 }
 
 /// How a delivery goes back.
@@ -178,7 +176,6 @@ pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, own: Option<&Sho
         reply_to: text(properties.reply_to()),
         content_type: text(properties.content_type()),
         trace: TraceContext::new(header_text("traceparent").as_deref(), header_text("tracestate").as_deref()),
-        delivery_count: header(properties, "x-delivery-count").and_then(number).unwrap_or_default(),
     }
 }
 
@@ -194,19 +191,6 @@ pub(super) fn text_of(value: &AMQPValue) -> Option<String> {
     match value {
         AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
         AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
-        _ => None,
-    }
-}
-
-fn number(value: &AMQPValue) -> Option<u64> {
-    match value {
-        AMQPValue::LongLongInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::LongInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::LongUInt(number) => Some(u64::from(*number)),
-        AMQPValue::ShortInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::ShortUInt(number) => Some(u64::from(*number)),
-        AMQPValue::ShortShortInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::ShortShortUInt(number) => Some(u64::from(*number)),
         _ => None,
     }
 }

@@ -177,6 +177,8 @@ pub(super) const SUPERSEDED: Illegal = Illegal("a later attempt has begun");
 /// How long an attempt is left alone after its last change once its request was contended: this much, doubled with each
 /// time. So of two live workers that hold copies of one request, one gets through, however long an attempt takes.
 const LEFT_ALONE_MS: i64 = 1_000;
+/// Most doublings of that: a crash in the middle of a contention costs at most an hour and some minutes.
+const LEFT_ALONE_DOUBLINGS: u32 = 12;
 
 /// The row of an open request, for the attempt that owns it. Tokens are compared for equality: a ledger that was set
 /// back counts its attempts again.
@@ -256,7 +258,7 @@ fn used_up(row: &Row, asked: &Asked) -> Option<UsedUp> {
 
 /// Whether another attempt is at work that must not be taken over yet.
 fn left_alone(row: &Row, now: Timestamp) -> bool {
-    let doubled = LEFT_ALONE_MS.saturating_mul(1 << row.contended.min(30));
+    let doubled = LEFT_ALONE_MS.saturating_mul(1 << row.contended.min(LEFT_ALONE_DOUBLINGS));
     let since = now.as_millisecond().saturating_sub(row.updated.as_millisecond());
     row.attempt.is_some() && row.contended > 0 && (0..doubled).contains(&since)
 }

@@ -126,6 +126,33 @@ pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Reco
     }
 }
 
+/// An open request that has sent a `DELETE`, and a decided one.
+pub(super) async fn record_some(ledger: &Ledger) {
+    begin(ledger, asked("open", "a"), at(0)).await;
+    ledger.at(at(1)).deleting(&first("open"), None).await.unwrap();
+    ledger.at(at(2)).put_off(&first("open"), 2, "provider").await.unwrap();
+    begin(ledger, asked("decided", "b"), at(3)).await;
+    ledger.at(at(4)).decide(&first("decided"), "deleted", |_| "event".into()).await.unwrap();
+}
+
+/// What [`record_some`] has recorded is there after a restart.
+pub(super) async fn assert_some_is_there(ledger: &Ledger) {
+    let wanted = Record {
+        attempt: nth("open", 2),
+        now: to_millisecond(at(6)),
+        first_seen: to_millisecond(at(0)),
+        attempts: 2,
+        interrupted: 0,
+        rung: 2,
+        deletes: 1,
+        missed: 0,
+        waited_for: Some("provider".to_owned()),
+        backup: None,
+    };
+    assert_eq!(begin(ledger, asked("open", "a"), at(6)).await, wanted);
+    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b"), Beside::NoSuspect).await.unwrap(), answered("event"));
+}
+
 async fn a_request_is_shown_as_it_stands(ledger: Ledger) {
     assert_eq!(ledger.request(&id("r")).await.unwrap(), None);
     begin(&ledger, asked("r", "a"), at(0)).await;

@@ -4,8 +4,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use tokio_postgres::NoTls;
 
-use super::clock::to_millisecond;
-use super::tests::{answered, asked, at, begin, case, first, first_of, id, nth};
+use super::tests::{asked, assert_some_is_there, at, begin, case, first, first_of, id, nth, record_some};
 use super::*;
 
 /// Transactions at once: enough to meet, few enough to leave connections to the tests beside this one.
@@ -67,32 +66,11 @@ impl Database {
 async fn everything_is_there_after_a_restart() {
     let database = Database::new().await;
     let ledger = database.open().await;
-    let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
-    ledger.at(at(1)).deleting(&first("open"), None).await.unwrap();
-    ledger.at(at(2)).put_off(&first("open"), 2, "provider").await.unwrap();
-    begin(&ledger, asked("decided", "b"), at(3)).await;
-    ledger.at(at(4)).decide(&first("decided"), "deleted", |_| "event".into()).await.unwrap();
+    record_some(&ledger).await;
     ledger.close().await;
 
     let ledger = database.open().await;
-    let record = begin(&ledger, asked("open", "a"), at(6)).await;
-    let waited_for = Some("provider".to_owned());
-    let attempt = nth("open", 2);
-    let (now, interrupted) = (to_millisecond(at(6)), 0);
-    let wanted = Record {
-        attempt,
-        now,
-        first_seen,
-        attempts: 2,
-        interrupted,
-        rung: 2,
-        deletes: 1,
-        missed: 0,
-        waited_for,
-        backup: None,
-    };
-    assert_eq!(record, wanted);
-    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b"), Beside::NoSuspect).await.unwrap(), answered("event"));
+    assert_some_is_there(&ledger).await;
     database.remove().await;
 }
 

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use super::clock::to_millisecond;
-use super::tests::{answered, asked, at, begin, decided, first, id, nth, open_in};
+use super::tests::{asked, assert_some_is_there, at, begin, decided, first, id, nth, open_in, record_some};
 use super::*;
 
 fn connect(folder: &Path) -> Connection {
@@ -23,33 +22,12 @@ async fn fails_to_open(folder: &Path) -> LedgerError {
 async fn everything_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
-    let first_seen = begin(&ledger, asked("open", "a"), at(0)).await.first_seen;
-    ledger.at(at(1)).deleting(&first("open"), None).await.unwrap();
-    ledger.at(at(2)).put_off(&first("open"), 2, "provider").await.unwrap();
-    begin(&ledger, asked("decided", "b"), at(3)).await;
-    ledger.at(at(4)).decide(&first("decided"), "deleted", |_| "event".into()).await.unwrap();
+    record_some(&ledger).await;
     ledger.at(at(5)).refuse(&id("refused"), None, |_| "refusal".into()).await.unwrap();
     ledger.close().await;
 
     let ledger = open_in(folder.path()).await;
-    let record = begin(&ledger, asked("open", "a"), at(6)).await;
-    let waited_for = Some("provider".to_owned());
-    let attempt = nth("open", 2);
-    let (now, interrupted) = (to_millisecond(at(6)), 0);
-    let wanted = Record {
-        attempt,
-        now,
-        first_seen,
-        attempts: 2,
-        interrupted,
-        rung: 2,
-        deletes: 1,
-        missed: 0,
-        waited_for,
-        backup: None,
-    };
-    assert_eq!(record, wanted);
-    assert_eq!(ledger.at(at(7)).begin(asked("decided", "b"), Beside::NoSuspect).await.unwrap(), answered("event"));
+    assert_some_is_there(&ledger).await;
     assert_eq!(
         ledger.at(at(8)).begin(asked("refused", "c"), Beside::NoSuspect).await.unwrap(),
         decided("refusal", None)

@@ -102,7 +102,6 @@ async fn a_request_that_panics_is_counted_and_returned_and_the_others_go_on() {
     while others.len() < 2 {
         let delivery = next(&mut consumer).await;
         if delivery.message.body == b"boom" && panics < 2 {
-            assert_eq!(delivery.message.delivery_count, panics);
             let verdict = caught(async { panic!("over one request") }).await;
             handler.carry_out(verdict, delivery, &session, Instant::now()).await.unwrap();
             panics += 1;
