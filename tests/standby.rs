@@ -9,7 +9,7 @@ use crate::support::private::PrivatePostgres;
 use crate::support::{World, deletes, outcome, until, world};
 
 /// The URL with both servers as hosts.
-fn both(first: &PrivatePostgres, second: &PrivatePostgres) -> String {
+pub fn both(first: &PrivatePostgres, second: &PrivatePostgres) -> String {
     let port = |server: &PrivatePostgres| url::Url::parse(&server.url).unwrap().port().unwrap();
     let (one, two) = (format!("127.0.0.1:{}", port(first)), format!("127.0.0.1:{}", port(second)));
     first.url.replace(&one, &format!("{one},{two}"))

@@ -59,6 +59,8 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     beside.run("the task that waits for signals", well(stop_on_signal(shutdown.clone())?));
     let probes = worker::probe_when_stopped(eraser.clone(), line.clone(), shutdown.clone());
     beside.run("the task that probes what is down", well(probes));
+    let (watcher, ended) = (eraser.clone(), shutdown.clone());
+    beside.run("the task that watches the ledger", well(async move { watcher.watch_ledger(ended).await }));
     if let Some(keep) = settings.ledger.compact_after {
         let compacting = retention::keep_compacting(ledger.clone(), keep, shutdown.clone());
         beside.run("the task that compacts the ledger", well(compacting));

@@ -3,11 +3,16 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Eraser, Inner};
 use crate::pace::circuit::Circuit;
 use crate::pace::line::{Line, Stop};
 use crate::provider::Meaning;
 use crate::telemetry::metrics::Metrics;
+
+/// Between two looks at the ledger. A little more than what its own looks are apart.
+const WATCH: Duration = Duration::from_millis(1_100);
 
 impl Eraser {
     /// Asks whatever stopped the line whether it is well again, and lets the line go on where it is.
@@ -41,6 +46,23 @@ impl Eraser {
 }
 
 impl Eraser {
+    /// Looks at the ledger once a second, also while there is nothing to do, until `shutdown`: what another worker wrote
+    /// before a failover is known then, and its loss is noticed before the next request comes.
+    pub async fn watch_ledger(&self, shutdown: CancellationToken) {
+        let watch = async {
+            loop {
+                tokio::time::sleep(WATCH).await;
+                // A ledger that is away is noticed by the requests.
+                if let Err(error) = self.0.ledger.look().await
+                    && error.is_set_back()
+                {
+                    self.0.line.stop(Stop::LedgerWentBack, error.to_string());
+                }
+            }
+        };
+        tokio::select! { () = shutdown.cancelled() => {}, () = watch => {} }
+    }
+
     /// Stops the line if the ledger was set back. To be asked before anything is consumed.
     pub async fn ledger_at_start(&self) {
         self.0.ledger_is_well().await;

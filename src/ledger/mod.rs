@@ -358,6 +358,18 @@ impl Ledger {
         }
     }
 
+    /// Looks how far the ledger has got, and remembers that, also what other workers have written.
+    ///
+    /// # Errors
+    /// When the ledger cannot be asked, or was set back.
+    pub async fn look(&self) -> Result<(), LedgerError> {
+        match &self.store {
+            Store::Postgres(postgres) => postgres.look().await,
+            // No other process writes but commands, and the writer looks at each commit.
+            Store::Sqlite(_) | Store::Memory(_) => self.not_set_back(),
+        }
+    }
+
     /// Why the ledger is not what it was, as far as this process knows; `None` when it is.
     #[must_use]
     pub fn set_back(&self) -> Option<String> {

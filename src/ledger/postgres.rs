@@ -230,6 +230,10 @@ impl Postgres {
         accept.await.map_err(|fault| self.connections.unavailable(&fault))
     }
 
+    pub(super) async fn look(&self) -> Result<(), LedgerError> {
+        self.connections.current().await.map(drop)
+    }
+
     pub(super) fn set_back(&self) -> Option<String> {
         self.connections.progress.set_back()
     }

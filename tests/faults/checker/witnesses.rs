@@ -33,12 +33,14 @@ impl History {
     }
 }
 
-/// After the `DELETE` that took effect, one look does not find the asset where the provider has said "deleted", else two.
+/// After the `DELETE` that took effect, one look does not find the asset where the provider has said "deleted" to it or to
+/// the last one, else two.
 fn deleted(story: &Story<'_>, found: &mut Found) {
     let deletes: Vec<(usize, &Call)> = story.deletes().collect();
     let took_effect = deletes.iter().rev().find(|(_, call)| call.took_effect);
     let last = took_effect.or(deletes.last());
-    let plain = last.is_some_and(|(_, call)| call.status == Some(200) && call.answered.as_deref() == Some("0"));
+    let said_deleted = |(_, call): &(usize, &Call)| call.status == Some(200) && call.answered.as_deref() == Some("0");
+    let plain = last.is_some_and(said_deleted) || deletes.last().is_some_and(said_deleted);
     let needed = if plain { 1 } else { 2 };
     let seen = agreeing(story, last.map_or(0, |(place, _)| place + 1));
     if seen < needed {
