@@ -25,7 +25,8 @@ impl History {
         if (ids.len(), contents.len()) != (1, 1) {
             story.broken(4, format!("has {} event IDs and {} different contents", ids.len(), contents.len()), found);
         }
-        let fooled = cause == "still_present" && ask.kind.may_delete() && lied_twice(story);
+        let fooled = cause == "still_present" && ask.kind.may_delete() && lied_twice(story)
+            || self.conditions.blind && ask.kind == Kind::Missing && outcome == "deleted" && unclear(story);
         if !fooled && !exhausted && !ask.kind.may_be_answered(outcome, cause) {
             story.broken(4, format!("is {:?} and was answered {outcome} {cause}", ask.kind), found);
         }
@@ -102,6 +103,12 @@ impl History {
             found.push(violation(4, format!("the evidence does not hold: {problem}"), "", ""));
         }
     }
+}
+
+/// Whether a `DELETE` had no answer that says what it did. Without a look before it, nothing tells then whether the asset
+/// was there.
+fn unclear(story: &Story<'_>) -> bool {
+    story.deletes().any(|(_, call)| call.status != Some(200) || call.answered.as_deref() != Some("-1"))
 }
 
 /// Whether two `DELETE`s were answered "deleted" without effect.
