@@ -105,10 +105,13 @@ impl History {
     }
 }
 
-/// Whether a `DELETE` had no answer that says what it did. Without a look before it, nothing tells then whether the asset
-/// was there.
+/// Whether a `DELETE` had no answer that says what it did, or one that was lost with its attempt. Without a look before
+/// it, nothing tells then whether the asset was there.
 fn unclear(story: &Story<'_>) -> bool {
-    story.deletes().any(|(_, call)| call.status != Some(200) || call.answered.as_deref() != Some("-1"))
+    story.deletes().any(|(_, call)| {
+        let lost = story.entries_in("begun").any(|told| told.ms > call.at_ms);
+        lost || call.status != Some(200) || call.answered.as_deref() != Some("-1")
+    })
 }
 
 /// Whether two `DELETE`s were answered "deleted" without effect.
