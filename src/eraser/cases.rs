@@ -25,7 +25,7 @@ impl Inner {
     }
 
     /// Puts the size of the request's case on record, and returns the one that is there when it is another.
-    pub(super) async fn other_case_size(&self, labels: &Labels) -> Result<Option<u32>, LedgerError> {
+    pub(super) async fn record_case_size(&self, labels: &Labels) -> Result<Option<u32>, LedgerError> {
         let (Some(id), Some(size)) = (&labels.case_id, labels.case_size) else { return Ok(None) };
         Ok(Some(self.ledger.case_size(id, size).await?).filter(|recorded| *recorded != size))
     }
@@ -35,7 +35,7 @@ impl Run<'_> {
     /// Requests that do not agree on how many they are were not meant like this, at least one of them.
     pub(super) async fn other_case_size(&self) -> Result<Option<Outcome>, LedgerError> {
         let labels = &self.request.labels;
-        let Some(recorded) = self.eraser.other_case_size(labels).await? else { return Ok(None) };
+        let Some(recorded) = self.eraser.record_case_size(labels).await? else { return Ok(None) };
         let (Some(size), Some(case)) = (labels.case_size, &labels.case_id) else { return Ok(None) };
         let detail = format!(
             "case_size: an earlier request of case {case} said {recorded}, this one says {size}; send the same in every \

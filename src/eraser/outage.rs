@@ -1,4 +1,4 @@
-//! Everybody's failures together: when they are an outage, consuming stops, and nobody's attempts are used up.
+//! The failures of all requests together: when they are an outage, consuming stops, and no request's attempts are used up.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

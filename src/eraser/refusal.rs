@@ -56,7 +56,7 @@ impl Inner {
         by: &UsedUp,
         first_seen: Timestamp,
     ) -> Result<Verdict, LedgerError> {
-        self.other_case_size(&request.labels).await?;
+        self.record_case_size(&request.labels).await?;
         let event = conflict(request, by, first_seen);
         self.unrecorded(event, &request.labels, &request.to_json()).await.map(Verdict::Answer)
     }

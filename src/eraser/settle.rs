@@ -35,8 +35,8 @@ enum Kind {
     Fault,
     /// Its turn has not come: costs no step.
     Pace,
-    /// A trouble of everybody: costs nothing, and no request fails for it.
-    Everybody,
+    /// A trouble that every request has: costs nothing, and no request fails for it.
+    Common,
 }
 
 impl Waiting {
@@ -66,13 +66,13 @@ impl Waiting {
         Self { reason: "pace", why, kind: Kind::Pace }
     }
 
-    /// The broker did not take an event: its connection is lost, and everybody's deliveries come back.
+    /// The broker did not take an event: its connection is lost, and every delivery comes back.
     pub(super) fn broker() -> Self {
-        Self { reason: "broker", why: String::new(), kind: Kind::Everybody }
+        Self { reason: "broker", why: String::new(), kind: Kind::Common }
     }
 
     pub(super) fn stopped(stop: Stop) -> Self {
-        Self { reason: stop.as_str(), why: String::new(), kind: Kind::Everybody }
+        Self { reason: stop.as_str(), why: String::new(), kind: Kind::Common }
     }
 }
 
@@ -133,7 +133,7 @@ impl Run<'_> {
         let (rung, delay) = match waiting.kind {
             Kind::InUse => (self.record.rung, self.eraser.settings.guard.poll),
             Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
-            Kind::Pace | Kind::Everybody => (self.record.rung, self.eraser.shortest()),
+            Kind::Pace | Kind::Common => (self.record.rung, self.eraser.shortest()),
         };
         self.eraser.ledger.put_off(&self.record.attempt, rung, waiting.reason).await?;
         if for_backup {
@@ -164,7 +164,7 @@ impl Run<'_> {
             Kind::Pace if old => {
                 Some(Outcome::failed(Cause::AttemptsExhausted, format!("its turn never came; the last said: {why}")))
             }
-            Kind::InUse | Kind::Fault | Kind::Pace | Kind::Everybody => None,
+            Kind::InUse | Kind::Fault | Kind::Pace | Kind::Common => None,
         }
     }
 

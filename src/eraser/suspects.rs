@@ -9,7 +9,7 @@ use super::{Inner, Verdict, asked};
 use crate::ledger::{Alone, Begun, Beside, LedgerError};
 use crate::message::Request;
 
-/// Attempts in a row that ended with their workers before a request is a suspect. One may be any kill.
+/// Attempts in a row that ended with their workers before a request is a suspect. One such end can be an ordinary kill.
 const SUSPECT: u32 = 2;
 
 /// The place for the one suspect at work in this process.
