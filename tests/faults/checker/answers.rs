@@ -26,13 +26,22 @@ impl History {
             story.broken(4, format!("has {} event IDs and {} different contents", ids.len(), contents.len()), found);
         }
         let fooled = cause == "still_present" && ask.kind.may_delete() && lied_twice(story)
-            || self.conditions.blind && ask.kind == Kind::Missing && outcome == "deleted" && unclear(story);
+            || self.conditions.blind && ask.kind == Kind::Missing && outcome == "deleted" && self.unclear(story);
         if !fooled && !exhausted && !ask.kind.may_be_answered(outcome, cause) {
             story.broken(4, format!("is {:?} and was answered {outcome} {cause}", ask.kind), found);
         }
         self.replied(story, found);
         self.ended(story, outcome, found);
         self.recorded(story, found);
+    }
+
+    /// Whether a `DELETE` had no answer that says what it did, or one that did not reach its attempt. Without a look before
+    /// it, nothing shows then whether the asset was there.
+    fn unclear(&self, story: &Story<'_>) -> bool {
+        story.deletes().any(|(_, call)| {
+            let lost = self.in_trouble(call) || story.entries_in("begun").any(|told| told.ms > call.at_ms);
+            lost || call.status != Some(200) || call.answered.as_deref() != Some("-1")
+        })
     }
 
     /// Whether its message's burial can't be told from that of another one with its ID.
@@ -103,15 +112,6 @@ impl History {
             found.push(violation(4, format!("the evidence does not hold: {problem}"), "", ""));
         }
     }
-}
-
-/// Whether a `DELETE` had no answer that says what it did, or one that was lost with its attempt. Without a look before
-/// it, nothing tells then whether the asset was there.
-fn unclear(story: &Story<'_>) -> bool {
-    story.deletes().any(|(_, call)| {
-        let lost = story.entries_in("begun").any(|told| told.ms > call.at_ms);
-        lost || call.status != Some(200) || call.answered.as_deref() != Some("-1")
-    })
 }
 
 /// Whether two `DELETE`s were answered "deleted" without effect.

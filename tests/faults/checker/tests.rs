@@ -285,6 +285,30 @@ async fn a_clock_that_is_ahead_breaks_nothing() {
     assert_eq!(found(ahead).await, []);
 }
 
+/// Without a look before it, a `DELETE` whose answer was lost tells nothing of whether the asset was there.
+#[tokio::test]
+async fn an_asset_never_seen_may_be_answered_deleted_after_an_answer_that_was_lost() {
+    const UNSEEN: Steps<'_> = &[
+        (90, "begun"),
+        (85, "jobs free"),
+        (80, "deleting"),
+        (75, "delete -1"),
+        (70, "jobs free"),
+        (65, "deleting"),
+        (60, "delete -1"),
+        (50, "detail missing"),
+        (40, "detail missing"),
+        (0, "decided"),
+    ];
+    let mut run = nothing();
+    run.conditions.blind = true;
+    run.add(ask(Kind::Missing, 1), UNSEEN, "deleted", "").await;
+    let broken = |run: &History| run.violations().iter().any(|found| found.what == "is Missing and was answered deleted ");
+    assert!(broken(&run), "each of its DELETEs was answered that there is no such asset");
+    run.troubles.push(DECIDED_MS - 73);
+    assert!(!broken(&run), "{:?}", run.violations());
+}
+
 /// Each change has to be found, in these words.
 async fn assert_found(changes: Vec<(u8, &str, Wrong)>) {
     for (promise, what, change) in changes {

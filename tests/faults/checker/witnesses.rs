@@ -24,12 +24,16 @@ impl History {
     fn found_nothing(&self, story: &Story<'_>) -> bool {
         let deletes: Vec<&Call> = story.deletes().map(|(_, call)| call).collect();
         let &[only] = deletes.as_slice() else { return false };
-        let soon = only.at_ms..only.at_ms + TROUBLE_MS;
-        let in_trouble = self.troubles.iter().any(|at| soon.contains(at));
         let again = story.entries_in("begun").any(|told| told.ms > only.at_ms);
         let recorded = story.entries_in("deleting").count();
         let missing = only.status == Some(200) && only.answered.as_deref() == Some("-1") && !only.took_effect;
-        missing && !in_trouble && !again && recorded == 1
+        missing && !self.in_trouble(only) && !again && recorded == 1
+    }
+
+    /// Whether the answer to a call may have been lost on its way.
+    pub(super) fn in_trouble(&self, call: &Call) -> bool {
+        let soon = call.at_ms..call.at_ms + TROUBLE_MS;
+        self.troubles.iter().any(|at| soon.contains(at))
     }
 }
 
