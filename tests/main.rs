@@ -57,6 +57,7 @@ mod superseded;
 mod systemd;
 mod tls;
 mod traces;
+mod unreadable_messages;
 mod waits_and_gives_up;
 mod went_back;
 mod withheld;

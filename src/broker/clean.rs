@@ -1,55 +1,32 @@
-//! Makes readable what a publisher may have written into the properties of a message, before the AMQP library reads it.
+//! Makes readable what a publisher may have written into a message, before the AMQP library reads it.
 //!
-//! The broker passes on names and texts that are not UTF-8, and tables within tables within tables. The library gives a
-//! connection up over the first and overflows its stack over the second. Either way nobody could take the message out of
-//! the queue, and it came back first, each time, before everybody else's.
-//!
-//! Everything is changed in its place and keeps its length, so no frame has to be written anew.
+//! The broker passes on names and texts that are not UTF-8, tables within tables within tables, and headers that are larger
+//! than a frame may be. The library gives a connection up over the first and the last, and overflows its stack over the
+//! second. Then the message cannot be taken out of its queue, and comes back first, each time, before all others.
 
-use std::io;
+mod methods;
+mod properties;
+mod rest;
 
-/// AMQP's `SUBSTITUTE`: stands for each byte of a text that is none. UTF-8, and in no ID that a request may have, so a
-/// name that nobody wrote is never taken for one.
-const SUBSTITUTE: u8 = 0x1a;
-/// How deep tables and arrays may stand in each other. Deeper ones become byte arrays, which look the same from outside.
-const MOST_NESTED: u8 = 32;
-/// The longest content header that is taken, in bytes: several times what a broker lets a publisher write.
-const LONGEST_HEADER: usize = 1024 * 1024;
+#[cfg(any(test, fuzzing))]
+pub(super) use self::properties::is_readable;
 
 /// Type, channel and size of a frame.
 const FRAME_HEAD: usize = 7;
 const FRAME_END: usize = 1;
+/// What a frame adds to its payload, in bytes.
+pub(super) const AROUND: usize = FRAME_HEAD + FRAME_END;
+const METHOD: u8 = 1;
 const CONTENT_HEADER: u8 = 2;
-/// Class, weight and body size, before the flags.
-const BEFORE_FLAGS: usize = 12;
 
-/// What a property is made of, in the order of their flags, from the highest bit.
-#[derive(Clone, Copy)]
-enum Kind {
-    Short,
-    Table,
-    Bytes(usize),
-}
-
-const PROPERTIES: [Kind; 14] = [
-    Kind::Short,    // content_type
-    Kind::Short,    // content_encoding
-    Kind::Table,    // headers
-    Kind::Bytes(1), // delivery_mode
-    Kind::Bytes(1), // priority
-    Kind::Short,    // correlation_id
-    Kind::Short,    // reply_to
-    Kind::Short,    // expiration
-    Kind::Short,    // message_id
-    Kind::Bytes(8), // timestamp
-    Kind::Short,    // type
-    Kind::Short,    // user_id
-    Kind::Short,    // app_id
-    Kind::Short,    // cluster_id
-];
+/// The longest frame that is held until all of it is here, in bytes. No broker lets a publisher write a longer header,
+/// unless its `frame_max` was raised; of those only the size of the body is read.
+const LONGEST_HELD: usize = 16 * 1024 * 1024;
+/// The least that AMQP allows for `frame_max`, in bytes.
+const LEAST_FRAME_MAX: u32 = 4096;
 
 /// The bytes from the broker, frame by frame.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Frames {
     /// What has come and is not handed on yet.
     bytes: Vec<u8>,
@@ -57,35 +34,22 @@ pub(super) struct Frames {
     fit: usize,
     /// How much of a frame that needs no look has still to come.
     passing: usize,
+    /// How much of a frame that is left out has still to come.
+    skipping: usize,
+    /// The longest frame that the library takes, in bytes.
+    longest: u32,
 }
 
 impl Frames {
+    /// The library asks the broker for frames of at most `frame_max` bytes.
+    pub(super) const fn new(frame_max: u32) -> Self {
+        Self { bytes: Vec::new(), fit: 0, passing: 0, skipping: 0, longest: frame_max }
+    }
+
     /// Takes what has come.
-    ///
-    /// # Errors
-    /// A content header that no broker lets anybody write.
-    pub(super) fn take(&mut self, come: &[u8]) -> io::Result<()> {
+    pub(super) fn take(&mut self, come: &[u8]) {
         self.bytes.extend_from_slice(come);
-        loop {
-            let new = self.bytes.len() - self.fit;
-            let passing = self.passing.min(new);
-            (self.fit, self.passing) = (self.fit + passing, self.passing - passing);
-            let next = &mut self.bytes[self.fit..];
-            let Some(head) = next.first_chunk::<FRAME_HEAD>() else { return Ok(()) };
-            let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
-            let whole = FRAME_HEAD + size + FRAME_END;
-            if head[0] != CONTENT_HEADER {
-                self.passing = whole;
-            } else if whole > LONGEST_HEADER {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a content header of more than 1 MiB"));
-            } else if next.len() < whole {
-                return Ok(());
-            } else {
-                // What can't be followed to its end is nothing that a broker has checked; the library says so.
-                let _ = content_header(&mut next[FRAME_HEAD..FRAME_HEAD + size]);
-                self.fit += whole;
-            }
-        }
+        while self.frame().is_some() {}
     }
 
     /// Hands on as much as there is and fits.
@@ -96,90 +60,68 @@ impl Frames {
         self.fit -= length;
         length
     }
-}
 
-/// Walks over the properties, changing what has to be; `None` where they end before their time.
-pub(super) fn content_header(payload: &mut [u8]) -> Option<()> {
-    let mut rest = Rest(payload);
-    rest.bytes(BEFORE_FLAGS)?;
-    let flags = rest.bytes(2)?;
-    let flags = u16::from_be_bytes([flags[0], flags[1]]);
-    for (at, kind) in PROPERTIES.iter().enumerate() {
-        if flags & (1 << (15 - at)) == 0 {
-            continue;
-        }
-        match kind {
-            Kind::Short => rest.text()?,
-            Kind::Table => table(rest.long()?, 0)?,
-            Kind::Bytes(length) => drop(rest.bytes(*length)?),
-        }
-    }
-    Some(())
-}
-
-fn table(entries: &mut [u8], depth: u8) -> Option<()> {
-    let mut rest = Rest(entries);
-    while !rest.0.is_empty() {
-        rest.text()?;
-        value(&mut rest, depth)?;
-    }
-    Some(())
-}
-
-fn array(values: &mut [u8], depth: u8) -> Option<()> {
-    let mut rest = Rest(values);
-    while !rest.0.is_empty() {
-        value(&mut rest, depth)?;
-    }
-    Some(())
-}
-
-/// A value with the letter of its type, as RabbitMQ uses them.
-fn value(rest: &mut Rest<'_>, depth: u8) -> Option<()> {
-    if depth >= MOST_NESTED
-        && let Some(kind @ (b'A' | b'F')) = rest.0.first_mut()
-    {
-        *kind = b'x';
-    }
-    match rest.bytes(1)?[0] {
-        b'F' => table(rest.long()?, depth + 1),
-        b'A' => array(rest.long()?, depth + 1),
-        b'S' | b'x' => rest.long().map(drop),
-        b'V' => Some(()),
-        b't' | b'b' | b'B' => rest.bytes(1).map(drop),
-        b's' | b'U' | b'u' => rest.bytes(2).map(drop),
-        b'I' | b'i' | b'f' => rest.bytes(4).map(drop),
-        b'D' => rest.bytes(5).map(drop),
-        b'L' | b'l' | b'd' | b'T' => rest.bytes(8).map(drop),
-        _ => None,
-    }
-}
-
-/// What has not been walked over yet.
-struct Rest<'a>(&'a mut [u8]);
-
-impl<'a> Rest<'a> {
-    fn bytes(&mut self, length: usize) -> Option<&'a mut [u8]> {
-        let (bytes, rest) = std::mem::take(&mut self.0).split_at_mut_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    /// What stands behind a length of four bytes.
-    fn long(&mut self) -> Option<&'a mut [u8]> {
-        let length = self.bytes(4)?;
-        let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]);
-        self.bytes(usize::try_from(length).ok()?)
-    }
-
-    /// A short text, made one where it is none.
-    fn text(&mut self) -> Option<()> {
-        let length = self.bytes(1)?[0];
-        let text = self.bytes(length.into())?;
-        if std::str::from_utf8(text).is_err() {
-            text.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = SUBSTITUTE);
+    /// Makes one more frame fit; `None` where that needs bytes that have not come.
+    fn frame(&mut self) -> Option<()> {
+        self.go_on();
+        let next = &self.bytes[self.fit..];
+        let head = next.first_chunk::<FRAME_HEAD>()?;
+        let whole = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize + AROUND;
+        match head[0] {
+            CONTENT_HEADER if whole > LONGEST_HELD => self.unseen(whole)?,
+            METHOD if whole <= LONGEST_HELD => self.method(whole)?,
+            CONTENT_HEADER => self.content_header(whole)?,
+            _ => self.passing = whole,
         }
         Some(())
+    }
+
+    /// Passes on, or leaves out, what has come of a frame that was begun.
+    fn go_on(&mut self) {
+        let skipped = self.skipping.min(self.bytes.len() - self.fit);
+        self.bytes.drain(self.fit..self.fit + skipped);
+        self.skipping -= skipped;
+        let passed = self.passing.min(self.bytes.len() - self.fit);
+        (self.fit, self.passing) = (self.fit + passed, self.passing - passed);
+    }
+
+    fn method(&mut self, whole: usize) -> Option<()> {
+        let frame = self.bytes[self.fit..].get_mut(..whole)?;
+        let tuned = methods::clean(&mut frame[FRAME_HEAD..whole - FRAME_END]);
+        self.fit += whole;
+        if let Some(offered @ 1..) = tuned {
+            self.longest = self.longest.min(offered.max(LEAST_FRAME_MAX));
+        }
+        Some(())
+    }
+
+    fn content_header(&mut self, whole: usize) -> Option<()> {
+        let longest = self.longest as usize - AROUND;
+        let frame = self.bytes[self.fit..].get_mut(..whole)?;
+        match properties::clean(&mut frame[FRAME_HEAD..whole - FRAME_END], longest) {
+            None => self.fit += whole,
+            Some(other) => self.replace(whole, &other),
+        }
+        Some(())
+    }
+
+    /// A content header of which only the beginning is looked at.
+    fn unseen(&mut self, whole: usize) -> Option<()> {
+        let looked_at = FRAME_HEAD + properties::BEFORE_FLAGS;
+        let other = properties::left_out(self.bytes[self.fit..].get(FRAME_HEAD..looked_at)?, "they are too long");
+        self.replace(looked_at, &other);
+        self.skipping = whole - looked_at;
+        Some(())
+    }
+
+    /// Puts a frame with another payload in the place of the next `length` bytes.
+    fn replace(&mut self, length: usize, payload: &[u8]) {
+        let [kind, high, low] = [0, 1, 2].map(|at| self.bytes[self.fit + at]);
+        let size = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let frame = [&[kind, high, low][..], &size, payload, &[0xce]].concat();
+        let after = self.fit + frame.len();
+        self.bytes.splice(self.fit..self.fit + length, frame);
+        self.fit = after;
     }
 }
 

@@ -84,7 +84,7 @@ impl Session {
         topology::declare(&publishing, &names, topology).await?;
         publishing.confirm_select(ConfirmSelectOptions::default()).await?;
         let consuming = connection.create_channel().await?;
-        let publisher = Arc::new(Publisher::new(publishing, own, lost.clone()));
+        let publisher = Arc::new(Publisher::new(&connection, publishing, own, lost.clone()));
         Ok(Self {
             connection,
             consuming,

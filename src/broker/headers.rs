@@ -15,15 +15,22 @@ pub(super) const OURS: &str = "x-asset-eraser-";
 /// `user_id`, validated like any other, is ours.
 pub(super) const USER_ID: &str = "x-asset-eraser-user-id";
 
-/// The most that a copy keeps of the publisher's headers, in bytes. All properties of a message go into one frame, which
-/// has 128 KiB unless the broker was told otherwise, and a copy says a few kilobytes more than its original. One that is
-/// larger costs the connection, and with it everybody's deliveries, each time it is tried.
-pub(super) const MOST_KEPT: usize = 112 * 1024;
+/// Room for what a copy gets after its headers were chosen, in bytes: two names of users, and what the broker writes.
+const ROOM: usize = 1024;
+
+/// The longest `detail` of a copy, in bytes. All properties of a message go into one frame, and those that a publisher
+/// wrote may have most of a small one.
+pub(super) fn longest_detail(frame_max: u32) -> usize {
+    (frame_max as usize / 4).min(2_000)
+}
 
 /// What a copy keeps: everything but what belongs to this one journey of the message. An `expiration` would make the
-/// copy come back at another time than its wait queue says, or vanish from the dead queue.
-pub(super) fn copied(original: &BasicProperties, added: &[(&str, &str)]) -> BasicProperties {
-    let mut headers = original.headers().as_ref().map(kept).unwrap_or_default();
+/// copy come back at another time than its wait queue says, or vanish from the dead queue. One that is larger than
+/// `frame_max` would cost the connection, and with it the deliveries of all others, each time it is tried.
+pub(super) fn copied(original: &BasicProperties, added: &[(&str, &str)], frame_max: u32) -> BasicProperties {
+    let room = frame_max as usize / 8 * 7;
+    let room = room.saturating_sub(texts_size(original) + added_size(added) + ROOM);
+    let mut headers = original.headers().as_ref().map(|headers| kept(headers, room)).unwrap_or_default();
     if let Some(user) = original.user_id() {
         headers.insert(USER_ID.into(), AMQPValue::LongString(user.as_str().into()));
     }
@@ -43,7 +50,7 @@ pub(super) fn copied(original: &BasicProperties, added: &[(&str, &str)]) -> Basi
 }
 
 /// The headers of the publisher's that a copy takes along: the smallest first, as many as fit.
-fn kept(original: &FieldTable) -> FieldTable {
+fn kept(original: &FieldTable, mut room: usize) -> FieldTable {
     let wanted = |name: &str| {
         !NOT_COPIED.iter().any(|other| name.eq_ignore_ascii_case(other))
             && !NOT_COPIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -51,7 +58,7 @@ fn kept(original: &FieldTable) -> FieldTable {
     let entries = original.inner().iter().filter(|(name, _)| wanted(name.as_str()));
     let mut entries: Vec<_> = entries.map(|(name, value)| (entry_size(name, value), name, value)).collect();
     entries.sort_by_key(|(size, _, _)| *size);
-    let (mut headers, mut room) = (FieldTable::default(), MOST_KEPT);
+    let mut headers = FieldTable::default();
     for (size, name, value) in entries {
         let Some(left) = room.checked_sub(size) else {
             tracing::warn!(name = %name.as_str().escape_debug(), size, "a header of a message is too large for its copy");
@@ -63,12 +70,30 @@ fn kept(original: &FieldTable) -> FieldTable {
     headers
 }
 
+/// Bytes of the texts among the properties, on the wire.
+fn texts_size(original: &BasicProperties) -> usize {
+    let texts = [
+        original.content_type(),
+        original.content_encoding(),
+        original.correlation_id(),
+        original.reply_to(),
+        original.message_id(),
+        original.kind(),
+        original.app_id(),
+    ];
+    texts.into_iter().flatten().map(|text| 1 + text.as_str().len()).sum()
+}
+
+fn added_size(added: &[(&str, &str)]) -> usize {
+    added.iter().map(|(name, value)| 1 + name.len() + 5 + value.len()).sum()
+}
+
 /// Bytes on the wire.
 fn entry_size(name: &ShortString, value: &AMQPValue) -> usize {
     1 + name.as_str().len() + value_size(value)
 }
 
-pub(super) fn table_size(table: &FieldTable) -> usize {
+fn table_size(table: &FieldTable) -> usize {
     table.inner().iter().map(|(name, value)| entry_size(name, value)).sum()
 }
 
@@ -115,7 +140,7 @@ mod tests {
             .with_expiration("5".into())
             .with_user_id("me".into())
             .with_reply_to("replies".into());
-        let copy = copied(&original, &[("x-asset-eraser-why", "because")]);
+        let copy = copied(&original, &[("x-asset-eraser-why", "because")], 131_072);
         let names: Vec<_> =
             copy.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str().to_owned()).collect();
         assert_eq!(names, ["mine", "x-asset-eraser-user-id", "x-asset-eraser-why"]);
@@ -132,7 +157,7 @@ mod tests {
         headers.insert("c".into(), text(3));
         let mut array = lapin::types::FieldArray::default();
         array.push(AMQPValue::FieldTable(headers.clone()));
-        let copy = |headers: &FieldTable| copied(&BasicProperties::default().with_headers(headers.clone()), &[]);
+        let copy = |headers: &FieldTable| copied(&BasicProperties::default().with_headers(headers.clone()), &[], 131_072);
         let names = |copy: &BasicProperties| -> Vec<String> {
             copy.headers().as_ref().unwrap().inner().keys().map(ToString::to_string).collect()
         };

@@ -1,10 +1,10 @@
 //! What holds for the properties of every message, whatever their bytes are. Asked by the property tests and by the
 //! fuzzer.
 
-use lapin::protocol::basic::parse_properties;
+use lapin::protocol::basic::{gen_properties, parse_properties};
 
-use super::clean::{Frames, content_header};
-use super::headers::{MOST_KEPT, copied, table_size};
+use super::clean::{AROUND, Frames, is_readable};
+use super::headers::{copied, signed};
 use super::settlement;
 
 /// Class, weight and body size.
@@ -12,32 +12,53 @@ const BEFORE: [u8; 12] = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// The input is the flags and the properties of a content header, as they come over the wire.
 pub(crate) fn properties(input: &[u8]) {
-    let mut payload = [&BEFORE[..], input].concat();
-    let size = u32::try_from(payload.len()).expect("a short input").to_be_bytes();
-    let frame = [&[2, 0, 1][..], &size, &payload, &[0xce]].concat();
-    let mut frames = Frames::default();
-    let (first, second) = frame.split_at(frame.len() / 2);
-    frames.take(first).expect("a short frame");
-    frames.take(second).expect("a short frame");
-    let mut cleaned = vec![0; frame.len() + 1];
-    assert_eq!(frames.give(&mut cleaned), frame.len(), "nothing is lost, and nothing held back");
-    assert_eq!((&cleaned[..7], cleaned[frame.len() - 1]), (&frame[..7], 0xce));
-    let cleaned = &cleaned[7..frame.len() - 1];
+    let payload = [&BEFORE[..], input].concat();
+    for frame_max in [4096, 131_072] {
+        let cleaned = cleaned(&payload, frame_max);
+        assert_eq!(cleaned[..12], BEFORE);
+        if is_readable(&payload) && payload.len() + AROUND + 512 <= frame_max as usize {
+            assert_eq!(cleaned.len(), payload.len(), "what can be read and fits keeps its length");
+        }
+        let (_, read) = parse_properties(&cleaned[BEFORE.len()..]).expect("the library can read whatever comes");
+        message(&read, frame_max);
+    }
+}
 
-    let readable = content_header(&mut payload).is_some();
-    assert!(cleaned == payload);
-    // What a broker passes on can be followed to its end. Then the library can read it: that is the whole point.
-    let parsed = parse_properties(&cleaned[BEFORE.len()..]);
-    assert!(!readable || parsed.is_ok(), "{:?}", parsed.err());
-    let Ok((_, parsed)) = parsed else { return };
-    for own in [None, Some("worker".into())] {
-        let message = settlement::read(Vec::new(), &parsed, own.as_ref());
+/// What the library is given of a content header that comes in two pieces.
+fn cleaned(payload: &[u8], frame_max: u32) -> Vec<u8> {
+    let size = u32::try_from(payload.len()).expect("a short input").to_be_bytes();
+    let frame = [&[2, 0, 1][..], &size, payload, &[0xce]].concat();
+    let mut frames = Frames::new(frame_max);
+    let (first, second) = frame.split_at(frame.len() / 2);
+    frames.take(first);
+    frames.take(second);
+    let mut given = vec![0; frame.len() + 200];
+    let length = frames.give(&mut given);
+    assert!(length <= frame_max as usize, "{length} bytes are more than the library takes");
+    let (head, size) = (&given[..3], u32::from_be_bytes([given[3], given[4], given[5], given[6]]));
+    assert_eq!((head, size as usize, given[length - 1]), (&[2, 0, 1][..], length - AROUND, 0xce));
+    given[7..length - 1].to_vec()
+}
+
+/// What is made of the properties.
+fn message(read: &lapin::BasicProperties, frame_max: u32) {
+    let own = "w".repeat(255);
+    for own in [None, Some(own.as_str().into())] {
+        let message = settlement::read(Vec::new(), read, own.as_ref());
         assert!(message.trace.tracestate.is_none() || message.trace.traceparent.is_some());
     }
-    let copy = copied(&parsed, &[("x-asset-eraser-why", "because")]);
-    let size = copy.headers().as_ref().map_or(0, table_size);
-    assert!(size <= MOST_KEPT + 400, "the headers of a copy have {size} bytes");
+    let added = [("x-asset-eraser-why", "because")];
+    let copy = copied(read, &added, frame_max);
     assert!(copy.expiration().is_none() && copy.user_id().is_none());
-    let again = copied(&copy, &[("x-asset-eraser-why", "because")]);
-    assert!(size >= again.headers().as_ref().map_or(0, table_size), "copies grow");
+    let again = copied(&copy, &added, frame_max);
+    assert!(size(&copy) >= size(&again), "copies grow");
+    let signed = signed(copy, &own.as_str().into(), Some(&own));
+    let whole = BEFORE.len() + size(&signed) + AROUND;
+    assert!(whole <= frame_max as usize, "a copy has a header of {whole} bytes");
+}
+
+/// Bytes on the wire.
+fn size(properties: &lapin::BasicProperties) -> usize {
+    let written = gen_properties(properties)(Vec::new().into());
+    written.expect("the library can write what it read").write.len()
 }

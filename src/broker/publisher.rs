@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio_util::sync::CancellationToken;
 
 use super::BrokerError;
@@ -38,14 +38,21 @@ pub enum Routed {
 /// A channel in confirm mode.
 pub struct Publisher {
     channel: Channel,
+    /// The largest frame that broker and worker agreed on, in bytes.
+    frame_max: u32,
     /// Who we are, where copies are signed with it.
     own: Option<ShortString>,
     lost: CancellationToken,
 }
 
 impl Publisher {
-    pub(super) fn new(channel: Channel, own: Option<ShortString>, lost: CancellationToken) -> Self {
-        Self { channel, own, lost }
+    pub(super) fn new(connection: &Connection, channel: Channel, own: Option<ShortString>, lost: CancellationToken) -> Self {
+        Self { channel, frame_max: connection.configuration().frame_max(), own, lost }
+    }
+
+    /// The largest frame that may be sent, in bytes. The AMQP library does not look at the size of properties.
+    pub(super) fn frame_max(&self) -> u32 {
+        self.frame_max
     }
 
     /// Our own user, where copies are signed with it.

@@ -81,7 +81,7 @@ impl Requester {
         let channel = connection.create_channel().await?;
         there(&channel, names.exchange()).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let publisher = Publisher::new(channel.clone(), user.map(ShortString::from), lost.clone());
+        let publisher = Publisher::new(&connection, channel.clone(), user.map(ShortString::from), lost.clone());
         Ok(Self { connection, channel, publisher, names, state, lost, events })
     }
 

@@ -10,14 +10,11 @@ use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, ShortString};
 
 use super::BrokerError;
-use super::headers::{USER_ID, copied, signed};
+use super::headers::{USER_ID, copied, longest_detail, signed};
 use super::publisher::{Publisher, Routed};
 use super::topology::{DEAD, Names, REQUEST, wait_key};
 use crate::message::TraceContext;
 use crate::telemetry::metrics::Metrics;
-
-/// Longest `detail` header, in bytes: a header must fit into a frame.
-const DETAIL_LEN: usize = 2_000;
 
 /// What a message says, without what AMQP makes of it.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +98,8 @@ impl Delivery {
     /// # Errors
     /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
     pub async fn buried(mut self, why: &'static str, detail: &str) -> Result<(), BrokerError> {
-        let end = (0..=detail.len().min(DETAIL_LEN)).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
+        let most = longest_detail(self.publisher.frame_max());
+        let end = (0..=detail.len().min(most)).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
         let at = Timestamp::now().to_string();
         let headers =
             [("x-asset-eraser-why", why), ("x-asset-eraser-detail", &detail[..end]), ("x-asset-eraser-at", &at)];
@@ -134,7 +132,7 @@ impl Delivery {
 
     /// Publishes a copy under `key`. Returns only when a queue has it: the original is acknowledged next.
     async fn copy(&mut self, key: &str, headers: &[(&str, &str)]) -> Result<(), BrokerError> {
-        let mut properties = copied(&self.properties, headers);
+        let mut properties = copied(&self.properties, headers, self.publisher.frame_max());
         if let Some(own) = self.publisher.own() {
             properties = signed(properties, own, self.message.publisher.as_deref());
         }
@@ -221,11 +219,11 @@ mod tests {
             // However often it is put off.
             let mut copy = original;
             for _ in 0..3 {
-                copy = signed(copied(&copy, &[]), &own, publisher(&copy).as_deref());
+                copy = signed(copied(&copy, &[], 131_072), &own, publisher(&copy).as_deref());
                 assert_eq!((publisher(&copy), copy.user_id().as_ref()), (wanted.clone(), Some(&own)));
             }
         }
-        let not_signed = copied(&BasicProperties::default().with_user_id("desk".into()), &[]);
+        let not_signed = copied(&BasicProperties::default().with_user_id("desk".into()), &[], 131_072);
         assert_eq!(publisher(&not_signed), None, "a copy that an unrestricted worker has made");
     }
 }

@@ -1,4 +1,4 @@
-//! The connection's bytes on their way to the AMQP library: all as they come, but for the properties of messages.
+//! The connection's bytes on their way to the AMQP library: all as they come, but for what publishers wrote about messages.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -19,6 +19,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::clean::Frames;
 
+/// The largest frame that is asked of the broker unless the URL says otherwise, in bytes: RabbitMQ's own default. The
+/// library keeps room for 32 of them in each direction, so the broker's limit, which may be none, is not taken over.
+const FRAME_MAX: u32 = 128 * 1024;
+
 /// Read from the network at once, in bytes.
 const CHUNK: usize = 32 * 1024;
 
@@ -31,10 +35,12 @@ type Kit = RuntimeParts<Tokio, Cleaning>;
 /// and cannot, so it is given one that is open; a thread where nobody waits any more for a handshake that does not end, so
 /// its stream fails then.
 pub(super) async fn connect(
-    uri: AMQPUri,
+    mut uri: AMQPUri,
     properties: ConnectionProperties,
     tls: OwnedTLSConfig,
 ) -> lapin::Result<Connection> {
+    let frame_max = uri.query.frame_max.filter(|most| *most > 0).unwrap_or(FRAME_MAX);
+    uri.query.frame_max = Some(frame_max);
     let runtime = Runtime::new(Kit::new(Tokio::current(), Cleaning(Tokio::current())));
     let plain = Runtime::new(Tokio::current());
     let given_up = CancellationToken::new();
@@ -47,7 +53,7 @@ pub(super) async fn connect(
             // It was closed at once, and the library tries again.
             None => uri.connect_with_config_async(tls.as_ref(), &plain).await?,
         };
-        Ok(AsyncTcpStream::Plain(Cleaned::new(stream, given_up.clone())))
+        Ok(AsyncTcpStream::Plain(Cleaned::new(stream, frame_max, given_up.clone())))
     };
     let connected = Connection::connector(uri, runtime, connect, properties).await?;
     waiting.disarm();
@@ -80,7 +86,7 @@ impl Reactor for Cleaning {
 
     fn tcp_connect_addr(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(addr);
-        async { Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?), CancellationToken::new())) }
+        async { Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?), FRAME_MAX, CancellationToken::new())) }
     }
 }
 
@@ -94,9 +100,9 @@ struct Cleaned {
 
 impl Cleaned {
     /// Fails once it is `given_up`.
-    fn new(inner: Plain, given_up: CancellationToken) -> Self {
+    fn new(inner: Plain, frame_max: u32, given_up: CancellationToken) -> Self {
         let given_up = Box::pin(given_up.cancelled_owned());
-        Self { inner, frames: Frames::default(), chunk: vec![0; CHUNK].into(), given_up }
+        Self { inner, frames: Frames::new(frame_max), chunk: vec![0; CHUNK].into(), given_up }
     }
 }
 
@@ -116,7 +122,7 @@ impl AsyncRead for Cleaned {
             if read == 0 {
                 return Poll::Ready(Ok(0));
             }
-            this.frames.take(&this.chunk[..read])?;
+            this.frames.take(&this.chunk[..read]);
         }
     }
 }

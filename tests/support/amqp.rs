@@ -53,10 +53,15 @@ impl RawPublisher {
         this
     }
 
-    /// Publishes, and waits until the broker has it.
+    /// Publishes a request, and waits until the broker has it.
     pub async fn publish(&mut self, exchange: &str, flags: u16, properties: &[u8], body: &[u8]) {
-        let key = [&[0, 0][..], &short(exchange.as_bytes()), &short(b"request"), &[0]].concat();
-        self.method(1, 60, 40, &key).await;
+        self.publish_to(exchange, b"request", flags, properties, body).await;
+    }
+
+    /// The same with a routing key of any bytes.
+    pub async fn publish_to(&mut self, exchange: &str, key: &[u8], flags: u16, properties: &[u8], body: &[u8]) {
+        let method = [&[0, 0][..], &short(exchange.as_bytes()), &short(key), &[0]].concat();
+        self.method(1, 60, 40, &method).await;
         let size = u64::try_from(body.len()).unwrap().to_be_bytes();
         let header = [&60_u16.to_be_bytes()[..], &[0, 0], &size, &flags.to_be_bytes(), properties].concat();
         self.frame(HEADER, 1, &header).await;
