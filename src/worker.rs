@@ -2,6 +2,7 @@
 
 mod handle;
 mod publishers;
+mod waits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use self::handle::Handler;
 use crate::broker::connection::Session;
 use crate::broker::consumer::Consumer;
-use crate::broker::settlement::{Delivery, Return};
+use crate::broker::settlement::{Copied, Delivery, Return};
 use crate::broker::topology::TopologySettings;
 use crate::broker::{BrokerError, BrokerState};
 use crate::config::Settings;
@@ -96,10 +97,10 @@ impl Worker {
     /// # Errors
     /// Only at the start, when a queue exists with other arguments: waiting would not mend that.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), BrokerError> {
+        self.tell(BrokerState::Connecting);
         let mut again = retry::forever(AGAIN.0, AGAIN.1);
         let mut started = false;
         while !shutdown.is_cancelled() {
-            self.tell(BrokerState::Connecting);
             let opened = tokio::select! {
                 () = shutdown.cancelled() => break,
                 opened = self.open() => opened,
@@ -123,7 +124,8 @@ impl Worker {
                 Err(error) if !started && error.is_permanent() => return Err(error),
                 Err(error) => {
                     let delay = again.next(None).unwrap_or(AGAIN.1);
-                    tracing::warn!(%error, ?delay, "broker not reached, trying again");
+                    tracing::warn!(%error, ?delay, "no session with the broker, trying again");
+                    self.tell(BrokerState::Refused(error.to_string().into()));
                     tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(delay) => {} }
                 }
             }
@@ -194,7 +196,7 @@ impl Worker {
                 () = lost.cancelled() => return Left::Lost,
                 () = line.wait_closed() => return Left::LineStopped,
                 Ok(()) = state.changed() => {
-                    let now = *state.borrow_and_update();
+                    let now = state.borrow_and_update().clone();
                     self.tell(now);
                 }
                 Ok(()) = limit.changed() => {
@@ -231,7 +233,7 @@ impl Worker {
     }
 
     /// Cancels the consumer and gives away what it had buffered: on shutdown to another worker at once, at a stopped
-    /// line to a wait queue.
+    /// line to a wait queue, or where that takes nothing to the end of the queue.
     async fn stop_consuming(&self, mut consumer: Consumer, left: &Left) {
         if let Err(error) = consumer.cancel().await {
             tracing::warn!(%error, "could not cancel the consumer");
@@ -249,9 +251,12 @@ impl Worker {
     }
 
     async fn wait_shortest(&self, delivery: Delivery) -> Result<(), BrokerError> {
-        let delay = self.settings.retry.wait_steps.iter().min().copied().unwrap_or(self.settings.guard.poll);
-        self.metrics.put_off("line_stopped");
-        delivery.put_off(delay, "line_stopped").await
+        let delay = self.handler.shortest_wait();
+        match delivery.put_off(delay, "line_stopped").await? {
+            Copied::Yes => self.metrics.put_off("line_stopped"),
+            Copied::Refused(delivery) => return delivery.returned(Return::Fresh).await,
+        }
+        Ok(())
     }
 
     /// Waits for what runs: the grace time, then until it has handed back.

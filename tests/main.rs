@@ -42,6 +42,7 @@ mod pages;
 mod permissions;
 mod publishers;
 mod publishing;
+mod refused_copies;
 mod replicas;
 mod retention;
 mod secrets;

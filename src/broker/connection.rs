@@ -34,7 +34,7 @@ const HEARTBEAT_S: u16 = 10;
 
 /// One connection with its channels. Anything that fails cancels [`Session::lost`]; then open another.
 pub struct Session {
-    connection: Connection,
+    connection: Arc<Connection>,
     consuming: Channel,
     publisher: Arc<Publisher>,
     names: Names,
@@ -75,13 +75,14 @@ impl Session {
         if let Some(own) = &own {
             known_as(settings, own).await?;
         }
-        let connection = connect(settings).await?;
+        let connection = Arc::new(connect(settings).await?);
         let lost = CancellationToken::new();
         let (tell, state) = watch::channel(BrokerState::Connected);
         let events = tokio::spawn(listen(connection.events_listener(), tell, lost.clone()));
         let names = Names::new(&settings.prefix);
         let publishing = connection.create_channel().await?;
         topology::declare(&publishing, &names, topology).await?;
+        topology::try_publishing(&connection, &names, topology).await?;
         publishing.confirm_select(ConfirmSelectOptions::default()).await?;
         let consuming = connection.create_channel().await?;
         let publisher = Arc::new(Publisher::new(&connection, publishing, own, lost.clone()));

@@ -157,7 +157,8 @@ mod tests {
         headers.insert("c".into(), text(3));
         let mut array = lapin::types::FieldArray::default();
         array.push(AMQPValue::FieldTable(headers.clone()));
-        let copy = |headers: &FieldTable| copied(&BasicProperties::default().with_headers(headers.clone()), &[], 131_072);
+        let copy =
+            |headers: &FieldTable| copied(&BasicProperties::default().with_headers(headers.clone()), &[], 131_072);
         let names = |copy: &BasicProperties| -> Vec<String> {
             copy.headers().as_ref().unwrap().inner().keys().map(ToString::to_string).collect()
         };

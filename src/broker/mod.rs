@@ -15,11 +15,15 @@ mod stream;
 mod tls;
 pub mod topology;
 
+use std::sync::Arc;
+
 /// What `/readyz` says of the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerState {
     /// Not connected; tried again for ever.
     Connecting,
+    /// Not connected either, and why the last try failed. Carries no URL.
+    Refused(Arc<str>),
     /// Connected.
     Connected,
     /// Connected, but the broker takes no messages (memory or disk alarm).

@@ -1,8 +1,9 @@
 //! Publishing that is done when the broker says so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::BasicPublishOptions;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio_util::sync::CancellationToken;
@@ -37,22 +38,26 @@ pub enum Routed {
 
 /// A channel in confirm mode.
 pub struct Publisher {
+    connection: Arc<Connection>,
     channel: Channel,
-    /// The largest frame that broker and worker agreed on, in bytes.
-    frame_max: u32,
     /// Who we are, where copies are signed with it.
     own: Option<ShortString>,
     lost: CancellationToken,
 }
 
 impl Publisher {
-    pub(super) fn new(connection: &Connection, channel: Channel, own: Option<ShortString>, lost: CancellationToken) -> Self {
-        Self { channel, frame_max: connection.configuration().frame_max(), own, lost }
+    pub(super) fn new(
+        connection: &Arc<Connection>,
+        channel: Channel,
+        own: Option<ShortString>,
+        lost: CancellationToken,
+    ) -> Self {
+        Self { connection: connection.clone(), channel, own, lost }
     }
 
     /// The largest frame that may be sent, in bytes. The AMQP library does not look at the size of properties.
     pub(super) fn frame_max(&self) -> u32 {
-        self.frame_max
+        self.connection.configuration().frame_max()
     }
 
     /// Our own user, where copies are signed with it.
@@ -72,8 +77,36 @@ impl Publisher {
         body: &[u8],
         properties: BasicProperties,
     ) -> Result<Routed, BrokerError> {
-        let confirmed = self.while_it_lasts(self.confirmed(exchange, key, body, properties));
-        let confirmed = tokio::time::timeout(CONFIRM, confirmed).await;
+        self.waited_for(self.confirmed(&self.channel, exchange, key, body, properties)).await
+    }
+
+    /// Publishes on a channel of its own. A queue that was full goes on refusing what comes from the channels that it has
+    /// refused, after its limit was raised, until it gets shorter.
+    ///
+    /// # Errors
+    /// As for [`Publisher::publish`].
+    pub(super) async fn publish_apart(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<Routed, BrokerError> {
+        let published = async {
+            let channel = self.connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            let confirmed = self.confirmed(&channel, exchange, key, body, properties).await?;
+            channel.close(200, "published".into()).await?;
+            Ok(confirmed)
+        };
+        self.waited_for(published).await
+    }
+
+    async fn waited_for(
+        &self,
+        confirmed: impl Future<Output = Result<Routed, BrokerError>>,
+    ) -> Result<Routed, BrokerError> {
+        let confirmed = tokio::time::timeout(CONFIRM, self.while_it_lasts(confirmed)).await;
         let confirmed = confirmed.unwrap_or(Err(BrokerError::Timeout(CONFIRM, "publish")));
         if confirmed.is_err() {
             self.lost.cancel();
@@ -99,6 +132,7 @@ impl Publisher {
 
     async fn confirmed(
         &self,
+        channel: &Channel,
         exchange: &str,
         key: &str,
         body: &[u8],
@@ -111,7 +145,7 @@ impl Publisher {
         if let Some(own) = &self.own {
             properties = properties.with_user_id(own.clone());
         }
-        let sent = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties).await?;
+        let sent = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await?;
         match sent.await? {
             Confirmation::Ack(None) => Ok(Routed::Yes),
             // Acknowledged and returned: no queue is bound for it.

@@ -1,5 +1,7 @@
 //! The other side of the queue: one session of somebody who asks, and hears the answers. Declares nothing.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -19,7 +21,7 @@ const REFUSALS: [u16; 3] = [403, NOT_FOUND, 406];
 
 /// One connection that asks. Anything that fails cancels [`Requester::lost`]; then open another.
 pub struct Requester {
-    connection: Connection,
+    connection: Arc<Connection>,
     /// The publisher's. Answers are consumed on it too, as direct reply-to wants it.
     channel: Channel,
     publisher: Publisher,
@@ -73,7 +75,7 @@ impl Requester {
     }
 
     async fn open_now(settings: &config::Broker, user: Option<&str>) -> Result<Self, BrokerError> {
-        let connection = connect(settings).await?;
+        let connection = Arc::new(connect(settings).await?);
         let lost = CancellationToken::new();
         let (tell, state) = watch::channel(BrokerState::Connected);
         let events = tokio::spawn(listen(connection.events_listener(), tell, lost.clone()));

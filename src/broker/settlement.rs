@@ -33,6 +33,8 @@ pub struct Message {
     pub publisher: Option<String>,
     /// The W3C trace headers.
     pub trace: TraceContext,
+    /// How often it was delivered and came back, as the broker says; it is believed of a publisher, too.
+    pub returns: u32,
 }
 
 /// How a delivery goes back.
@@ -42,6 +44,15 @@ pub enum Return {
     Nack,
     /// As a new copy at the end of the queue, not counted: a clean shutdown must not eat a request's deliveries.
     Fresh,
+}
+
+/// What became of a delivery that was to go to another queue.
+#[must_use]
+pub enum Copied {
+    /// The queue has it, and the original is gone.
+    Yes,
+    /// The queue does not take it, being full for instance; the delivery is still to be settled.
+    Refused(Delivery),
 }
 
 /// One message that the broker waits to hear about.
@@ -87,25 +98,29 @@ impl Delivery {
     ///
     /// # Errors
     /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
-    pub async fn put_off(mut self, delay: Duration, reason: &str) -> Result<(), BrokerError> {
+    pub async fn put_off(mut self, delay: Duration, reason: &str) -> Result<Copied, BrokerError> {
         let headers = [("x-asset-eraser-reason", reason)];
-        self.copy(&wait_key(delay), &headers).await?;
-        self.ack().await
+        if !self.copy(&wait_key(delay), &headers).await? {
+            return Ok(Copied::Refused(self));
+        }
+        self.ack().await.map(|()| Copied::Yes)
     }
 
     /// Not to be handled: a confirmed copy in the dead queue that says why.
     ///
     /// # Errors
     /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
-    pub async fn buried(mut self, why: &'static str, detail: &str) -> Result<(), BrokerError> {
+    pub async fn buried(mut self, why: &'static str, detail: &str) -> Result<Copied, BrokerError> {
         let most = longest_detail(self.publisher.frame_max());
         let end = (0..=detail.len().min(most)).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
         let at = Timestamp::now().to_string();
         let headers =
             [("x-asset-eraser-why", why), ("x-asset-eraser-detail", &detail[..end]), ("x-asset-eraser-at", &at)];
-        self.copy(DEAD, &headers).await?;
+        if !self.copy(DEAD, &headers).await? {
+            return Ok(Copied::Refused(self));
+        }
         self.metrics.dead_letter(why);
-        self.ack().await
+        self.ack().await.map(|()| Copied::Yes)
     }
 
     /// Given back to the queue.
@@ -114,7 +129,7 @@ impl Delivery {
     /// When the channel is gone; then the broker has it back already.
     pub async fn returned(mut self, how: Return) -> Result<(), BrokerError> {
         match how {
-            Return::Fresh if self.copy(REQUEST, &[]).await.is_ok() => self.ack().await,
+            Return::Fresh if self.copy(REQUEST, &[]).await.unwrap_or(false) => self.ack().await,
             Return::Fresh | Return::Nack => {
                 self.settled = true;
                 let requeue = BasicNackOptions { requeue: true, multiple: false };
@@ -130,17 +145,24 @@ impl Delivery {
         if self.publisher.while_it_lasts(acked).await? { Ok(()) } else { Err(BrokerError::Stale) }
     }
 
-    /// Publishes a copy under `key`. Returns only when a queue has it: the original is acknowledged next.
-    async fn copy(&mut self, key: &str, headers: &[(&str, &str)]) -> Result<(), BrokerError> {
+    /// Publishes a copy under `key`. True only when a queue has it: the original is acknowledged next. False where the
+    /// queue does not take it.
+    async fn copy(&mut self, key: &str, headers: &[(&str, &str)]) -> Result<bool, BrokerError> {
         let mut properties = copied(&self.properties, headers, self.publisher.frame_max());
         if let Some(own) = self.publisher.own() {
             properties = signed(properties, own, self.message.publisher.as_deref());
         }
         let exchange = self.names.exchange();
-        let copied = self.publisher.publish(exchange, key, &self.message.body, properties).await;
+        let (body, publisher) = (&self.message.body, &self.publisher);
+        let mut copied = publisher.publish(exchange, key, body, properties.clone()).await;
+        if let Ok(Routed::Refused) = copied {
+            copied = publisher.publish_apart(exchange, key, body, properties).await;
+        }
         match copied {
-            Ok(Routed::Yes) => Ok(()),
-            Ok(Routed::No | Routed::Refused) => {
+            Ok(Routed::Yes) => Ok(true),
+            Ok(Routed::Refused) => Ok(false),
+            // The queue or its binding is gone, and a new session declares both.
+            Ok(Routed::No) => {
                 self.settled = true;
                 self.publisher.give_up();
                 Err(BrokerError::NotTaken(format!("{exchange} with key {key}")))
@@ -173,8 +195,14 @@ pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, own: Option<&Sho
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
         content_type: text(properties.content_type()),
+        returns: returns(properties),
         trace: TraceContext::new(header_text("traceparent").as_deref(), header_text("tracestate").as_deref()),
     }
+}
+
+fn returns(properties: &BasicProperties) -> u32 {
+    let count = header(properties, "x-delivery-count").and_then(AMQPValue::as_long_long_int);
+    count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
 }
 
 pub(super) fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ErrorKind, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection, ErrorKind, ExchangeKind};
 
 use super::BrokerError;
 use crate::config::{Settings, brief};
@@ -140,6 +140,27 @@ pub async fn declare(channel: &Channel, names: &Names, settings: &TopologySettin
         queue(channel, names, &names.results(), "result.#", quorum()).await?;
     }
     Ok(())
+}
+
+/// Makes sure that the broker lets us publish all that the worker publishes, before anything is consumed: a refusal closes
+/// the channel, and with it every session that has work to hand on. The messages are taken back before a queue sees them.
+///
+/// # Errors
+/// [`BrokerError::Amqp`] with the broker's words when it refuses.
+pub(super) async fn try_publishing(
+    connection: &Connection,
+    names: &Names,
+    settings: &TopologySettings,
+) -> Result<(), BrokerError> {
+    let channel = connection.create_channel().await?;
+    channel.tx_select().await?;
+    let waits = settings.delays.iter().map(|delay| wait_key(*delay));
+    for key in waits.chain([REQUEST, DEAD, "result.deleted"].map(str::to_owned)) {
+        let (exchange, options) = (names.exchange().into(), BasicPublishOptions::default());
+        channel.basic_publish(exchange, key.into(), options, b"", BasicProperties::default()).await?;
+    }
+    channel.tx_rollback().await?;
+    Ok(channel.close(200, "tried".into()).await?)
 }
 
 fn quorum() -> FieldTable {

@@ -28,6 +28,8 @@ impl Eraser {
                     !matches!(eraser.provider.probe().await.meaning, Meaning::Retry { .. } | Meaning::KeyRefused(_))
                 }
                 Stop::GuardDown => eraser.guard.probe().await,
+                // The request that waits for its place opens the line.
+                Stop::WaitQueues => false,
             };
             match stop {
                 _ if !well => {}
@@ -37,7 +39,12 @@ impl Eraser {
                     eraser.provider_outage.is_over();
                 }
                 Stop::GuardDown => eraser.guard_outage.is_over(),
-                Stop::Ledger | Stop::LedgerWentBack | Stop::Brake | Stop::ProviderBusy | Stop::ProviderKey => {
+                Stop::Ledger
+                | Stop::LedgerWentBack
+                | Stop::Brake
+                | Stop::ProviderBusy
+                | Stop::ProviderKey
+                | Stop::WaitQueues => {
                     eraser.line.resume(stop);
                 }
             }

@@ -97,6 +97,9 @@ async fn metrics(Shared(state): Shared<State>) -> Response {
 struct Readiness {
     ready: bool,
     broker: &'static str,
+    /// Why the last try to connect failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker_why: Option<String>,
     /// Whoever believes in a deletion must be able to see that there are none.
     dry_run: bool,
     stopped: Vec<Stopped>,
@@ -124,17 +127,18 @@ impl Readiness {
     fn of(state: &State) -> Self {
         // Whoever keeps the connection has ended when the channel is closed: its last word is worth nothing.
         let abandoned = state.broker.has_changed().is_err();
-        let broker = if abandoned { BrokerState::Connecting } else { *state.broker.borrow() };
+        let broker = if abandoned { BrokerState::Connecting } else { state.broker.borrow().clone() };
         let stopped: Vec<_> =
             state.line.stopped().into_iter().map(|(stop, why)| Stopped { cause: stop.as_str(), why }).collect();
         Self {
             // A blocked connection can publish no result, so nothing could be finished.
             ready: broker == BrokerState::Connected && stopped.is_empty(),
-            broker: match broker {
-                BrokerState::Connecting => "connecting",
+            broker: match &broker {
+                BrokerState::Connecting | BrokerState::Refused(_) => "connecting",
                 BrokerState::Connected => "connected",
                 BrokerState::Blocked => "blocked",
             },
+            broker_why: if let BrokerState::Refused(why) = broker { Some(why.to_string()) } else { None },
             dry_run: state.dry_run,
             stopped,
         }

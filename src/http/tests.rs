@@ -104,6 +104,15 @@ async fn ready_only_while_the_broker_is_connected() {
 }
 
 #[tokio::test]
+async fn why_the_broker_refuses_is_said() {
+    let server = server(BrokerState::Refused("ACCESS_REFUSED".into())).await;
+    let expected = serde_json::json!({
+        "ready": false, "broker": "connecting", "broker_why": "ACCESS_REFUSED", "dry_run": false, "stopped": [],
+    });
+    assert_eq!(readiness(server.address).await, (503, expected));
+}
+
+#[tokio::test]
 async fn not_ready_while_the_line_is_stopped_and_says_why() {
     let server = server(BrokerState::Connected).await;
     server.line.stop(Stop::Ledger, "disk full".into());

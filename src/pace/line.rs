@@ -23,11 +23,13 @@ pub enum Stop {
     LedgerWentBack,
     /// As many deletions have begun as the operator allows.
     Brake,
+    /// No wait queue takes a request that has to wait: they are full, by a policy for instance.
+    WaitQueues,
 }
 
 impl Stop {
     /// Every cause there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ProviderKey,
         Self::ProviderDown,
         Self::ProviderBusy,
@@ -35,6 +37,7 @@ impl Stop {
         Self::Ledger,
         Self::LedgerWentBack,
         Self::Brake,
+        Self::WaitQueues,
     ];
 
     /// The name on `/readyz`, in metrics and in log lines.
@@ -48,6 +51,7 @@ impl Stop {
             Self::Ledger => "ledger",
             Self::LedgerWentBack => "ledger_went_back",
             Self::Brake => "brake",
+            Self::WaitQueues => "wait_queues",
         }
     }
 }

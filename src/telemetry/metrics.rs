@@ -22,8 +22,19 @@ use crate::pace::line::Stop;
 const NAMESPACE: &str = "asset_eraser";
 
 /// Why a request is put off, beside the causes that stop the line.
-const PUT_OFF: [&str; 10] =
-    ["in_use", "guard", "backup", "provider", "pace", "broker", "line_stopped", "superseded", "suspect", "unroutable"];
+const PUT_OFF: [&str; 11] = [
+    "in_use",
+    "guard",
+    "backup",
+    "provider",
+    "pace",
+    "broker",
+    "line_stopped",
+    "superseded",
+    "suspect",
+    "unroutable",
+    "dead_queue",
+];
 
 /// Why a message is buried.
 const DEAD: [&str; 3] = ["invalid_request", "publisher_not_allowed", "delivery_limit"];

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::publishers::Publishers;
+use super::waits::Waits;
 use crate::broker::BrokerError;
 use crate::broker::connection::Session;
 use crate::broker::publisher::{DIRECT_REPLY, Routed, event_properties, result_properties};
-use crate::broker::settlement::{Delivery, Message, Return};
+use crate::broker::settlement::{Copied, Delivery, Message, Return};
 use crate::broker::topology::{Names, REQUEST};
 use crate::config::Settings;
 use crate::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
@@ -39,7 +40,9 @@ pub(super) struct Handler {
     queue: Arc<str>,
     publishers: Publishers,
     budget: Budget,
-    shortest: Duration,
+    waits: Waits,
+    /// How often a message may come back before it gets a new copy.
+    most_returns: u32,
     hand_back: CancellationToken,
 }
 
@@ -63,11 +66,16 @@ impl Handler {
         let retry = &settings.retry;
         let budget =
             Budget { initial: retry.initial, max_interval: retry.max_interval, max_elapsed: retry.max_elapsed };
-        let shortest = retry.wait_steps.iter().min().copied().unwrap_or(settings.guard.poll);
+        let waits = Waits::new(retry, settings.guard.poll, line.clone(), metrics.clone(), hand_back.clone());
         let names = Names::new(&settings.broker.prefix);
         let queue = names.requests().into();
         let publishers = Publishers::new(settings.publishers.as_ref());
-        Self { eraser, line, metrics, names, queue, publishers, budget, shortest, hand_back }
+        let most_returns = settings.broker.delivery_limit;
+        Self { eraser, line, metrics, names, queue, publishers, budget, waits, most_returns, hand_back }
+    }
+
+    pub(super) fn shortest_wait(&self) -> Duration {
+        self.waits.shortest()
     }
 
     /// Settles one delivery. An error means that the session is gone: the broker hands the message out again, and the
@@ -93,6 +101,9 @@ impl Handler {
 
     async fn settle(&self, delivery: Delivery, session: &Session, span: &mut Span) -> Result<(), BrokerError> {
         let began = Instant::now();
+        if self.renews(&delivery.message) {
+            return delivery.returned(Return::Fresh).await;
+        }
         let verdict = tokio::select! {
             // Dropping the decision is safe at any point: what it did so far is in the ledger.
             () = self.given_up() => return delivery.returned(Return::Fresh).await,
@@ -101,6 +112,13 @@ impl Handler {
         };
         note_verdict(span, &verdict);
         self.carry_out(verdict, delivery, session, began).await
+    }
+
+    /// Whether a message has come back so often that the broker would bury it before long. The broker counts every session
+    /// that ended while a worker had the message, whatever ended it, so what can be read gets a new copy, and is counted
+    /// anew. The crashes that a request causes are counted in the ledger.
+    fn renews(&self, message: &Message) -> bool {
+        message.returns >= self.most_returns && std::panic::catch_unwind(|| Request::decode(envelope(message))).is_ok()
     }
 
     /// Ends when the eraser should have handed back long ago.
@@ -126,11 +144,11 @@ impl Handler {
                 delivery.returned(Return::Nack).await
             }
             Ok(Err(error)) => self.not_recorded(&error, delivery).await,
-            Ok(Ok(Verdict::PutOff { delay, reason })) => self.put_off(delivery, delay, reason).await,
+            Ok(Ok(Verdict::PutOff { delay, reason })) => self.waits.put_off(delivery, delay, reason).await,
             Ok(Ok(Verdict::HandBack)) => delivery.returned(Return::Fresh).await,
             Ok(Ok(Verdict::Answer(answer))) => {
                 if !self.publish(&answer, &delivery.message, session).await? {
-                    return self.put_off(delivery, self.shortest, "unroutable").await;
+                    return self.waits.put_off(delivery, self.waits.shortest(), "unroutable").await;
                 }
                 if let Err(error) = self.eraser.heard(&answer).await {
                     return self.not_recorded(&error, delivery).await;
@@ -143,9 +161,12 @@ impl Handler {
                 if let Some(answer) = &answer
                     && !self.publish(answer, &delivery.message, session).await?
                 {
-                    return self.put_off(delivery, self.shortest, "unroutable").await;
+                    return self.waits.put_off(delivery, self.waits.shortest(), "unroutable").await;
                 }
-                delivery.buried(why, &detail).await?;
+                if let Copied::Refused(delivery) = delivery.buried(why, &detail).await? {
+                    tracing::error!(why, "the dead queue does not take a message; it waits, and is tried again");
+                    return self.waits.put_off(delivery, self.waits.before_burial(), "dead_queue").await;
+                }
                 tracing::warn!(why, detail, "buried");
                 let Some(answer) = &answer else { return Ok(()) };
                 log_settled(&answer.event, began);
@@ -165,16 +186,11 @@ impl Handler {
             self.line.stop(stop, error.to_string());
         }
         tracing::error!(%error, "not recorded");
-        self.put_off(delivery, self.shortest, "ledger").await
+        self.waits.put_off(delivery, self.waits.shortest(), "ledger").await
     }
 
     async fn decide(&self, message: &Message, session: &Session, traced: &mut Span) -> Result<Verdict, LedgerError> {
-        let envelope = Envelope {
-            body: &message.body,
-            content_type: message.content_type.as_deref(),
-            message_id: message.message_id.as_deref(),
-        };
-        let decoded = Request::decode(envelope);
+        let decoded = Request::decode(envelope(message));
         // Before anything else: whoever may not ask uses up no request ID, and nobody is called for it.
         if let Some(refused) = self.publishers.refusal(message.publisher.as_deref(), &decoded) {
             return Ok(refused);
@@ -198,12 +214,6 @@ impl Handler {
                 self.eraser.erase(&request, &delivered, &announcer, &self.hand_back).await
             }
         }
-    }
-
-    async fn put_off(&self, delivery: Delivery, delay: Duration, reason: &'static str) -> Result<(), BrokerError> {
-        delivery.put_off(delay, reason).await?;
-        self.metrics.put_off(reason);
-        Ok(())
     }
 
     /// Publishes the result, and the end of its case, until the broker confirms that a queue has them. `false` when no
@@ -284,6 +294,14 @@ impl Handler {
             tracing::warn!(queue, "the reply_to queue does not exist or is full; the result went to the exchange only");
         }
         Ok(())
+    }
+}
+
+fn envelope(message: &Message) -> Envelope<'_> {
+    Envelope {
+        body: &message.body,
+        content_type: message.content_type.as_deref(),
+        message_id: message.message_id.as_deref(),
     }
 }
 

@@ -187,16 +187,21 @@ fn a_header_that_is_too_long_to_be_held_is_left_out_as_it_comes() {
     let mut given = vec![0; 1000];
     let length = all.give(&mut given);
     let frames = frames(&given[..length]);
-    assert_eq!((names(frames[0].1), &frames[0].1[..12], frames[1].1), (vec![LEFT_OUT.to_owned()], &before[..], &b"the next"[..]));
+    assert_eq!(
+        (names(frames[0].1), &frames[0].1[..12], frames[1].1),
+        (vec![LEFT_OUT.to_owned()], &before[..], &b"the next"[..])
+    );
 }
 
 #[test]
 fn names_and_routing_keys_of_methods_are_made_texts() {
     let (bad, good) = (short(b"\xffk"), short(b"\x1ak"));
     let tag = [&[0; 8][..], &[1]].concat();
-    let deliver = |key: &[u8]| frame(1, &[&[0, 60, 0, 60][..], &short(b"consumer"), &tag, &short(b"exchange"), key].concat());
+    let deliver =
+        |key: &[u8]| frame(1, &[&[0, 60, 0, 60][..], &short(b"consumer"), &tag, &short(b"exchange"), key].concat());
     let got = |key: &[u8]| frame(1, &[&[0, 60, 0, 71][..], &tag, &short(b""), key, &[0, 0, 0, 9]].concat());
-    let returned = |key: &[u8]| frame(1, &[&[0, 60, 0, 50, 1, 56][..], &short(b"NO_ROUTE"), &short(b"e"), key].concat());
+    let returned =
+        |key: &[u8]| frame(1, &[&[0, 60, 0, 50, 1, 56][..], &short(b"NO_ROUTE"), &short(b"e"), key].concat());
     let closed = |text: &[u8]| frame(1, &[&[0, 20, 0, 40, 1, 147][..], text, &[0, 60, 0, 40]].concat());
     let blocked = |text: &[u8]| frame(1, &[&[0, 10, 0, 60][..], text].concat());
     for method in [&deliver as &dyn Fn(&[u8]) -> Vec<u8>, &got, &returned, &closed, &blocked] {

@@ -325,7 +325,7 @@ impl<'a> Sending<'a> {
             let text = match *state.borrow_and_update() {
                 BrokerState::Blocked => "the broker takes no messages now (memory or disk alarm); waiting",
                 BrokerState::Connected => "the broker takes messages again",
-                BrokerState::Connecting => continue,
+                BrokerState::Connecting | BrokerState::Refused(_) => continue,
             };
             self.progress.note(text);
         }

@@ -22,6 +22,7 @@ struct Overview<'a> {
     at: String,
     version: &'static str,
     broker: &'static str,
+    broker_why: Option<String>,
     dry_run: bool,
     ready: bool,
     stopped: Vec<(&'static str, String)>,
@@ -67,7 +68,7 @@ pub(super) async fn page(Shared(here): Shared<Here>) -> Response {
 impl<'a> Overview<'a> {
     fn new(here: &'a Here, glance: &'a Glance) -> Self {
         let (state, now) = (&here.state, glance.at);
-        let Readiness { ready, broker, dry_run, stopped } = Readiness::of(state);
+        let Readiness { ready, broker, broker_why, dry_run, stopped } = Readiness::of(state);
         let ledger = glance.ledger.as_ref();
         let (queues, exchange) = (glance.queues.as_ref(), here.console.0.broker.prefix.as_str());
         let short = |queue: &'a str| queue.strip_prefix(exchange).unwrap_or(queue).trim_start_matches('.');
@@ -76,6 +77,7 @@ impl<'a> Overview<'a> {
             at: second(now),
             version: env!("CARGO_PKG_VERSION"),
             broker,
+            broker_why,
             dry_run,
             ready,
             stopped: stopped.into_iter().map(|stopped| (stopped.cause, stopped.why)).collect(),
