@@ -44,6 +44,7 @@ mod publishers;
 mod publishing;
 mod refused_copies;
 mod replicas;
+mod replies;
 mod retention;
 mod secrets;
 mod security_page;

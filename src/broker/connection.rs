@@ -9,12 +9,13 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Event};
 use secrecy::ExposeSecret;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::consumer::Consumer;
-use super::publisher::{CONFIRM, Publisher};
+use super::publisher::{Publisher, Routed};
+use super::replies::Replies;
 use super::stream;
 use super::topology::{self, Names, TopologySettings};
 use super::{BrokerError, BrokerState, tls};
@@ -32,6 +33,10 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// noticed after two of them.
 const HEARTBEAT_S: u16 = 10;
 
+/// The largest frame that is asked of the broker unless the URL says otherwise, in bytes: RabbitMQ's own default. The
+/// library keeps room for 32 of them in each direction, so the broker's limit, which may be none, is not taken over.
+const FRAME_MAX: u32 = 128 * 1024;
+
 /// One connection with its channels. Anything that fails cancels [`Session::lost`]; then open another.
 pub struct Session {
     connection: Arc<Connection>,
@@ -41,10 +46,7 @@ pub struct Session {
     metrics: Metrics,
     state: watch::Receiver<BrokerState>,
     lost: CancellationToken,
-    /// For a connection on which something may be tried that the broker may refuse.
-    settings: config::Broker,
-    /// Whether the broker lets us write to the default exchange, once that has been tried.
-    replies: OnceCell<bool>,
+    replies: Replies,
     /// Listens to the connection's events; ends with the session.
     events: JoinHandle<()>,
 }
@@ -85,7 +87,7 @@ impl Session {
         topology::try_publishing(&connection, &names, topology).await?;
         publishing.confirm_select(ConfirmSelectOptions::default()).await?;
         let consuming = connection.create_channel().await?;
-        let publisher = Arc::new(Publisher::new(&connection, publishing, own, lost.clone()));
+        let publisher = Arc::new(Publisher::new(&connection, publishing, own.clone(), lost.clone()));
         Ok(Self {
             connection,
             consuming,
@@ -94,8 +96,7 @@ impl Session {
             metrics: metrics.clone(),
             state,
             lost,
-            settings: settings.clone(),
-            replies: OnceCell::new(),
+            replies: Replies::new(settings, own),
             events,
         })
     }
@@ -132,26 +133,12 @@ impl Session {
         &self.publisher
     }
 
-    /// Whether copies may be sent to `reply_to` queues, for which the broker has to let us write to the default
-    /// exchange. Tried where a refusal costs nothing: over a refused copy the session would be lost, and the request,
-    /// redelivered, would do the same again.
+    /// Sends a copy of a result to a `reply_to` queue, and waits until the broker has it.
     ///
     /// # Errors
-    /// When the broker doesn't say; the session is lost then.
-    pub async fn replies(&self) -> Result<bool, BrokerError> {
-        let asked = self.replies.get_or_try_init(|| async {
-            let dropped = dropped_by(&self.settings, BasicProperties::default());
-            match tokio::time::timeout(CONFIRM, dropped).await {
-                Ok(Err(BrokerError::Amqp(error))) if topology::is_refused_access(&error) => Ok(false),
-                Ok(dropped) => dropped.map(|()| true),
-                Err(_) => Err(BrokerError::Timeout(CONFIRM, "publish")),
-            }
-        });
-        let asked = asked.await.copied();
-        if asked.is_err() {
-            self.lost.cancel();
-        }
-        asked
+    /// When the copy is lost: it is not tried again, and costs nothing else.
+    pub async fn reply(&self, queue: &str, body: &[u8], properties: BasicProperties) -> Result<Routed, BrokerError> {
+        self.replies.send(queue, body, properties).await
     }
 
     /// Cancelled when this session is of no more use.
@@ -239,12 +226,18 @@ async fn known_as(settings: &config::Broker, user: &ShortString) -> Result<(), B
 }
 
 pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
+    connect_with(settings, FRAME_MAX).await
+}
+
+/// Connects with frames of at most `frame_max` bytes, or what the URL says.
+pub(super) async fn connect_with(settings: &config::Broker, frame_max: u32) -> Result<Connection, BrokerError> {
     crypto::install();
     let mut uri: AMQPUri = settings.url.expose_secret().parse().map_err(|_| {
         // Not the parser's words: they may quote the URL.
         BrokerError::Settings("broker.url is no AMQP URL: amqp://USER:PASSWORD@HOST:PORT/VHOST".into())
     })?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    uri.query.frame_max = Some(uri.query.frame_max.filter(|most| *most > 0).unwrap_or(frame_max));
     let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let (over_tls, config) = (uri.scheme == AMQPScheme::AMQPS, tls::config(settings)?);

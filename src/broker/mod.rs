@@ -9,6 +9,7 @@ mod headers;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
 pub mod publisher;
+mod replies;
 pub mod requester;
 pub mod settlement;
 mod stream;

@@ -114,6 +114,14 @@ impl Publisher {
         confirmed
     }
 
+    pub(super) fn connection(&self) -> Arc<Connection> {
+        self.connection.clone()
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
+    }
+
     /// Gives the session up: something that should be there is not, and only a new session declares it again.
     pub(super) fn give_up(&self) {
         self.lost.cancel();

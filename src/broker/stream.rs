@@ -19,10 +19,6 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::clean::Frames;
 
-/// The largest frame that is asked of the broker unless the URL says otherwise, in bytes: RabbitMQ's own default. The
-/// library keeps room for 32 of them in each direction, so the broker's limit, which may be none, is not taken over.
-const FRAME_MAX: u32 = 128 * 1024;
-
 /// Read from the network at once, in bytes.
 const CHUNK: usize = 32 * 1024;
 
@@ -35,12 +31,11 @@ type Kit = RuntimeParts<Tokio, Cleaning>;
 /// and cannot, so it is given one that is open; a thread where nobody waits any more for a handshake that does not end, so
 /// its stream fails then.
 pub(super) async fn connect(
-    mut uri: AMQPUri,
+    uri: AMQPUri,
     properties: ConnectionProperties,
     tls: OwnedTLSConfig,
 ) -> lapin::Result<Connection> {
-    let frame_max = uri.query.frame_max.filter(|most| *most > 0).unwrap_or(FRAME_MAX);
-    uri.query.frame_max = Some(frame_max);
+    let frame_max = uri.query.frame_max.unwrap_or_default();
     let runtime = Runtime::new(Kit::new(Tokio::current(), Cleaning(Tokio::current())));
     let plain = Runtime::new(Tokio::current());
     let given_up = CancellationToken::new();
@@ -86,7 +81,7 @@ impl Reactor for Cleaning {
 
     fn tcp_connect_addr(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(addr);
-        async { Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?), FRAME_MAX, CancellationToken::new())) }
+        async { Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?), 0, CancellationToken::new())) }
     }
 }
 

@@ -228,7 +228,7 @@ impl Handler {
         }
         drop(span);
         self.metrics.result(&event.outcome, &event.cause);
-        self.reply(event, message, session).await?;
+        self.reply(event, message, session).await;
         let Some(case) = &answer.case else { return Ok(true) };
         let key = case.kind.routing_key();
         let mut span = traces::publishing(&message.trace, self.names.exchange(), key, &case.id);
@@ -267,33 +267,35 @@ impl Handler {
 
     /// The copy for `reply_to`. A requester that has gone away must not hold up the queue: its copy is given up, the
     /// result itself is already confirmed.
-    async fn reply(&self, event: &ResultEvent, message: &Message, session: &Session) -> Result<(), BrokerError> {
-        let Some(queue) = message.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return Ok(()) };
+    async fn reply(&self, event: &ResultEvent, message: &Message, session: &Session) {
+        let Some(queue) = message.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return };
         // Nor may somebody who may not ask make the worker write into a queue of their choice.
         if event.cause == Cause::PublisherNotAllowed.as_str() {
-            return Ok(());
+            return;
         }
         // A result in one of our own queues would be read as a request, or never.
         if self.names.is_internal(queue) {
-            tracing::warn!(queue, "reply_to names a queue of the worker itself; no copy is sent");
-            return Ok(());
-        }
-        if !session.replies().await? {
-            self.metrics.reply_unroutable();
-            tracing::warn!(queue, "the broker lets the worker write to no reply_to queue; no copy is sent");
-            return Ok(());
+            return tracing::warn!(queue, "reply_to names a queue of the worker itself; no copy is sent");
         }
         // The rest of a direct reply-to's name is the key to its requester.
         let told = if queue.starts_with(DIRECT_REPLY) { DIRECT_REPLY } else { queue };
         let mut span = traces::publishing(&message.trace, "", told, &event.id);
         let properties = result_properties(event, message, &span.context(&message.trace));
-        let published = session.publisher().publish("", queue, event.body.as_bytes(), properties).await;
-        if let Routed::No | Routed::Refused = not_published(published, &mut span)? {
-            span.failed("unroutable", || "no queue took it".to_owned());
-            self.metrics.reply_unroutable();
-            tracing::warn!(queue, "the reply_to queue does not exist or is full; the result went to the exchange only");
+        let sent = session.reply(queue, event.body.as_bytes(), properties).await;
+        match not_published(sent, &mut span) {
+            Ok(Routed::Yes) => return,
+            Ok(Routed::No | Routed::Refused) => {
+                span.failed("unroutable", || "no queue took it".to_owned());
+                tracing::warn!(
+                    queue = told,
+                    "the reply_to queue does not exist or is full; the result went to the exchange only"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(%error, queue = told, "no copy for reply_to; the result went to the exchange only");
+            }
         }
-        Ok(())
+        self.metrics.reply_unroutable();
     }
 }
 
