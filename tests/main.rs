@@ -40,6 +40,7 @@ mod monitoring;
 mod pace;
 mod pages;
 mod permissions;
+mod policies;
 mod publishers;
 mod publishing;
 mod refused_copies;

@@ -8,6 +8,7 @@ pub mod depths;
 mod headers;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
+pub mod policies;
 pub mod publisher;
 mod replies;
 pub mod requester;

@@ -137,7 +137,10 @@ pub async fn declare(channel: &Channel, names: &Names, settings: &TopologySettin
         queue(channel, names, &names.wait(*delay), &wait_key(*delay), wait).await?;
     }
     if settings.results_queue {
-        queue(channel, names, &names.results(), "result.#", quorum()).await?;
+        let mut results = quorum();
+        // A limit by a policy would otherwise drop the oldest results without a word.
+        results.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        queue(channel, names, &names.results(), "result.#", results).await?;
     }
     Ok(())
 }
@@ -166,6 +169,16 @@ pub(super) async fn try_publishing(
 fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments
+}
+
+/// The arguments of a queue on which is tried what policies do: those of the dead queue, without a way out. It goes by itself
+/// where it is not deleted.
+pub(super) fn tried() -> FieldTable {
+    let mut arguments = quorum();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(LOOKS));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(60_000));
     arguments
 }
 

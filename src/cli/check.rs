@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::backup::Backups;
 use crate::broker::connection::Session;
+use crate::broker::policies;
 use crate::broker::topology::TopologySettings;
 use crate::config::Settings;
 use crate::guard::{Guard, GuardAnswer};
@@ -55,7 +56,12 @@ async fn broker(settings: &Settings, metrics: &Metrics) -> Result<String, String
     let session = Session::open(&settings.broker, publishers, &topology, metrics).await;
     let session = session.map_err(|error| error.to_string())?;
     session.close().await;
-    Ok(format!("reached; exchange and queues of {} are declared", settings.broker.prefix))
+    let warnings: Vec<String> = match policies::limits(&settings.broker).await {
+        Ok(limits) => limits.into_iter().map(|limit| limit.harm().to_owned()).collect(),
+        Err(error) => vec![format!("what policies do to its queues is not known: {error}")],
+    };
+    let reached = format!("reached; exchange and queues of {} are declared", settings.broker.prefix);
+    Ok([reached].into_iter().chain(warnings).collect::<Vec<_>>().join("; warning: "))
 }
 
 async fn ask_provider(client: &Client) -> Result<String, String> {

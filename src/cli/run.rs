@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::beside::Beside;
 use crate::backup::Backups;
-use crate::broker::BrokerState;
+use crate::broker::{BrokerState, policies};
 use crate::config::Settings;
 use crate::eraser::Eraser;
 use crate::guard::Guard;
@@ -61,6 +61,8 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     beside.run("the task that probes what is down", well(probes));
     let (watcher, ended) = (eraser.clone(), shutdown.clone());
     beside.run("the task that watches the ledger", well(async move { watcher.watch_ledger(ended).await }));
+    let policies = policies::watch(settings.broker.clone(), metrics.clone(), shutdown.clone());
+    beside.run("the task that tries what policies do", well(policies));
     if let Some(keep) = settings.ledger.compact_after {
         let compacting = retention::keep_compacting(ledger.clone(), keep, shutdown.clone());
         beside.run("the task that compacts the ledger", well(compacting));

@@ -16,6 +16,7 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
+use crate::broker::policies::Limit;
 use crate::message::notice::Kind;
 use crate::pace::line::Stop;
 
@@ -109,6 +110,7 @@ struct Inner {
     replies_unroutable: IntCounter,
     panics: IntCounter,
     line_stopped: IntGaugeVec,
+    policy_limits: IntGaugeVec,
     circuit_opened: IntCounterVec,
     backups: backups::Backups,
     concurrency_limit: IntGauge,
@@ -195,6 +197,11 @@ impl Metrics {
             replies_unroutable: declare
                 .counter("replies_unroutable_total", "Results whose reply_to queue did not exist.")?,
             panics: declare.counter("panics_total", "Panics caught while working on a request.")?,
+            policy_limits: declare.gauges(
+                "policy_limits",
+                "1 while a policy of the broker limits the worker's queues so.",
+                &["limit"],
+            )?,
             line_stopped: declare.gauges(
                 "line_stopped",
                 "1 while the worker does not consume for this cause.",
@@ -306,6 +313,11 @@ impl Metrics {
         self.0.panics.inc();
     }
 
+    /// Whether a policy of the broker limits the worker's queues so.
+    pub fn policy_limits(&self, limit: &'static str, limits: bool) {
+        self.0.policy_limits.with_label_values(&[limit]).set(i64::from(limits));
+    }
+
     /// Whether the worker has stopped consuming for this cause.
     pub fn line_stopped(&self, cause: &'static str, stopped: bool) {
         self.0.line_stopped.with_label_values(&[cause]).set(i64::from(stopped));
@@ -370,6 +382,9 @@ impl Inner {
         }
         for stop in Stop::ALL {
             self.line_stopped.with_label_values(&[stop.as_str()]);
+        }
+        for limit in Limit::ALL {
+            self.policy_limits.with_label_values(&[limit.as_str()]);
         }
     }
 
