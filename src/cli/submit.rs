@@ -2,11 +2,14 @@
 
 mod batch;
 mod bits;
+mod csv;
 mod draft;
 mod input;
+mod lines;
 mod progress;
 mod report;
 mod sending;
+mod shown;
 mod spool;
 mod tally;
 mod twins;
