@@ -220,13 +220,13 @@ fn finished(mut request: Request, own_id: bool, batch: &str) -> Result<Checked, 
     Ok(Checked { request, body, own_id })
 }
 
-/// A checked request that says in addition how many requests its case has.
+/// A checked request that says in addition how many requests its case has, if a size is given.
 ///
 /// # Errors
 /// It says more than a request may.
-pub(super) fn with_case_size(body: &[u8], own_id: bool, size: u32, batch: &str) -> Result<Checked, String> {
+pub(super) fn with_case_size(body: &[u8], own_id: bool, size: Option<u32>, batch: &str) -> Result<Checked, String> {
     let mut request = decode(body, None)?;
-    request.labels.case_size = Some(size);
+    request.labels.case_size = request.labels.case_size.or(size);
     finished(request, own_id, batch)
 }
 
@@ -448,9 +448,9 @@ mod tests {
     fn a_size_that_is_added_is_part_of_what_is_said() {
         let id = |text: &str| Defaults::default().complete(said(text), "b").unwrap();
         let (plain, sized) = (r#"{"asset_id":"a","case_id":"c"}"#, r#"{"asset_id":"a","case_id":"c","case_size":2}"#);
-        assert_eq!(with_case_size(&id(plain).body, false, 2, "b"), Ok(id(sized)));
+        assert_eq!(with_case_size(&id(plain).body, false, Some(2), "b"), Ok(id(sized)));
         let own = id(r#"{"request_id":"mine","asset_id":"a","case_id":"c"}"#);
-        let own = with_case_size(&own.body, true, 2, "b").unwrap();
+        let own = with_case_size(&own.body, true, Some(2), "b").unwrap();
         assert_eq!(own.request.request_id.as_str(), "mine");
     }
 
