@@ -66,12 +66,7 @@ struct Line {
 impl Report {
     /// `case` has to be read before the requests: what was decided in between is then called missing, and not the
     /// other way round.
-    pub(super) fn new(
-        case_id: &str,
-        case: Option<&Case>,
-        requests: &[(Entry, Vec<Change>)],
-        now: Timestamp,
-    ) -> Self {
+    pub(super) fn new(case_id: &str, case: Option<&Case>, requests: &[(Entry, Vec<Change>)], now: Timestamp) -> Self {
         let lines: Vec<Line> = requests.iter().map(|(entry, history)| Line::new(entry, history)).collect();
         let mut counts = BTreeMap::new();
         for line in &lines {
@@ -92,7 +87,9 @@ impl Report {
         let mut parts = vec![self.arrived()];
         if self.conflicts > 0 {
             let conflicts = self.conflicts;
-            parts.push(format!("Messages answered request_conflict, which count as rejected and have no line here: {conflicts}."));
+            parts.push(format!(
+                "Messages answered request_conflict, which count as rejected and have no line here: {conflicts}."
+            ));
         }
         if !self.open.is_empty() {
             let named: Vec<String> = self.open.iter().take(MOST_NAMED).map(Open::told).collect();

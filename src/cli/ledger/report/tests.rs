@@ -31,7 +31,11 @@ fn what_is_missing_of_a_case_is_counted_and_named() {
     let report = |case: Option<&Case>| Report::new("c", case, &requests, Timestamp::UNIX_EPOCH);
     let open = "Requests that are open: 2: r2 (asset asset-r2, waits: in_use), r3 (asset asset-r3).";
     for (size, decided, parts) in [
-        (5, &[("deleted", 1)][..], &["; 2 of them have not arrived: they were never asked, or are still in a queue.", open][..]),
+        (
+            5,
+            &[("deleted", 1)][..],
+            &["; 2 of them have not arrived: they were never asked, or are still in a queue.", open][..],
+        ),
         (5, &[("deleted", 1), ("rejected", 1)], &["; 1 of them have not arrived", "have no line here: 1.", open]),
         (3, &[("deleted", 1)], &["said to have 3 requests, and all of them have arrived.", open]),
         (2, &[("deleted", 1)], &["said to have 2 requests, and 3 have arrived.", open]),
