@@ -24,6 +24,9 @@ const FREE_TEXT: [&str; 4] = ["reason", "requested_by", "expect.asset_type", "ex
 /// Pairs of quotes that word processors make of `"`.
 const TYPOGRAPHIC: [&[char]; 2] = [&['“', '”', '„', '‟'], &['«', '»']];
 
+/// Line and paragraph separators, and the byte order mark: what some programs take for the end of a line or of a file.
+const LINE_BREAKS_AND_MARKS: [char; 3] = ['\u{2028}', '\u{2029}', '\u{feff}'];
+
 /// Gives each row to `take`.
 ///
 /// # Errors
@@ -87,9 +90,13 @@ fn check(column: &str, cell: &str) -> Result<(), String> {
         return Err(format!("{column}: has a line break, and no {column} has one; it is {}", shown(cell)));
     }
     let is_allowed = |character| matches!(character, '\t' | '\n' | '\r');
-    let is_bad = |character: &char| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}');
+    let is_bad = |character: &char| character.is_control() || LINE_BREAKS_AND_MARKS.contains(character);
     if let Some(bad) = cell.chars().find(|character| is_bad(character) && !is_allowed(*character)) {
-        return Err(format!("{column}: has the control character {}; it is {}", code_point(bad), shown(cell)));
+        return Err(format!(
+            "{column}: has the character {}, which no text has; it is {}",
+            code_point(bad),
+            shown(cell)
+        ));
     }
     if is_half_quoted(cell) {
         return Err(format!(

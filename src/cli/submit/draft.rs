@@ -241,7 +241,7 @@ fn seen(case: &CaseId) -> Result<(), String> {
         ));
     }
     if case.trim() != case {
-        return Err(format!("case_id: begins or ends with a space; it is \"{}\"", shown(case)));
+        return Err(format!("case_id: begins or ends with a space; it is {}", shown(case)));
     }
     Ok(())
 }

@@ -51,7 +51,10 @@ impl Input {
             None => Ok(Self::Arguments(assets.to_vec())),
             Some(file) => {
                 let format = format.or_else(|| format_of(file)).ok_or_else(|| {
-                    format!("{}: its name does not end in .csv, .ndjson, .jsonl or .txt; say --format", file.display())
+                    format!(
+                        "{}: its name does not end in .csv, .tsv, .ndjson, .jsonl or .txt; say --format",
+                        file.display()
+                    )
                 })?;
                 Ok(Self::File(file.to_owned(), format))
             }
@@ -86,7 +89,7 @@ pub(super) type Take<'a> = dyn FnMut(u64, Result<Said, String>) -> Result<(), St
 
 fn format_of(file: &Path) -> Option<Format> {
     match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "csv" => Some(Format::Csv),
+        "csv" | "tsv" => Some(Format::Csv),
         "ndjson" | "jsonl" => Some(Format::Ndjson),
         "txt" => Some(Format::Plain),
         _ => None,

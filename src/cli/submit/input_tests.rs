@@ -97,7 +97,9 @@ fn a_file_is_read_as_its_name_says() {
     assert_eq!(input(&["a"], None, None), Ok(Input::Arguments(vec!["a".into()])));
     assert_eq!(input(&["-"], None, None), Ok(Input::Stdin(Format::Plain)));
     assert_eq!(input(&[], Some("-"), Some(Format::Csv)), Ok(Input::Stdin(Format::Csv)));
-    for (name, format) in [("x.CSV", Format::Csv), ("x.jsonl", Format::Ndjson), ("a.b/x.txt", Format::Plain)] {
+    for (name, format) in
+        [("x.CSV", Format::Csv), ("x.tsv", Format::Csv), ("x.jsonl", Format::Ndjson), ("a.b/x.txt", Format::Plain)]
+    {
         assert_eq!(input(&[], Some(name), None), Ok(Input::File(name.into(), format)));
     }
     for (assets, file, format) in

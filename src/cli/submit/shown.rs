@@ -5,7 +5,8 @@ use std::fmt::Write;
 /// The longest text that is shown, in characters.
 const MOST_SHOWN: usize = 64;
 
-/// The text with each character that cannot be seen as its code point, and cut where it is long.
+/// The text with each character that cannot be seen as its code point, and cut where it is long; in quotes where a space
+/// is at one of its ends.
 pub(super) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for (at, character) in text.chars().enumerate() {
@@ -20,7 +21,11 @@ pub(super) fn shown(text: &str) -> String {
             shown.push(character);
         }
     }
-    if shown.is_empty() { "empty".to_owned() } else { shown }
+    match text.trim_matches(' ') {
+        _ if text.is_empty() => "empty".to_owned(),
+        trimmed if trimmed != text => format!("\"{shown}\""),
+        _ => shown,
+    }
 }
 
 /// As Unicode's charts write it: `U+200B`.
@@ -56,6 +61,7 @@ fn is_format(character: char) -> bool {
             | 0xFEFF
             | 0xFFA0
             | 0xFFF0..=0xFFFB
+            | 0xFFFE..=0xFFFF
             | 0x1_BCA0..=0x1_BCA3
             | 0x1_D173..=0x1_D17A
             | 0xE_0000..=0xE_0FFF
@@ -74,6 +80,7 @@ mod tests {
             ("a\tb\0\u{1b}[2J", "a<U+0009>b<U+0000><U+001B>[2J"),
             ("Müller, “Fall 7”", "Müller, “Fall 7”"),
             ("u\u{308}", "u\u{308}"),
+            ("a-1 ", "\"a-1 \""),
             ("", "empty"),
         ] {
             assert_eq!(shown(text), wanted);

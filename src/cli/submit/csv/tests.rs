@@ -167,13 +167,14 @@ fn a_header_in_the_middle_is_no_request() {
 #[test]
 fn characters_that_no_cell_has_are_named() {
     assert_rows(
-        "asset_id,reason\na-1,x\0\na-2,x\u{1a}\na-3,x\u{b}y\na-4,x\u{2028}y\na-5,x\ty\u{a0}z\n",
+        "asset_id,reason\na-1,x\0\na-2,x\u{1a}\na-3,x\u{b}y\na-4,x\u{2028}y\na-5,x\ty\u{a0}z\na-6,x\u{feff}y\n",
         &[
             "2! has U+0000 as character 6",
-            "3! reason: has the control character U+001A; it is x<U+001A>",
-            "4! reason: has the control character U+000B; it is x<U+000B>y",
-            "5! reason: has the control character U+2028; it is x<U+2028>y",
+            "3! reason: has the character U+001A, which no text has; it is x<U+001A>",
+            "4! reason: has the character U+000B, which no text has; it is x<U+000B>y",
+            "5! reason: has the character U+2028, which no text has; it is x<U+2028>y",
             "6 {\"asset_id\":\"a-5\",\"reason\":\"x\\ty\u{a0}z\"}",
+            "7! reason: has the character U+FEFF, which no text has; it is x<U+FEFF>y",
         ],
     );
 }
