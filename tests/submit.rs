@@ -86,7 +86,8 @@ async fn assets_named_as_arguments_are_deleted() {
         assert_eq!(id.get_version_num(), 5);
     }
     world.broker.completed("case-7", 1).await;
-    assert_eq!(world.broker.seen().len(), 3, "no copy is asked for without --wait, and a twin is sent once");
+    let answered = world.broker.seen().into_iter().filter(|one| one.key != "result.case_completed");
+    assert_eq!(answered.count(), 2, "no copy is asked for without --wait, and a twin is sent once");
     world.finish(0).await;
 }
 

@@ -216,7 +216,7 @@ fn described(broker: &config::Broker, batch: &Batch) -> String {
     let cases = batch.cases.iter().map(|case| case.case.as_str()).collect::<Vec<_>>().join(", ");
     let more = if batch.more_cases > 0 { " and more" } else { "" };
     let cases = if cases.is_empty() { "none".to_owned() } else { format!("{cases}{more}") };
-    let sizes: String = batch.told_cases().iter().map(|case| format!("{case}\n")).collect();
+    let sizes = batch.told_cases().into_iter().chain([String::new()]).collect::<Vec<_>>().join("\n");
     let user = broker.user().map(|user| format!(", as user {user}")).unwrap_or_default();
     format!(
         "To be deleted for good: {deletions}{dry}{duplicates}\nCase: {cases}\n{sizes}Broker: {}, exchange {}{user}",

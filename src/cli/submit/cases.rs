@@ -107,7 +107,7 @@ impl Cases {
             let size = |case| tallies.get(&case).map_or(0, |tally| tally.to_add(option));
             if tallies.keys().any(|case| size(*case) > 0) {
                 counted.sizes.resize(usize::try_from(total).map_err(io::Error::other)?, 0);
-                self.entries.each(|bytes| counted.add(&Entry::of_bytes(bytes), &size))?;
+                self.entries.each(|bytes| counted.add(&Entry::of_bytes(bytes), size))?;
             }
         }
         counted.sort();

@@ -18,6 +18,9 @@ pub(super) struct Record {
     pub(super) first: u64,
 }
 
+/// The number of a record's first line, and the record or what is wrong with it.
+type Numbered = (u64, Result<Record, String>);
+
 /// Reads one record after the other.
 pub(super) struct Records<R> {
     lines: Lines<R>,
@@ -47,7 +50,7 @@ impl<R: Read> Records<R> {
     ///
     /// # Errors
     /// A line cannot be read.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Result<Record, String>)>, String> {
+    pub(super) fn next(&mut self) -> Result<Option<Numbered>, String> {
         let Some(line) = self.line()? else { return Ok(None) };
         let first = line.number;
         Ok(Some((first, self.from(line)?)))
