@@ -112,6 +112,12 @@ async fn ledger_exports_a_report_of_a_case() {
     let read = |name: &str| std::fs::read_to_string(world.dir.path().join(name)).unwrap();
     let report: serde_json::Value = serde_json::from_str(&read("erasure-report.json")).unwrap();
     assert_eq!(report["counts"], json!({"already_absent": 1, "deleted": 1, "open": 1, "rejected": 1}));
+    assert_eq!((&report["missing"], &report["open"][0]["request_id"]), (&json!(1), &json!("r-c")));
+    for part in
+        ["5 requests; 1 of them have not arrived: they were never asked", "open: 1: r-c (asset c, waits: in_use)"]
+    {
+        assert!(export.output().contains(part), "{part}: {}", export.output());
+    }
     let lines = report["lines"].as_array().unwrap();
     let of = |asset: &str| lines.iter().find(|line| line["asset_id"] == asset).unwrap();
     assert_eq!((&of("a")["requested_by"], &of("a")["reason"]), (&json!("privacy desk"), &json!("Art. 17")));
@@ -140,6 +146,7 @@ async fn ledger_exports_a_report_of_a_case() {
             "not deleted: in use by video_1",
             "not decided",
             "The case was said to have 5 requests; 1 of them have not arrived",
+            "Requests that are open: 1: r-c (asset c, waits: in_use).",
             hash,
         ] {
             assert!(said.contains(part), "{part}: {said}");

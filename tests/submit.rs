@@ -62,7 +62,8 @@ async fn world_with(assets: &[&str]) -> World {
 /// What became of every asset, as the events say: by asset ID, the event's data.
 async fn answers(world: &mut World, count: usize) -> Vec<Value> {
     world.broker.requests_answered(count).await;
-    let mut answers: Vec<Value> = world.broker.seen().into_iter().map(|one| one.event["data"].clone()).collect();
+    let answers = world.broker.seen().into_iter().filter(|one| one.key != "result.case_completed");
+    let mut answers: Vec<Value> = answers.map(|one| one.event["data"].clone()).collect();
     answers.sort_by_key(|data| data["asset_id"].as_str().unwrap().to_owned());
     answers
 }
@@ -84,7 +85,9 @@ async fn assets_named_as_arguments_are_deleted() {
         let id = uuid::Uuid::parse_str(data["request_id"].as_str().unwrap()).unwrap();
         assert_eq!(id.get_version_num(), 5);
     }
-    assert_eq!(world.broker.seen().len(), 2, "no copy is asked for without --wait, and a twin is sent once");
+    world.broker.completed("case-7", 1).await;
+    let answered = world.broker.seen().into_iter().filter(|one| one.key != "result.case_completed");
+    assert_eq!(answered.count(), 2, "no copy is asked for without --wait, and a twin is sent once");
     world.finish(0).await;
 }
 
@@ -190,6 +193,117 @@ async fn nothing_is_sent_when_one_line_is_bad() {
         assert!(said.contains(told), "{told}: {said}");
     }
     assert_eq!(world.sandbox.calls().await.len(), 0);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_clear_is_refused_with_its_line() {
+    let world = world_with(&["a-1", "a-2", "a-3"]).await;
+    for (name, text, told) in [
+        ("stray.csv", "asset_id,reason\na-1,\"urgent\na-2,see \"note\na-3,z\n", "line 2: has a quote (\") that opens"),
+        ("pair.csv", "asset_id,reason\na-1,\"urgent\na-2,see\"\na-3,z\n", "line 2: has a text in quotes (\") over"),
+        ("cr.csv", "asset_id,reason\ra-1,x\ra-2,\"y\ra-3,z", "line 3: has a quote (\") without its other"),
+        ("hidden.csv", "asset_id,case_id\n\na-1,c\u{200b}\n", "line 3: case_id: has the character U+200B"),
+        (
+            "hidden.txt",
+            "a-1\r\na-2\u{200b}\r\n",
+            "line 2: asset_id: may hold only A-Z a-z 0-9 . _ -; it is a-2<U+200B>",
+        ),
+        ("joined.csv", "asset_id\na-1\n\u{feff}asset_id\na-2\n", "line 3: begins with a byte order mark (U+FEFF)"),
+        ("nul.csv", "asset_id\na-1\0\n", "line 2: has U+0000 as character 4"),
+        ("two.ndjson", "{\"asset_id\":\"a-1\"}{\"asset_id\":\"a-2\"}\n", "line 1: is not valid JSON: trailing"),
+        ("null.ndjson", "{\"asset_id\":null,\"asset_id\":\"a-1\"}\n", "line 1: asset_id: stands twice"),
+    ] {
+        file(&world, name, text);
+        let (code, said) = submit(&world, &["--file", name, "--yes"]).await;
+        assert_eq!(code, Some(2), "{name}: {said}");
+        assert!(said.contains(told) && said.contains("nothing was sent"), "{name}: {said}");
+    }
+    assert_eq!(world.sandbox.calls().await.len(), 0);
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn lists_as_spreadsheets_write_them_are_read() {
+    let assets = ["a", "b", "c", "d", "e", "f"];
+    let mut world = world_with(&assets).await;
+    let utf16 = "\u{feff}Asset ID;Reason\r\na;\"x, y\"\r\n;\r\nb;z;;\r\n";
+    let utf16: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(world.dir.path().join("utf16.csv"), utf16).unwrap();
+    file(&world, "cr.csv", "\u{feff}ASSET_ID,,\rc,,\r,,\rd\r\u{1a}");
+    file(&world, "cr.txt", "e\r\rf\r");
+    for name in ["utf16.csv", "cr.csv", "cr.txt"] {
+        let (code, said) = submit(&world, &["--file", name, "--yes"]).await;
+        assert_eq!(code, Some(0), "{name}: {said}");
+        assert!(said.contains("2 requests published"), "{name}: {said}");
+    }
+    let answers = answers(&mut world, 6).await;
+    assert!(answers.iter().all(|data| data["outcome"] == "deleted"), "{answers:?}");
+    assert_eq!((&answers[0]["reason"], &answers[1]["reason"]), (&json!("x, y"), &json!("z")));
+    world.finish(0).await;
+}
+
+/// The end of a case: how many requests it has, and what its one event counts.
+async fn end_of(world: &mut World, case: &str, times: usize) -> (Value, Value) {
+    let data = world.broker.completed(case, times).await.remove(0).event["data"].clone();
+    (data["case_size"].clone(), data["outcomes"].clone())
+}
+
+#[tokio::test]
+async fn a_case_ends_although_its_list_has_a_row_twice() {
+    let mut world = world_with(&["a", "b", "c"]).await;
+    file(&world, "list.csv", "asset_id,reason\na,x\nb,y\na,x\n");
+    let args = ["--file", "list.csv", "--yes", "--case", "case-7"];
+    let (code, said) = submit(&world, &args).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Case case-7: 2 requests, case_size 2\n"), "{said}");
+    let deleted =
+        |count: u64| json!({"deleted": count, "already_absent": 0, "would_delete": 0, "rejected": 0, "failed": 0});
+    assert_eq!(end_of(&mut world, "case-7", 1).await, (json!(2), deleted(2)));
+    let calls = world.sandbox.calls().await.len();
+    let (code, said) = submit(&world, &[&args[..], &["--wait", "--json"]].concat()).await;
+    assert_eq!((code, world.sandbox.calls().await.len()), (Some(0), calls), "the same requests: {said}");
+    assert!(said.contains(r#""cases":[{"case_id":"case-7","case_size":2,"requests":2}]"#), "{said}");
+    // A later request of the case would say another size.
+    let later = ["c", "--yes", "--case", "case-7", "--wait"];
+    let (code, said) = submit(&world, &later).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("To add requests to a case that was sent before: --case-size none"), "{said}");
+    let (code, said) = submit(&world, &[&later[..], &["--case-size", "none"]].concat()).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Case case-7: 1 request, without a case_size\n"), "{said}");
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_case_in_several_parts_ends_with_the_last() {
+    let mut world = world_with(&["a", "b", "c"]).await;
+    file(&world, "rows.csv", "asset_id,case_id,case_size\na,c,3\nb,c,3\na,c,3\n");
+    let (code, said) = submit(&world, &["--file", "rows.csv", "--yes"]).await;
+    assert_eq!(code, Some(2), "{said}");
+    for part in ["line 2: case_size: is 3, and this list has 2 requests of the case", "nothing was sent"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let (code, said) = submit(&world, &["--file", "rows.csv", "--yes", "--case-size", "3"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Case c: 2 of 3 requests (case_size 3)\n"), "{said}");
+    assert!(world.broker.seen().iter().all(|one| one.key != "result.case_completed"));
+    let (code, said) = submit(&world, &["c", "--yes", "--case", "c", "--case-size", "3"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(end_of(&mut world, "c", 1).await.0, json!(3));
+    file(&world, "more.csv", "asset_id,case_id,case_size\na,d,5\n");
+    let (code, said) = submit(&world, &["--file", "more.csv", "--dry-run"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: line 2: case_size: is 5, and this list has 1 requests of the case"), "{said}");
+    for (args, told) in [
+        (&["a", "b", "--case", "e", "--case-size", "1"][..], "case_size: is 1, and this list has 2 requests"),
+        (&["a", "--case-size", "1"], "--case-size: no request has a case"),
+        (&["a", "--case", "e", "--case-size", "0"], "must be a whole number, 1 to 1000000, or none"),
+    ] {
+        let (code, said) = submit(&world, &[args, &["--yes"]].concat()).await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(told), "{told}: {said}");
+    }
     world.finish(0).await;
 }
 

@@ -38,6 +38,8 @@ pub enum LedgerCommand {
         json: bool,
     },
     /// Write the erasure report of a case: a page for people and a JSON file for machines.
+    ///
+    /// It names what is missing: how many requests of `case_size` never arrived, and which requests are open.
     Export {
         /// The case.
         #[arg(long)]
@@ -142,6 +144,7 @@ fn detail(event: &str) -> Option<String> {
 }
 
 async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let known = ledger.case(&CaseId::parse(case)?).await?;
     let found = ledger.find(case, MOST_EXPORTED).await?;
     if found.len() == MOST_EXPORTED as usize {
         return Err(format!("the case has {MOST_EXPORTED} requests or more; a report would not be complete").into());
@@ -152,8 +155,7 @@ async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write
     if requests.is_empty() {
         return Err(format!("nothing is on record for case {case:?}").into());
     }
-    let size = ledger.case(&CaseId::parse(case)?).await?.map(|case| case.size);
-    let report = Report::new(case, size, &requests, Timestamp::now());
+    let report = Report::new(case, known.as_ref(), &requests, Timestamp::now());
     for (name, text) in
         [("erasure-report.html", report.render()?), ("erasure-report.json", serde_json::to_string_pretty(&report)?)]
     {
@@ -161,6 +163,9 @@ async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write
         let written = std::fs::File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
         written.map_err(|error| format!("{}: {error}", path.display()))?;
         writeln!(out, "{}", path.display())?;
+    }
+    for part in report.missing_parts() {
+        eprintln!("{}", plain(&part));
     }
     Ok(())
 }

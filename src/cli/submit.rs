@@ -2,11 +2,16 @@
 
 mod batch;
 mod bits;
+mod cases;
+mod csv;
 mod draft;
+mod entries;
 mod input;
+mod lines;
 mod progress;
 mod report;
 mod sending;
+mod shown;
 mod spool;
 mod tally;
 mod twins;
@@ -39,9 +44,10 @@ pub struct SubmitArgs {
     assets: Vec<String>,
     /// A file of requests, or - for standard input.
     ///
-    /// CSV: the first line names the columns, which are called as the fields of a request. NDJSON: each line is a
-    /// request. In both, `request_id` may be missing, and is then made of all that the request says, so that the same
-    /// command run again asks for nothing twice.
+    /// CSV: the first line names the columns, which are called as the fields of a request; commas, semicolons or tabs
+    /// separate them. NDJSON: each line is a request. In both, `request_id` may be missing, and is then made of all that
+    /// the request says, so that the same command run again asks for nothing twice. The encoding is UTF-8, or UTF-16
+    /// with a byte order mark. When one line is not clear, nothing is sent, and the line is named.
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
     /// How the file is written [default: by its name; plain for standard input].
@@ -128,6 +134,9 @@ async fn submitted(broker: &config::Broker, args: &SubmitArgs) -> Result<(), Sub
         }
         SubmitError::Refused(refused.problem)
     })?;
+    for note in &batch.notes {
+        eprintln!("note: {note}");
+    }
     let results = args.results.as_ref().map(|path| {
         File::create(path).map_err(|error| SubmitError::Refused(format!("--results: {}: {error}", path.display())))
     });
@@ -204,13 +213,13 @@ fn described(broker: &config::Broker, batch: &Batch) -> String {
         0 => String::new(),
         duplicates => format!(" ({} left out)", count(duplicates, "duplicate")),
     };
-    let cases = match (batch.cases.first.join(", "), batch.cases.more) {
-        (first, _) if first.is_empty() => "none".to_owned(),
-        (first, more) => format!("{first}{}", if more { " and more" } else { "" }),
-    };
+    let cases = batch.cases.iter().map(|case| case.case.as_str()).collect::<Vec<_>>().join(", ");
+    let more = if batch.more_cases > 0 { " and more" } else { "" };
+    let cases = if cases.is_empty() { "none".to_owned() } else { format!("{cases}{more}") };
+    let sizes = batch.told_cases().into_iter().chain([String::new()]).collect::<Vec<_>>().join("\n");
     let user = broker.user().map(|user| format!(", as user {user}")).unwrap_or_default();
     format!(
-        "To be deleted for good: {deletions}{dry}{duplicates}\nCase: {cases}\nBroker: {}, exchange {}{user}",
+        "To be deleted for good: {deletions}{dry}{duplicates}\nCase: {cases}\n{sizes}Broker: {}, exchange {}{user}",
         broker.place(),
         broker.prefix
     )

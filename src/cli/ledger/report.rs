@@ -7,8 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ledger::{Change, Entry};
+use crate::ledger::{Case, Change, Entry};
 use crate::message::Backup;
+
+/// Most open requests that are named in a sentence; all of them have a line, too.
+const MOST_NAMED: usize = 100;
 
 /// Everything the ledger says of one case.
 #[derive(Debug, Serialize, Template)]
@@ -19,11 +22,24 @@ pub(super) struct Report {
     case_size: Option<u32>,
     /// How many of them never came.
     missing: usize,
+    /// Messages that were answered `request_conflict`: they count as requests of the case and have no line.
+    conflicts: usize,
+    /// The requests that are not decided yet.
+    open: Vec<Open>,
     made_at: String,
     version: &'static str,
     /// Requests by outcome; `open` are those without one yet.
     counts: BTreeMap<String, usize>,
     lines: Vec<Line>,
+}
+
+/// A request that is not decided yet.
+#[derive(Debug, Serialize)]
+struct Open {
+    request_id: String,
+    asset_id: String,
+    /// Empty while it did not have to wait.
+    waits_for: String,
 }
 
 /// One request of the case.
@@ -48,20 +64,71 @@ struct Line {
 }
 
 impl Report {
-    pub(super) fn new(
-        case_id: &str,
-        case_size: Option<u32>,
-        requests: &[(Entry, Vec<Change>)],
-        now: Timestamp,
-    ) -> Self {
+    /// `case` has to be read before the requests: what was decided in between is then called missing, and not the
+    /// other way round.
+    pub(super) fn new(case_id: &str, case: Option<&Case>, requests: &[(Entry, Vec<Change>)], now: Timestamp) -> Self {
         let lines: Vec<Line> = requests.iter().map(|(entry, history)| Line::new(entry, history)).collect();
         let mut counts = BTreeMap::new();
         for line in &lines {
             *counts.entry(line.outcome.clone()).or_default() += 1;
         }
+        let open: Vec<Open> = requests.iter().filter_map(|(entry, _)| Open::new(entry)).collect();
         let (case_id, made_at, version) = (case_id.to_owned(), second(now), env!("CARGO_PKG_VERSION"));
-        let missing = case_size.map_or(0, |size| (size as usize).saturating_sub(lines.len()));
-        Self { case_id, case_size, missing, made_at, version, counts, lines }
+        let case_size = case.map(|case| case.size);
+        let decided = case.map_or(0, |case| case.decided.values().map(|count| *count as usize).sum());
+        let conflicts = decided.saturating_sub(lines.len() - open.len());
+        let arrived = lines.len() + conflicts;
+        let missing = case_size.map_or(0, |size| (size as usize).saturating_sub(arrived));
+        Self { case_id, case_size, missing, conflicts, open, made_at, version, counts, lines }
+    }
+
+    /// What is missing of the case, in sentences.
+    pub(super) fn missing_parts(&self) -> Vec<String> {
+        let mut parts = vec![self.arrived()];
+        if self.conflicts > 0 {
+            let conflicts = self.conflicts;
+            parts.push(format!(
+                "Messages answered request_conflict, which count as rejected and have no line here: {conflicts}."
+            ));
+        }
+        if !self.open.is_empty() {
+            let named: Vec<String> = self.open.iter().take(MOST_NAMED).map(Open::told).collect();
+            let more = if self.open.len() > MOST_NAMED { ", …" } else { "" };
+            parts.push(format!("Requests that are open: {}: {}{more}.", self.open.len(), named.join(", ")));
+        }
+        parts
+    }
+
+    fn arrived(&self) -> String {
+        let arrived = self.lines.len() + self.conflicts;
+        match (self.case_size, self.missing) {
+            (None, _) => "No request said how many requests the case has (case_size), so it is not known whether some \
+                          were never asked."
+                .to_owned(),
+            (Some(size), 0) if arrived > size as usize => {
+                format!("The case was said to have {size} requests, and {arrived} have arrived.")
+            }
+            (Some(size), 0) => format!("The case was said to have {size} requests, and all of them have arrived."),
+            (Some(size), missing) => format!(
+                "The case was said to have {size} requests; {missing} of them have not arrived: they were never asked, \
+                 or are still in a queue."
+            ),
+        }
+    }
+}
+
+impl Open {
+    fn new(entry: &Entry) -> Option<Self> {
+        entry.outcome.is_none().then(|| Self {
+            request_id: entry.request_id.to_string(),
+            asset_id: entry.asset_id.clone().unwrap_or_default(),
+            waits_for: entry.waited_for.clone().unwrap_or_default(),
+        })
+    }
+
+    fn told(&self) -> String {
+        let waits = if self.waits_for.is_empty() { String::new() } else { format!(", waits: {}", self.waits_for) };
+        format!("{} (asset {}{waits})", self.request_id, self.asset_id)
     }
 }
 
@@ -126,3 +193,6 @@ fn verified(entry: &Entry, data: &Value, history: &[Change]) -> String {
 fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,13 @@
 //! All requests of one submission, checked before the first is sent.
 
+use indicatif::HumanCount;
+
 use super::bits::Bits;
-use super::draft::{Checked, Defaults, Said};
+use super::cases::{Cases, Counted, Named};
+use super::draft::{Checked, Defaults, Said, with_case_size};
 use super::input::Input;
 use super::spool::{Spool, Writer};
-use super::twins::Twins;
+use super::twins::{Found, Twins};
 
 /// Most requests of one submission.
 const MOST: u64 = 10_000_000;
@@ -12,8 +15,9 @@ const MOST: u64 = 10_000_000;
 /// Most bad lines that are told one by one.
 const MOST_TOLD: usize = 10;
 
-/// Most cases that are named.
-const MOST_CASES: usize = 3;
+/// What a rehearsal under the name of the case does to the case.
+const DRY_RUN_OF_A_CASE: &str = "a dry run is a request of its case, too: it counts there, and its case_size is that of \
+                                 the case. For a rehearsal, give --case a name of its own";
 
 /// What is to be sent.
 #[derive(Debug)]
@@ -23,31 +27,16 @@ pub(super) struct Batch {
     pub(super) duplicates: Bits,
     /// How many of those that are sent are dry runs.
     pub(super) dry_runs: u64,
-    pub(super) cases: Cases,
+    /// The first few cases.
+    pub(super) cases: Vec<Named>,
+    /// How many cases there are beside those.
+    pub(super) more_cases: u64,
+    /// What is to be looked at before it is sent.
+    pub(super) notes: Vec<String>,
     /// Some have a `request_id` of their own, which follows from nothing.
     pub(super) own_ids: bool,
     /// What a request's number counts.
     pub(super) unit: &'static str,
-}
-
-/// The first few cases.
-#[derive(Debug, Default)]
-pub(super) struct Cases {
-    pub(super) first: Vec<String>,
-    pub(super) more: bool,
-}
-
-impl Cases {
-    fn add(&mut self, case: &str) {
-        if self.more || self.first.iter().any(|other| other == case) {
-            return;
-        }
-        if self.first.len() == MOST_CASES {
-            self.more = true;
-        } else {
-            self.first.push(case.to_owned());
-        }
-    }
 }
 
 /// Why nothing is sent: the bad lines, the first few of them, and a sentence over all.
@@ -85,21 +74,104 @@ impl Checking<'_> {
     }
 
     fn keep(&mut self, line: u64, checked: &Checked) -> Result<(), String> {
-        let Checked { request, body, own_id } = checked;
+        let Checked { request, own_id, .. } = checked;
         if self.spool.next_index() == MOST {
             return Err(format!("more than {MOST} requests; submit them in several files"));
         }
         self.own_ids |= own_id;
         self.dry_runs += u64::from(request.dry_run);
-        if let Some(case) = &request.labels.case_id {
-            self.cases.add(case.as_str());
-        }
-        let id = request.request_id.as_str();
-        self.spool
-            .write(line, id, body)
-            .and_then(|()| self.twins.add(line, id, body, request.dry_run))
+        let index = self.spool.next_index();
+        let case = request.labels.case_id.as_ref();
+        case.map_or(Ok(()), |case| self.cases.add(line, index, case.as_str(), request.labels.case_size))
+            .and_then(|()| add(&mut self.spool, &mut self.twins, line, checked))
             .map_err(|error| spooling(&error))
     }
+
+    fn refuse_bad(&self, unit: &str) -> Result<(), Refused> {
+        if self.bad_count == 0 {
+            return Ok(());
+        }
+        let (bad, all) = (self.bad_count, self.bad_count + self.spool.next_index());
+        let problem = format!("{bad} of {all} requests are not valid; nothing was sent");
+        Err(Refused { lines: told(unit, &self.bad), problem })
+    }
+
+    /// Looks at all of them together: what stands twice, and how many requests each case has.
+    fn finish(self, unit: &'static str) -> Result<Batch, Refused> {
+        let failed = |error: std::io::Error| alone(spooling(&error));
+        let total = self.spool.next_index();
+        if total == 0 {
+            return Err(alone("there is no request in it; nothing was sent"));
+        }
+        let found = self.twins.find().map_err(failed)?;
+        refuse_conflicts(&found, unit)?;
+        let option = self.defaults.case_size();
+        let mut counted = self.cases.count(&found.duplicates, total, option).map_err(failed)?;
+        if !counted.problems.is_empty() {
+            let problem = "a case_size is not the number of requests of its case; nothing was sent".to_owned();
+            return Err(Refused { lines: told(unit, &counted.problems), problem });
+        }
+        if option.is_some() && counted.named.is_empty() {
+            return Err(alone("--case-size: no request has a case; name it with --case. Nothing was sent"));
+        }
+        let spool = self.spool.finish().map_err(failed)?;
+        let spool = sized(spool, &counted, &found.duplicates, self.batch, unit)?;
+        let dry_runs = self.dry_runs - found.dry_runs;
+        let mut notes = told(unit, &counted.notes);
+        notes.extend((dry_runs > 0 && !counted.named.is_empty()).then(|| DRY_RUN_OF_A_CASE.to_owned()));
+        let cases = std::mem::take(&mut counted.named);
+        let (more_cases, own_ids, duplicates) = (counted.more, self.own_ids, found.duplicates);
+        Ok(Batch { spool, duplicates, dry_runs, cases, more_cases, notes, own_ids, unit })
+    }
+}
+
+fn add(spool: &mut Writer, twins: &mut Twins, line: u64, checked: &Checked) -> std::io::Result<()> {
+    let Checked { request, body, own_id } = checked;
+    let id = request.request_id.as_str();
+    spool.write(line, id, *own_id, body)?;
+    twins.add(line, id, body, request.dry_run)
+}
+
+fn alone(problem: impl Into<String>) -> Refused {
+    Refused { lines: Vec::new(), problem: problem.into() }
+}
+
+fn told(unit: &str, lines: &[(u64, String)]) -> Vec<String> {
+    lines.iter().map(|(line, problem)| format!("{unit} {line}: {problem}")).collect()
+}
+
+/// Nothing is written twice that says two things.
+fn refuse_conflicts(found: &Found, unit: &str) -> Result<(), Refused> {
+    if found.conflicts.is_empty() {
+        return Ok(());
+    }
+    let lines = found.conflicts.iter().map(|(line, first)| {
+        format!("{unit} {line}: request_id: {unit} {first} has the same for another request; each needs its own")
+    });
+    let problem = "the same request_id stands for different requests; nothing was sent".to_owned();
+    Err(Refused { lines: lines.collect(), problem })
+}
+
+/// The same requests, of which those that have a size to be added say it.
+fn sized(spool: Spool, counted: &Counted, before: &Bits, name: &str, unit: &'static str) -> Result<Spool, Refused> {
+    if counted.sizes.is_empty() {
+        return Ok(spool);
+    }
+    let failed = |error: std::io::Error| alone(spooling(&error));
+    let (mut writer, mut twins) = (Writer::new().map_err(failed)?, Twins::new().map_err(failed)?);
+    let (mut reader, mut sizes) = (spool.reader(), counted.sizes.iter());
+    while let Some(record) = reader.read().map_err(failed)? {
+        let size = sizes.next().copied().filter(|size| *size > 0);
+        let checked = with_case_size(&record.body, record.own_id, size, name)
+            .map_err(|problem| alone(format!("{unit} {}: {problem}; nothing was sent", record.line)))?;
+        add(&mut writer, &mut twins, record.line, &checked).map_err(failed)?;
+    }
+    let found = twins.find().map_err(failed)?;
+    refuse_conflicts(&found, unit)?;
+    if found.duplicates != *before {
+        return Err(alone("a request stands in the list with its own request_id and without it; nothing was sent"));
+    }
+    writer.finish().map_err(failed)
 }
 
 fn spooling(error: &std::io::Error) -> String {
@@ -113,55 +185,32 @@ impl Batch {
     /// # Errors
     /// Something is wrong with at least one line.
     pub(super) fn read(input: &Input, defaults: &Defaults, name: &str) -> Result<Self, Refused> {
-        let alone = |problem: String| Refused { lines: Vec::new(), problem };
         defaults.check().map_err(alone)?;
-        let (spool, twins) =
-            Writer::new().and_then(|spool| Ok((spool, Twins::new()?))).map_err(|error| alone(spooling(&error)))?;
+        let failed = |error: std::io::Error| alone(spooling(&error));
         let mut checking = Checking {
             defaults,
             batch: name,
-            spool,
-            twins,
+            spool: Writer::new().map_err(failed)?,
+            twins: Twins::new().map_err(failed)?,
             dry_runs: 0,
-            cases: Cases::default(),
+            cases: Cases::new().map_err(failed)?,
             own_ids: false,
             bad: Vec::new(),
             bad_count: 0,
         };
         let unit = input.unit();
         let read = input.each(&mut |line, said| checking.take(line, said));
-        let told =
-            |bad: &[(u64, String)]| bad.iter().map(|(line, problem)| format!("{unit} {line}: {problem}")).collect();
         if let Err(problem) = read {
-            return Err(Refused { lines: told(&checking.bad), problem: format!("{problem}; nothing was sent") });
+            return Err(Refused { lines: told(unit, &checking.bad), problem: format!("{problem}; nothing was sent") });
         }
-        if checking.bad_count > 0 {
-            let all = checking.bad_count + checking.spool.next_index();
-            let (lines, bad) = (told(&checking.bad), checking.bad_count);
-            return Err(Refused { lines, problem: format!("{bad} of {all} requests are not valid; nothing was sent") });
-        }
-        let found = checking.twins.find().map_err(|error| alone(spooling(&error)))?;
-        if !found.conflicts.is_empty() {
-            let lines = found.conflicts.iter().map(|(line, first)| {
-                format!(
-                    "{unit} {line}: request_id: {unit} {first} has the same for another request; each needs its own"
-                )
-            });
-            let problem = "the same request_id stands for different requests; nothing was sent".to_owned();
-            return Err(Refused { lines: lines.collect(), problem });
-        }
-        let spool = checking.spool.finish().map_err(|error| alone(spooling(&error)))?;
-        if spool.count() == 0 {
-            return Err(alone("there is no request in it; nothing was sent".into()));
-        }
-        Ok(Self {
-            spool,
-            duplicates: found.duplicates,
-            dry_runs: checking.dry_runs - found.dry_runs,
-            cases: checking.cases,
-            own_ids: checking.own_ids,
-            unit,
-        })
+        checking.refuse_bad(unit)?;
+        checking.finish(unit)
+    }
+
+    /// The first few cases, a sentence each.
+    pub(super) fn told_cases(&self) -> Vec<String> {
+        let more = (self.more_cases > 0).then(|| format!("… and {} more cases", HumanCount(self.more_cases)));
+        self.cases.iter().map(Named::told).chain(more).collect()
     }
 
     /// How many are sent.

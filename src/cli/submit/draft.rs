@@ -5,8 +5,10 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::shown::{code_point, is_hidden, shown};
 use crate::message::fields::Fields;
-use crate::message::{Envelope, Expect, OnInUse, Request, RequestId, Unreadable};
+use crate::message::request::{FIELDS, MAX_CASE_SIZE};
+use crate::message::{CaseId, Envelope, Expect, OnInUse, Request, RequestId, Unreadable};
 
 /// Name space of the request IDs (RFC 9562, version 5). Changing it would make every request that is submitted again
 /// another one.
@@ -19,6 +21,12 @@ pub struct Defaults {
     /// The erasure case.
     #[arg(long, value_name = "CASE")]
     case: Option<String>,
+    /// How many requests the case has in all [default: as many as the list has of it].
+    ///
+    /// For a case whose requests are sent in several parts: give the same number with each part. `none` says no size,
+    /// where more requests of the case are to follow and their number is not known yet.
+    #[arg(long, value_name = "N|none", value_parser = case_size)]
+    case_size: Option<CaseSize>,
     /// Why; passed through to the result.
     #[arg(long)]
     reason: Option<String>,
@@ -44,6 +52,26 @@ pub struct Defaults {
     #[arg(long)]
     backup: bool,
 }
+
+/// What `--case-size` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaseSize {
+    /// Every case has so many requests.
+    Of(u32),
+    /// Only what the lines say is said.
+    AsWritten,
+}
+
+fn case_size(text: &str) -> Result<CaseSize, String> {
+    match text.parse() {
+        Ok(size) if (1..=MAX_CASE_SIZE).contains(&size) => Ok(CaseSize::Of(size)),
+        Err(_) if text == "none" => Ok(CaseSize::AsWritten),
+        _ => Err(format!("must be a whole number, 1 to {MAX_CASE_SIZE}, or none")),
+    }
+}
+
+/// The fields of `expect`.
+const EXPECTED: [&str; 2] = ["asset_type", "name"];
 
 /// What a line says: names of fields, each with its value as JSON text, as it was written.
 pub(super) type Said = Vec<(String, String)>;
@@ -95,32 +123,31 @@ impl Defaults {
         })
     }
 
+    /// Whether the command line says which requests of a case there are beside those of the list.
+    pub(super) fn case_size(&self) -> Option<CaseSize> {
+        self.case_size
+    }
+
     /// The request that a line makes.
     ///
     /// # Errors
-    /// The field that breaks a rule of the contract, and the rule.
+    /// The field that breaks a rule of the contract, the rule, and what the field is.
     pub(super) fn complete(&self, said: Said, batch: &str) -> Result<Checked, String> {
         let own_id = said.iter().any(|(name, _)| name == "request_id");
-        let text = object(&self.added(said));
-        let mut request = decode(text.as_bytes(), Some("made-below"))?;
+        let said = self.added(said);
+        let mut request =
+            decode(object(&said).as_bytes(), Some("made-below")).map_err(|problem| with_value(problem, &said))?;
+        request.labels.case_id.as_ref().map_or(Ok(()), seen)?;
         // Not to be undone by a line.
         request.dry_run |= self.dry_run;
         request.backup = request.backup.or(self.backup.then_some(true));
-        if !own_id {
-            request.request_id = derived(&request, batch)?;
-        }
-        let body = body(&request, true)?;
-        // The judge's word about what is really sent.
-        let sent = decode(&body, None)?;
-        if sent != request {
-            return Err("asset_id: what would be sent is not what was asked; please report this".to_owned());
-        }
-        Ok(Checked { request, body, own_id })
+        finished(request, own_id, batch)
     }
 
     fn added(&self, mut said: Said) -> Said {
-        // `null` counts as absent, but for the fields about which the decoder thinks otherwise.
-        said.retain(|(name, value)| value != "null" || matches!(name.as_str(), "dry_run" | "on_in_use" | "backup"));
+        // `null` counts as absent, but for the fields about which the decoder thinks otherwise, and those it refuses.
+        let absent = FIELDS.iter().filter(|name| !["dry_run", "on_in_use", "backup"].contains(name));
+        said.retain(|(name, value)| value != "null" || !absent.clone().any(|absent| name == absent));
         for (name, value) in [
             ("case_id", &self.case),
             ("reason", &self.reason),
@@ -134,8 +161,19 @@ impl Defaults {
                 said.push((name.to_owned(), json(value)));
             }
         }
+        self.add_case_size(&mut said);
         self.add_expect(&mut said);
         said
+    }
+
+    fn add_case_size(&self, said: &mut Said) {
+        let says = |name: &str| said.iter().any(|(other, _)| other == name);
+        if let Some(CaseSize::Of(size)) = self.case_size
+            && says("case_id")
+            && !says("case_size")
+        {
+            said.push(("case_size".to_owned(), size.to_string()));
+        }
     }
 
     /// A line may say one half of what is expected, and the command line the other.
@@ -147,8 +185,9 @@ impl Defaults {
         let own = said.iter().position(|(name, _)| name == "expect");
         let mut parts: Said = match own.map(|at| Fields::read(&said[at].1)) {
             None => Vec::new(),
-            Some(Ok(fields)) => fields.written().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             // The decoder says what is wrong with it.
+            Some(Ok(fields)) if fields.duplicate().is_some() || fields.unknown(&EXPECTED).is_some() => return,
+            Some(Ok(fields)) => fields.written().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             Some(Err(_)) => return,
         };
         parts.retain(|(_, value)| value != "null");
@@ -164,6 +203,56 @@ impl Defaults {
             Some(at) => said[at] = expect,
             None => said.push(expect),
         }
+    }
+}
+
+/// The request that is sent: it has an ID, and the worker accepts it.
+fn finished(mut request: Request, own_id: bool, batch: &str) -> Result<Checked, String> {
+    if !own_id {
+        request.request_id = derived(&request, batch)?;
+    }
+    let body = body(&request, true)?;
+    // The judge's word about what is really sent.
+    let sent = decode(&body, None)?;
+    if sent != request {
+        return Err("asset_id: what would be sent is not what was asked; please report this".to_owned());
+    }
+    Ok(Checked { request, body, own_id })
+}
+
+/// A checked request that says in addition how many requests its case has, if a size is given.
+///
+/// # Errors
+/// It says more than a request may.
+pub(super) fn with_case_size(body: &[u8], own_id: bool, size: Option<u32>, batch: &str) -> Result<Checked, String> {
+    let mut request = decode(body, None)?;
+    request.labels.case_size = request.labels.case_size.or(size);
+    finished(request, own_id, batch)
+}
+
+/// A case is found by its exact name, so it has nothing in it that cannot be seen.
+fn seen(case: &CaseId) -> Result<(), String> {
+    let case = case.as_str();
+    if let Some(hidden) = case.chars().find(|character| is_hidden(*character)) {
+        return Err(format!(
+            "case_id: has the character {}, which cannot be seen; it is {}",
+            code_point(hidden),
+            shown(case)
+        ));
+    }
+    if case.trim() != case {
+        return Err(format!("case_id: begins or ends with a space; it is {}", shown(case)));
+    }
+    Ok(())
+}
+
+/// The problem of a field, with what the line says there.
+fn with_value(problem: String, said: &Said) -> String {
+    let field = problem.split(':').next().unwrap_or_default();
+    let value = said.iter().find(|(name, _)| name == field).map(|(_, value)| value);
+    match value.and_then(|value| serde_json::from_str::<String>(value).ok()) {
+        Some(text) if !text.is_empty() => format!("{problem}; it is {}", shown(&text)),
+        _ => problem,
     }
 }
 
@@ -310,6 +399,59 @@ mod tests {
             let problem = Defaults::default().complete(said(text), "").unwrap_err();
             assert!(problem.starts_with(starts), "{problem}");
         }
+    }
+
+    #[test]
+    fn a_value_that_is_refused_is_shown_with_what_cannot_be_seen() {
+        for (text, ends) in [
+            (r#"{"asset_id":"a-1\u200b"}"#, "asset_id: may hold only A-Z a-z 0-9 . _ -; it is a-1<U+200B>"),
+            (r#"{"asset_id":"a","request_id":"r\u00a0"}"#, "visible ASCII characters; it is r<U+00A0>"),
+            (
+                r#"{"asset_id":"a","case_id":"c\u00ad7"}"#,
+                "case_id: has the character U+00AD, which cannot be seen; it is c<U+00AD>7",
+            ),
+            (r#"{"asset_id":"a","case_id":" c"}"#, "case_id: begins or ends with a space; it is \" c\""),
+        ] {
+            let problem = Defaults::default().complete(said(text), "").unwrap_err();
+            assert!(problem.ends_with(ends), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_null_hides_no_name_that_is_wrong() {
+        let named = Defaults { expect_name: Some("x".into()), ..Defaults::default() };
+        for (text, starts) in [
+            (r#"{"asset_id":"a","dryrun":null}"#, "dryrun: is not a field"),
+            (r#"{"asset_id":"a","expect":{"nam":null}}"#, "expect.nam: is not a field"),
+            (r#"{"asset_id":"a","expect":{"asset_type":null,"asset_type":"x"}}"#, "expect.asset_type: stands twice"),
+        ] {
+            let problem = named.complete(said(text), "").unwrap_err();
+            assert!(problem.starts_with(starts), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_case_size_is_said_of_a_case_where_the_line_says_none() {
+        let sized = |text| Defaults { case_size: Some(case_size(text).unwrap()), ..Defaults::default() };
+        let case = r#"{"asset_id":"a","case_id":"c"}"#;
+        assert_eq!(sent(&sized("3"), case), r#"{"request_id":"r","asset_id":"a","case_id":"c","case_size":3}"#);
+        assert!(sent(&sized("3"), r#"{"asset_id":"a","case_id":"c","case_size":2}"#).contains(r#""case_size":2"#));
+        for (size, text) in [("none", case), ("3", r#"{"asset_id":"a"}"#)] {
+            assert!(!sent(&sized(size), text).contains("case_size"));
+        }
+        for bad in ["0", "1000001", "all", "-1"] {
+            assert_eq!(case_size(bad), Err("must be a whole number, 1 to 1000000, or none".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_size_that_is_added_is_part_of_what_is_said() {
+        let id = |text: &str| Defaults::default().complete(said(text), "b").unwrap();
+        let (plain, sized) = (r#"{"asset_id":"a","case_id":"c"}"#, r#"{"asset_id":"a","case_id":"c","case_size":2}"#);
+        assert_eq!(with_case_size(&id(plain).body, false, Some(2), "b"), Ok(id(sized)));
+        let own = id(r#"{"request_id":"mine","asset_id":"a","case_id":"c"}"#);
+        let own = with_case_size(&own.body, true, Some(2), "b").unwrap();
+        assert_eq!(own.request.request_id.as_str(), "mine");
     }
 
     #[test]

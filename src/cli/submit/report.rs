@@ -8,7 +8,12 @@ use serde_json::json;
 
 use super::SubmitError;
 use super::batch::Batch;
+use super::cases::Named;
 use super::sending::{NO_ANSWER, Sending};
+
+/// What to do about a case that was sent with another size before.
+const OTHER_SIZE: &str = "A case keeps the case_size that was said first. To add requests to a case that was sent before: \
+                          --case-size none";
 
 /// How it has ended.
 #[derive(Debug)]
@@ -75,6 +80,7 @@ impl Report<'_> {
                 HumanCount(numbers.total),
                 self.took.as_secs_f64()
             )?;
+            self.batch.told_cases().iter().try_for_each(|case| writeln!(out, "{case}"))?;
         }
         self.sending.tally().name(self.batch.unit, &mut error)?;
         self.advise(&mut error)
@@ -92,6 +98,9 @@ impl Report<'_> {
             "end": end, "requests": numbers.total, "duplicates": self.batch.duplicates.count(),
             "confirmed": numbers.confirmed, "seconds": self.took.as_secs_f64(),
         });
+        let case = |case: &Named| json!({"case_id": case.case, "requests": case.requests, "case_size": case.size});
+        totals["cases"] = self.batch.cases.iter().map(case).collect();
+        totals["more_cases"] = json!(self.batch.more_cases);
         if let Some(answered) = numbers.answered {
             totals["answered"] = json!(answered);
             totals["outcomes"] = self.sending.tally().to_json();
@@ -108,6 +117,9 @@ impl Report<'_> {
                 out,
                 "The same command gets the same answers. To ask again for what was not done: another --batch{own}"
             )?;
+        }
+        if self.sending.tally().is_refused_for_its_size() {
+            writeln!(out, "{OTHER_SIZE}")?;
         }
         if let End::Done = self.end {
             return Ok(());

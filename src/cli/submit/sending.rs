@@ -270,7 +270,7 @@ impl<'a> Sending<'a> {
     }
 
     fn ask(&self, record: Record) -> Ask {
-        let Record { index, line, request_id, body } = record;
+        let Record { index, line, request_id, body, .. } = record;
         let correlation = self.ask_again.map(|_| format!("{}.{index}.{line}", self.run));
         Ask { request_id, body, correlation }
     }

@@ -15,6 +15,8 @@ pub(super) struct Record {
     /// Where it stands in the input.
     pub(super) line: u64,
     pub(super) request_id: String,
+    /// Whether its ID is the input's own.
+    pub(super) own_id: bool,
     pub(super) body: Vec<u8>,
 }
 
@@ -34,8 +36,9 @@ impl Writer {
         self.count
     }
 
-    pub(super) fn write(&mut self, line: u64, request_id: &str, body: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, line: u64, request_id: &str, own_id: bool, body: &[u8]) -> io::Result<()> {
         self.file.write_all(&line.to_le_bytes())?;
+        self.file.write_all(&[u8::from(own_id)])?;
         for part in [request_id.as_bytes(), body] {
             let length = u32::try_from(part.len()).map_err(io::Error::other)?;
             self.file.write_all(&length.to_le_bytes())?;
@@ -106,11 +109,13 @@ impl Reader<'_> {
         if self.next == self.count {
             return Ok(None);
         }
-        let mut line = [0; 8];
+        let (mut line, mut own_id) = ([0; 8], [0; 1]);
         self.from.read_exact(&mut line)?;
+        self.from.read_exact(&mut own_id)?;
         let (request_id, body) = (self.part()?, self.part()?);
         let request_id = String::from_utf8(request_id).map_err(io::Error::other)?;
-        let record = Record { index: self.next, line: u64::from_le_bytes(line), request_id, body };
+        let (line, own_id) = (u64::from_le_bytes(line), own_id != [0]);
+        let record = Record { index: self.next, line, request_id, own_id, body };
         self.next += 1;
         Ok(Some(record))
     }
@@ -142,13 +147,16 @@ mod tests {
     fn what_is_written_is_read_by_every_reader() {
         let mut writer = Writer::new().unwrap();
         for line in 0..1000_u64 {
-            writer.write(line + 2, &format!("r{line}"), &vec![b'x'; usize::try_from(line).unwrap()]).unwrap();
+            writer
+                .write(line + 2, &format!("r{line}"), line % 2 == 0, &vec![b'x'; usize::try_from(line).unwrap()])
+                .unwrap();
         }
         let spool = writer.finish().unwrap();
         let (mut one, mut other) = (spool.reader(), spool.reader());
         for line in 0..1000 {
             let record = one.read().unwrap().unwrap();
             assert_eq!((record.index, record.line, record.body.len() as u64), (line, line + 2, line));
+            assert_eq!(record.own_id, line % 2 == 0);
             assert_eq!(other.read().unwrap().unwrap(), record);
         }
         assert_eq!(one.read().unwrap(), None);

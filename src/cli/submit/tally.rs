@@ -67,6 +67,7 @@ pub(super) struct Tally {
     counts: BTreeMap<(String, String), u64>,
     not_done: u64,
     named: Vec<(u64, Result)>,
+    other_size: bool,
 }
 
 impl Tally {
@@ -75,6 +76,8 @@ impl Tally {
         *self.counts.entry((plain(&result.outcome), plain(&cause))).or_default() += 1;
         if !result.is_good() {
             self.not_done += 1;
+            self.other_size |=
+                result.detail.as_deref().is_some_and(|detail| detail.starts_with("case_size: an earlier"));
             if self.named.len() < MOST_NAMED {
                 self.named.push((line, result));
             }
@@ -84,6 +87,11 @@ impl Tally {
     /// How many ended otherwise than asked.
     pub(super) fn not_done(&self) -> u64 {
         self.not_done
+    }
+
+    /// Whether a request said another size than its case has on record.
+    pub(super) fn is_refused_for_its_size(&self) -> bool {
+        self.other_size
     }
 
     /// In a few words: `deleted 7, failed 1`.

@@ -1,24 +1,16 @@
 //! Which requests stand more than once, found out in bounded memory.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-
-use uuid::Uuid;
+use std::io;
 
 use super::bits::Bits;
-
-/// So many request IDs are held at once; for more, the file is read several times.
-const AT_ONCE: u64 = 100_000;
+use super::entries::{AT_ONCE, Entries, digest};
 
 /// Bytes of one entry in the file.
 const ENTRY: usize = 16 + 16 + 8 + 8 + 1;
 
 /// Most problems that are kept to be told.
 const MOST_TOLD: usize = 10;
-
-/// Name space of the digests, which leave the process nowhere.
-const DIGESTS: Uuid = Uuid::from_u128(0x2f0c_4a5e_7d11_4a37_8c6b_9e2d_5d7f_1a90);
 
 /// What is remembered of one request, in a temporary file.
 struct Entry {
@@ -31,8 +23,7 @@ struct Entry {
 
 /// Takes the requests one after the other.
 pub(super) struct Twins {
-    file: BufWriter<File>,
-    count: u64,
+    entries: Entries<ENTRY>,
 }
 
 /// What was found.
@@ -48,38 +39,32 @@ pub(super) struct Found {
 
 impl Twins {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { file: BufWriter::with_capacity(64 * 1024, tempfile::tempfile()?), count: 0 })
+        Ok(Self { entries: Entries::new()? })
     }
 
     pub(super) fn add(&mut self, line: u64, request_id: &str, body: &[u8], dry_run: bool) -> io::Result<()> {
-        let digest = |bytes: &[u8]| Uuid::new_v5(&DIGESTS, bytes).as_u128();
         let (id, content) = (digest(request_id.as_bytes()), digest(body));
-        self.file.write_all(&Entry { id, content, index: self.count, line, dry_run }.to_bytes())?;
-        self.count += 1;
-        Ok(())
+        let index = self.entries.count();
+        self.entries.add(&Entry { id, content, index, line, dry_run }.to_bytes())
     }
 
     pub(super) fn find(self) -> io::Result<Found> {
         self.find_holding(AT_ONCE)
     }
 
-    /// One pass over the file for each share of the IDs. Digests are spread evenly, so the shares are alike.
-    fn find_holding(self, at_once: u64) -> io::Result<Found> {
-        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let mut found = Found { duplicates: Bits::new(self.count), ..Found::default() };
-        let shares = u128::from(self.count.div_ceil(at_once).max(1));
+    /// One pass over the entries for each share of the IDs.
+    fn find_holding(mut self, at_once: u64) -> io::Result<Found> {
+        let count = self.entries.count();
+        let mut found = Found { duplicates: Bits::new(count), ..Found::default() };
+        let shares = u128::from(count.div_ceil(at_once).max(1));
         for share in 0..shares {
-            file.rewind()?;
-            let mut from = BufReader::with_capacity(64 * 1024, &file);
             let mut first = HashMap::new();
-            for _ in 0..self.count {
-                let mut bytes = [0; ENTRY];
-                from.read_exact(&mut bytes)?;
-                let entry = Entry::of_bytes(&bytes);
+            self.entries.each(|bytes| {
+                let entry = Entry::of_bytes(bytes);
                 if entry.id % shares == share {
                     found.take(&entry, *first.entry(entry.id).or_insert((entry.content, entry.index, entry.line)));
                 }
-            }
+            })?;
         }
         found.conflicts.sort_unstable();
         Ok(found)
