@@ -1,5 +1,6 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
+mod address;
 mod backup;
 mod broker;
 mod console;
@@ -113,6 +114,8 @@ pub enum Store {
 pub struct Broker {
     /// `amqp://` or `amqps://`; secret as a whole, since it holds the password.
     pub url: SecretString,
+    /// The file that the URL came from, which is read again for each connection.
+    pub url_file: Option<PathBuf>,
     /// Name of the exchange, and what every queue name begins with.
     pub prefix: String,
     /// Whether `<prefix>.results` is declared, so that no result is lost while nobody else has bound a queue.

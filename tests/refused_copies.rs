@@ -1,15 +1,13 @@
 //! Queues that take no copy, and a broker that lets the worker publish nothing: each holds up what needs it, says why, and
 //! ends no request.
 
-use std::time::Duration;
-
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicNackOptions};
 use serde_json::{Value, json};
 
 use crate::support::party::{add_user, url};
 use crate::support::private::PrivateBroker;
-use crate::support::{World, outcome, until, until_within, world, world_at};
+use crate::support::{World, outcome, until, world, world_at};
 
 /// A private broker with one policy for the queues whose names end so.
 fn limited(broker: &PrivateBroker, world: &World, queues: &str, most: u32) {
@@ -121,11 +119,8 @@ async fn a_permission_that_is_taken_away_stops_consuming_and_fails_no_request() 
     permit("^$");
     // The broker goes on permitting what it has permitted to a channel.
     broker.ctl(&["close_all_user_connections", "eraser", "for another look at its permissions"]);
-    let refused = until_within(Duration::from_secs(90), "it says why", || async {
-        let (_, said) = world_ready(&world).await;
-        said["broker_why"].as_str().is_some_and(|why| why.contains("ACCESS_REFUSED")).then_some(said)
-    });
-    let refused = refused.await;
+    let why = |ready: &Value| ready["broker_why"].as_str().is_some_and(|why| why.contains("ACCESS_REFUSED"));
+    let refused = world.until_ready_says(why).await;
     assert_eq!(refused["ready"], false, "{refused}");
     world.ask(json!({"request_id": "late", "asset_id": "late"})).await;
     world.sandbox.add("late").await;
@@ -134,12 +129,6 @@ async fn a_permission_that_is_taken_away_stops_consuming_and_fails_no_request() 
     assert_eq!(outcome(&world.broker.result("late").await), ("deleted", ""));
     all_deleted(&mut world, &waiting).await;
     world.finish(0).await;
-}
-
-async fn world_ready(world: &World) -> (u16, Value) {
-    let address = world.addresses().await.remove(0);
-    let (status, body) = crate::support::sandbox::http_get(&format!("{address}/readyz")).await;
-    (status, serde_json::from_str(&body).unwrap_or_default())
 }
 
 #[tokio::test]

@@ -232,10 +232,14 @@ pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, Bro
 /// Connects with frames of at most `frame_max` bytes, or what the URL says.
 pub(super) async fn connect_with(settings: &config::Broker, frame_max: u32) -> Result<Connection, BrokerError> {
     crypto::install();
-    let mut uri: AMQPUri = settings.url.expose_secret().parse().map_err(|_| {
+    let mut uri: AMQPUri = settings.current_url().expose_secret().parse().map_err(|_| {
         // Not the parser's words: they may quote the URL.
         BrokerError::Settings("broker.url is no AMQP URL: amqp://USER:PASSWORD@HOST:PORT/VHOST".into())
     })?;
+    if uri.vhost.is_empty() {
+        // By the letter a slash at the end names the virtual host without a name, and none is meant.
+        "/".clone_into(&mut uri.vhost);
+    }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     uri.query.frame_max = Some(uri.query.frame_max.filter(|most| *most > 0).unwrap_or(frame_max));
     let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));

@@ -226,7 +226,7 @@ mod tests {
             [
                 set("BROKER__URL", "amqp://me:pass-word@broker:5671/%2f"),
                 set("PROVIDER__TOKEN", "provider-key"),
-                set("GUARD__HTTP__URL", "https://me:basic-w@rd@jobs.example/{asset_id}?by=me@example"),
+                set("GUARD__HTTP__URL", "https://me:basic-w%40rd@jobs.example/{asset_id}?by=me@example"),
                 set("GUARD__HTTP__TOKEN", "registry-key"),
                 set("LEDGER__URL", "postgres://me:database-word@database/eraser?sslmode=require"),
                 set("GUARD__POSTGRES__URL", "postgres://me:table-word@database/jobs"),

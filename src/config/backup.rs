@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use super::raw::RawBackup;
 use super::source::Source;
-use super::validate::{SECOND, within};
+use super::validate::{SECOND, cleanly_written, within};
 use super::{Backup, ConfigError, Store};
 
 /// Where copies are kept unless the operator says where.
@@ -54,6 +54,7 @@ fn store(source: &Source, url: Option<&str>) -> Result<Store, ConfigError> {
     if let Some(folder) = url.strip_prefix("file://").filter(|folder| !folder.is_empty()) {
         return Ok(Store::Folder(PathBuf::from(folder)));
     }
+    cleanly_written(source, "backup.url", &url.into())?;
     let bucket = Url::parse(url).ok().filter(|url| {
         let plain = url.username().is_empty() && url.password().is_none() && url.port().is_none();
         let named = url.host_str().is_some_and(|host| !host.is_empty());

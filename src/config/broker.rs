@@ -1,12 +1,33 @@
 //! What `broker.url` says besides the password.
 
 use percent_encoding::percent_decode_str;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Broker;
+use super::address::unclean;
+use super::source::text_of;
+use super::validate::is_broker;
 
 impl Broker {
+    /// The URL as its file says now, where it came from one, since a password is changed while the worker runs. What cannot be
+    /// read, or is no such URL, is not taken.
+    #[must_use]
+    pub fn current_url(&self) -> SecretString {
+        let Some(file) = &self.url_file else { return self.url.clone() };
+        let text = text_of(file).map(|text| text.trim_end_matches(['\n', '\r']).to_owned());
+        match text {
+            Ok(url) if is_broker(&url) && unclean(&url).is_none() => url.into(),
+            Ok(_) => self.last_known("it holds no such URL, cleanly encoded"),
+            Err(why) => self.last_known(&why),
+        }
+    }
+
+    fn last_known(&self, why: &str) -> SecretString {
+        tracing::warn!(why, "broker.url_file is not taken; the URL is that of the start");
+        self.url.clone()
+    }
+
     /// The user of the URL, if it names one.
     #[must_use]
     pub fn user(&self) -> Option<String> {

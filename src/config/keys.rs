@@ -22,7 +22,7 @@ pub const KEYS: &[Key] = &[
         "amqp://guest:guest@127.0.0.1:5672/%2f",
         "where RabbitMQ is: `amqp://USER:PASSWORD@HOST:PORT/VHOST`, special characters %-encoded; `amqps://` for TLS",
     ),
-    key("broker.url_file", "", "a file that holds it, instead"),
+    key("broker.url_file", "", "a file that holds it, instead; read again for each connection"),
     key("broker.prefix", "asset.deletion", "name of the exchange, and the beginning of every queue's name"),
     key(
         "broker.results_queue",

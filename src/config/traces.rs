@@ -4,7 +4,7 @@ use url::Url;
 
 use super::raw::RawTracing;
 use super::source::Source;
-use super::validate::secret;
+use super::validate::{cleanly_written, secret};
 use super::{ConfigError, Tracing};
 
 /// Where a collector takes spans, unless the address says something else.
@@ -29,6 +29,7 @@ pub(super) fn tracing(source: &Source, raw: &RawTracing) -> Result<Option<Tracin
     if service_name.is_empty() || service_name.len() > 255 {
         return Err(source.problem("tracing.service_name", "must be 1 to 255 bytes long"));
     }
+    cleanly_written(source, "tracing.otlp_endpoint", &(*endpoint).into())?;
     Ok(Some(Tracing {
         otlp_endpoint: address(endpoint).ok_or_else(|| {
             let rule = "must be an http:// or https:// address without user, query and fragment, such as \

@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::address::unclean;
 use super::raw::{Raw, RawBroker, RawGuard, RawHttpGuard, RawLedger, RawPostgresGuard, RawProvider, RawRetry};
 use super::source::{Source, text_of};
 use super::traces;
@@ -80,6 +81,9 @@ fn concurrency(source: &Source, raw: &Raw) -> Result<Concurrency, ConfigError> {
 fn ledger(source: &Source, raw: &RawLedger, max_age: Duration) -> Result<Ledger, ConfigError> {
     let url = secret(source, "ledger.url", raw.url.as_ref(), raw.url_file.as_ref())?;
     let url = url.unwrap_or_else(|| "sqlite://asset-eraser.db".into());
+    if url.expose_secret().starts_with("postgres") {
+        cleanly_written(source, "ledger.url", &url)?;
+    }
     if !is_ledger(url.expose_secret()) {
         let rule = "must be sqlite://FILE, postgres://USER:PASSWORD@HOST/DATABASE or memory:";
         return Err(source.problem("ledger.url", rule));
@@ -101,7 +105,8 @@ fn is_ledger(url: &str) -> bool {
 pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
     let url = secret(source, "broker.url", raw.url.as_ref(), raw.url_file.as_ref())?;
     let url = url.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2f".into());
-    if !Url::parse(url.expose_secret()).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps")) {
+    cleanly_written(source, "broker.url", &url)?;
+    if !is_broker(url.expose_secret()) {
         let problem =
             "must be amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://…, with special characters in it %-encoded";
         return Err(source.problem("broker.url", problem));
@@ -122,6 +127,7 @@ pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigE
     certificates_are_used(source, raw, &url)?;
     Ok(Broker {
         url,
+        url_file: raw.url_file.clone(),
         prefix,
         results_queue: raw.results_queue.0.unwrap_or(true),
         started_events: raw.started_events.0.unwrap_or(false),
@@ -130,6 +136,10 @@ pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigE
         client_cert_file: raw.client_cert_file.clone(),
         client_key_file: raw.client_key_file.clone(),
     })
+}
+
+pub(super) fn is_broker(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps"))
 }
 
 /// Whoever names a certificate believes the connection to be encrypted.
@@ -147,6 +157,7 @@ fn certificates_are_used(source: &Source, raw: &RawBroker, url: &SecretString) -
 fn provider(source: &Source, raw: &RawProvider) -> Result<Provider, ConfigError> {
     // The address of the provider's documentation.
     let base = raw.base_url.as_deref().unwrap_or("https://zcbservice.aizfw.cn/kyyReactApiServer");
+    cleanly_written(source, "provider.base_url", &base.into())?;
     let base_url = Url::parse(base).ok().filter(|url| {
         matches!(url.scheme(), "http" | "https")
             && url.query().is_none()
@@ -239,6 +250,7 @@ fn guard(source: &Source, raw: &RawGuard) -> Result<Guard, ConfigError> {
 fn http_guard(source: &Source, raw: &RawHttpGuard) -> Result<HttpGuard, ConfigError> {
     let rule = "must be an http:// or https:// address with {asset_id} in its path or query";
     let url = secret(source, "guard.http.url", raw.url.as_ref(), raw.url_file.as_ref())?.unwrap_or_default();
+    cleanly_written(source, "guard.http.url", &url)?;
     let plain = url.expose_secret();
     // As the parser writes the braces in a path and in a query.
     let placed = |url: &Url| {
@@ -258,6 +270,7 @@ fn http_guard(source: &Source, raw: &RawHttpGuard) -> Result<HttpGuard, ConfigEr
 
 fn postgres_guard(source: &Source, raw: &RawPostgresGuard) -> Result<PostgresGuard, ConfigError> {
     let url = secret(source, "guard.postgres.url", raw.url.as_ref(), raw.url_file.as_ref())?.unwrap_or_default();
+    cleanly_written(source, "guard.postgres.url", &url)?;
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
         return Err(source.problem("guard.postgres.url", "must be postgres://USER:PASSWORD@HOST/DATABASE"));
     }
@@ -304,6 +317,14 @@ pub(super) fn within(
         return Err(source.problem(key, format!("must be {} to {}", brief(least), brief(most))));
     }
     Ok(value)
+}
+
+/// Refuses a URL of which a part of the password would be taken for something else.
+pub(super) fn cleanly_written(source: &Source, key: &str, url: &SecretString) -> Result<(), ConfigError> {
+    match unclean(url.expose_secret()) {
+        Some(problem) => Err(source.problem(key, problem)),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn secret(

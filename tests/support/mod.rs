@@ -200,6 +200,11 @@ impl World {
         self.settings.push((key.to_owned(), value.to_owned()));
     }
 
+    /// Takes a setting away again.
+    pub fn unset(&mut self, key: &str) {
+        self.settings.retain(|(other, _)| other != key);
+    }
+
     pub fn worker(&mut self) -> &mut Process {
         self.worker.as_mut().expect("the worker runs")
     }
@@ -310,6 +315,16 @@ impl World {
         until(&format!("/readyz says {ready}"), || async {
             let (status, body) = sandbox::http_get(&url).await;
             ((status == 200) == ready).then(|| serde_json::from_str(&body).unwrap())
+        })
+        .await
+    }
+
+    /// Waits for `/readyz` to say something, and gives what it says.
+    pub async fn until_ready_says(&mut self, says: impl Fn(&Value) -> bool) -> Value {
+        let url = format!("{}/readyz", self.worker().address().await);
+        until("/readyz says it", || async {
+            let ready: Value = serde_json::from_str(&sandbox::http_get(&url).await.1).unwrap();
+            says(&ready).then_some(ready)
         })
         .await
     }
