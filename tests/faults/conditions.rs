@@ -33,6 +33,8 @@ pub struct Conditions {
     pub standby: bool,
     /// Whether the clocks of workers jump.
     pub clocks_jump: bool,
+    /// Whether the broker takes only small frames.
+    pub small_frames: bool,
 }
 
 impl Conditions {
@@ -51,6 +53,7 @@ impl Conditions {
             standby: store == Store::Postgres && random.u32(0..3) == 0,
             blind: random.u32(0..6) == 0,
             clocks_jump,
+            small_frames: random.u32(0..4) == 0,
         }
     }
 

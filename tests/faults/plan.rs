@@ -33,6 +33,10 @@ pub enum Fault {
     BrokerStopped,
     /// SIGKILL.
     BrokerKilled,
+    /// Queues whose names begin so take one message at most.
+    QueuesFull(&'static str, Duration),
+    /// The workers may publish nothing, and their connections are closed.
+    PermissionTaken(Duration),
     ProviderCut,
     ProviderFrozen(Duration),
     ProviderSlow(Duration),
@@ -87,10 +91,11 @@ pub enum Store {
 }
 
 impl Fault {
-    /// Whether attempts may end in the middle for it. A provider that is in trouble ends none.
+    /// Whether attempts may end in the middle for it. A provider that is in trouble ends none, nor does a queue.
     pub fn interrupts(&self) -> bool {
-        let provider = matches!(self, Self::ProviderCut | Self::ProviderFrozen(_) | Self::ProviderSlow(_));
-        !provider && !matches!(self, Self::AnswersBroken(_) | Self::AnswersBad(_) | Self::BrokerSlow(_))
+        let outside =
+            matches!(self, Self::QueuesFull(..) | Self::ProviderCut | Self::ProviderFrozen(_) | Self::ProviderSlow(_));
+        !outside && !matches!(self, Self::AnswersBroken(_) | Self::AnswersBad(_) | Self::BrokerSlow(_))
     }
 
     /// For counting.
@@ -103,6 +108,9 @@ impl Fault {
             Self::BrokerSlow(_) => "broker connections slow",
             Self::BrokerStopped => "broker restarted",
             Self::BrokerKilled => "broker killed",
+            Self::QueuesFull("dead", _) => "dead queue full",
+            Self::QueuesFull(..) => "wait queues full",
+            Self::PermissionTaken(_) => "permission taken away",
             Self::ProviderCut => "provider connections cut",
             Self::ProviderFrozen(_) => "provider connections frozen",
             Self::ProviderSlow(_) => "provider connections slow",
@@ -171,7 +179,10 @@ fn jumps(random: &mut Rng, store: Store, conditions: &Conditions) -> Vec<i64> {
 
 fn fault(random: &mut Rng, store: Store, conditions: &Conditions, jumps: &mut Vec<i64>) -> Fault {
     let moment = |random: &mut Rng, from: u64, to: u64| Duration::from_millis(random.u64(from..to));
-    match random.u32(0..100) {
+    match random.u32(0..108) {
+        100..103 => Fault::QueuesFull("dead", moment(random, 500, 4000)),
+        103..106 => Fault::QueuesFull("wait", moment(random, 500, 4000)),
+        106..108 => Fault::PermissionTaken(moment(random, 100, 2000)),
         0..12 if conditions.delivery_limit.is_some() => Fault::CrashLoop(random.u32(4..10)),
         0..13 => Fault::WorkerKilled,
         13..17 => Fault::WorkerStopped,

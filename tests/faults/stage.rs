@@ -29,6 +29,8 @@ const FULL_BYTES: u64 = 1;
 pub const REPLIES: &str = "replies";
 /// The queue that is bound for started events.
 pub const STARTED: &str = "started";
+/// The broker's setting, in bytes: the least that clients may be told.
+const SMALL_FRAMES: &str = "frame_max = 8192\n";
 /// How late each look at a slow asset is answered.
 const SLOW_MS: u64 = 700;
 /// Between two looks whether the brake holds.
@@ -72,11 +74,12 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start(store: Store, replicas: usize, asks: &Asks, conditions: &Conditions) -> Self {
-        let broker = block_in_place(PrivateBroker::start);
+        let frames = if conditions.small_frames { SMALL_FRAMES } else { "" };
+        let broker = block_in_place(|| PrivateBroker::start_with(|_| frames.to_owned()));
         let database = (store == Store::Postgres).then(|| block_in_place(PrivatePostgres::start));
         let folder = tempfile::tempdir().unwrap();
         let mut world = world(&broker, folder.path(), conditions).await;
-        let own = worker_url(&broker, conditions);
+        let own = worker_url(&broker);
         let to_broker = Proxy::start(&address(&broker.url)).await;
         let to_provider = Proxy::start(&address(&world.sandbox.url)).await;
         let (amqp, http) = (with_port(&own, to_broker.port), with_port(&world.sandbox.url, to_provider.port));
@@ -253,6 +256,8 @@ impl Stage {
             Fault::BrokerSlow(by) => self.to_broker.delay(*by),
             Fault::BrokerStopped => self.broker_away(PrivateBroker::stop).await,
             Fault::BrokerKilled => self.broker_away(PrivateBroker::kill).await,
+            Fault::QueuesFull(queues, time) => self.queues_full(queues, *time).await,
+            Fault::PermissionTaken(time) => self.permission_taken(*time).await,
             Fault::ProviderCut => self.to_provider.cut(),
             Fault::ProviderFrozen(time) => frozen(&self.to_provider, *time).await,
             Fault::ProviderSlow(by) => self.to_provider.delay(*by),
@@ -298,6 +303,22 @@ impl Stage {
         tokio::time::sleep(before).await;
         frozen(&self.to_broker, together).await;
         self.to_provider.thaw();
+    }
+
+    async fn queues_full(&self, queues: &str, time: Duration) {
+        let pattern = format!(r"^{}\.{queues}", self.world.broker.prefix);
+        let policy = ["set_policy", "full", &pattern, r#"{"max-length":1}"#, "--apply-to", "queues"];
+        block_in_place(|| self.broker.ctl(&policy));
+        tokio::time::sleep(time).await;
+        block_in_place(|| self.broker.ctl(&["clear_policy", "full"]));
+    }
+
+    async fn permission_taken(&self, time: Duration) {
+        let permit = |write| block_in_place(|| self.broker.ctl(&["set_permissions", WORKER, ".*", write, ".*"]));
+        permit("^$");
+        block_in_place(|| self.broker.ctl(&["close_all_user_connections", WORKER, "it may not write any more"]));
+        tokio::time::sleep(time).await;
+        permit(".*");
     }
 
     async fn broker_away(&mut self, away: fn(&PrivateBroker)) {
@@ -384,11 +405,8 @@ async fn world(broker: &PrivateBroker, store: &Path, conditions: &Conditions) ->
     world
 }
 
-/// The broker's URL for the worker, who has a user of its own where only some users may ask.
-fn worker_url(broker: &PrivateBroker, conditions: &Conditions) -> String {
-    if !conditions.publishers {
-        return broker.url.clone();
-    }
+/// The broker's URL for the worker, who has a user of its own.
+fn worker_url(broker: &PrivateBroker) -> String {
     for user in [WORKER, INTRUDER] {
         block_in_place(|| add_user(broker, user));
         block_in_place(|| broker.ctl(&["set_permissions", "-p", "/", user, ".*", ".*", ".*"]));
