@@ -23,10 +23,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use self::backup::Safe;
-use self::outage::Outage;
+use self::outage::{Outage, Witness};
 use self::permit::{Permit, Withheld};
 use self::settle::Waiting;
-use self::suspects::Suspects;
+use self::suspects::{Place, Suspects};
 use self::turns::Turns;
 use crate::backup::Backups;
 use crate::config::Settings;
@@ -65,6 +65,8 @@ struct Inner {
     suspects: Suspects,
     provider_outage: Outage,
     guard_outage: Outage,
+    /// Whether the provider answers a probe well, asked when it has refused the key.
+    key_witness: Witness<bool>,
 }
 
 /// What the worker has to do with the delivery now.
@@ -189,6 +191,7 @@ impl Eraser {
             suspects,
             provider_outage,
             guard_outage,
+            key_witness: Witness::default(),
         }))
     }
 
@@ -207,7 +210,7 @@ impl Eraser {
         let _turn = eraser.turns.take(&request.asset_id).await;
         // The intent is durable before the guard is asked: a job starter that registers its job and then asks the
         // ledger sees this request, or the guard sees the job.
-        let (begun, _alone) = match eraser.begin(request).await? {
+        let (begun, place) = match eraser.begin(request).await? {
             Ok(begun) => begun,
             Err(verdict) => return Ok(verdict),
         };
@@ -230,7 +233,7 @@ impl Eraser {
             verified: false,
             provider: None,
         };
-        match run.attempt(hand_back).await {
+        match run.attempt(&place, hand_back).await {
             Err(LedgerError::Superseded { .. }) => {
                 let contended = eraser.ledger.superseded(&request.request_id).await?;
                 Ok(eraser.give_way(request, contended))
@@ -282,7 +285,10 @@ fn asked(request: &Request) -> Asked {
 
 impl Run<'_> {
     /// One attempt, from its record to its end on record.
-    async fn attempt(&mut self, hand_back: &CancellationToken) -> Result<Verdict, LedgerError> {
+    async fn attempt(&mut self, place: &Place, hand_back: &CancellationToken) -> Result<Verdict, LedgerError> {
+        if let Place::NoneLeft = place {
+            return Ok(Verdict::Answer(self.decide(&self.too_old(&Waiting::suspect())).await?));
+        }
         let interrupted = self.record.interrupted;
         if interrupted >= self.eraser.settings.broker.delivery_limit {
             let detail = crashed(interrupted);
@@ -387,9 +393,9 @@ impl Run<'_> {
                     without_effect += 1;
                     (None, LastTry::StillPresent)
                 }
-                Meaning::KeyRefused(status) => return Err(NotNow::Wait(self.eraser.key_refused(status))),
                 // Whatever else the DELETE said, the detail call knows what is true.
                 unclear => {
+                    let unclear = self.of_this_asset(unclear).await?;
                     if matches!(unclear, Meaning::Gone) {
                         self.eraser.ledger.missed(&self.record.attempt).await?;
                         self.record.missed += 1;
@@ -400,7 +406,7 @@ impl Run<'_> {
                     match unclear {
                         Meaning::Refused => return Ok(self.refused()),
                         Meaning::Retry { after, why } => {
-                            self.provider_failed(why)?;
+                            self.provider_failed(why).await?;
                             (after, LastTry::Fault(why))
                         }
                         _ => (None, LastTry::Unlisted),
@@ -410,19 +416,29 @@ impl Run<'_> {
             match budget.next(after) {
                 Some(delay) => tokio::time::sleep(delay).await,
                 None if matches!(last, LastTry::StillPresent) && without_effect < LEAST_DELETES => {}
-                None => return self.give_up(last, after),
+                None => return self.give_up(last, after).await,
             }
         }
     }
 
     /// The budget of `DELETE`s in this process is used up.
-    fn give_up(&self, last: LastTry, after: Option<Duration>) -> Result<Outcome, NotNow> {
+    async fn give_up(&self, last: LastTry, after: Option<Duration>) -> Result<Outcome, NotNow> {
         match last {
             LastTry::StillPresent => {
                 Ok(Outcome::failed(Cause::StillPresent, "the provider answers \"deleted\" and still has the asset"))
             }
             LastTry::Unlisted => Ok(self.refused()),
-            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, Some(why), &why.to_string()))),
+            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, Some(why), &why.to_string()).await)),
+        }
+    }
+
+    /// An unclear answer to a `DELETE`. A refused key is one only where the key is good for a probe.
+    async fn of_this_asset(&self, unclear: Meaning<()>) -> Result<Meaning<()>, NotNow> {
+        match unclear {
+            Meaning::KeyRefused(status) => {
+                Ok(Meaning::Retry { after: None, why: self.eraser.key_refused(status).await? })
+            }
+            other => Ok(other),
         }
     }
 

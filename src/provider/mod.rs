@@ -89,6 +89,24 @@ impl<T> Meaning<T> {
         }
     }
 
+    /// Whether the provider has answered the question, whatever it says.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        !matches!(self, Self::Retry { .. } | Self::KeyRefused(_))
+    }
+
+    /// Whether the key is refused.
+    #[must_use]
+    pub fn is_key_refused(&self) -> bool {
+        matches!(self, Self::KeyRefused(_))
+    }
+
+    /// Whether the provider only says that there are too many calls.
+    #[must_use]
+    pub fn is_rejection(&self) -> bool {
+        matches!(self, Self::Retry { why, .. } if why.is_rejection())
+    }
+
     /// What the answer says about the pace, and how long everybody is asked to wait.
     #[must_use]
     pub fn pace(&self) -> (Verdict, Option<Duration>) {

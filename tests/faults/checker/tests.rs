@@ -303,7 +303,8 @@ async fn an_asset_never_seen_may_be_answered_deleted_after_an_answer_that_was_lo
     let mut run = nothing();
     run.conditions.blind = true;
     run.add(ask(Kind::Missing, 1), UNSEEN, "deleted", "").await;
-    let broken = |run: &History| run.violations().iter().any(|found| found.what == "is Missing and was answered deleted ");
+    let broken =
+        |run: &History| run.violations().iter().any(|found| found.what == "is Missing and was answered deleted ");
     assert!(broken(&run), "each of its DELETEs was answered that there is no such asset");
     run.troubles.push(DECIDED_MS - 73);
     assert!(!broken(&run), "{:?}", run.violations());
