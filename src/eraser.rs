@@ -45,9 +45,6 @@ const LOOKS_AFTER_DELETE: u32 = 4;
 /// the looks after the first one can use all of it up.
 const LEAST_DELETES: u32 = 2;
 
-/// Jobs named in a sentence about an asset in use.
-const JOBS_NAMED: usize = 5;
-
 /// Decides requests. Clones share everything.
 #[derive(Clone)]
 pub struct Eraser(Arc<Inner>);
@@ -145,6 +142,8 @@ struct Run<'a> {
     asset: Option<Detail>,
     verified: bool,
     provider: Option<LastWord>,
+    /// What was seen of the sender of the provider's last answer, where that may be another.
+    seen: Option<String>,
 }
 
 /// How the last `DELETE` failed, with the asset still there.
@@ -176,8 +175,9 @@ impl Eraser {
         line: Line,
         metrics: Metrics,
     ) -> Self {
-        let outage = |stop| Outage::new(stop, line.clone(), metrics.clone());
-        let (provider_outage, guard_outage) = (outage(Stop::ProviderDown), outage(Stop::GuardDown));
+        let outage = |stop, way| Outage::new(stop, way, line.clone(), metrics.clone());
+        let provider_outage = outage(Stop::ProviderDown, format!("; {}", provider.way()));
+        let guard_outage = outage(Stop::GuardDown, String::new());
         let (turns, suspects) = (Turns::default(), Suspects::default());
         Self(Arc::new(Inner {
             settings,
@@ -232,6 +232,7 @@ impl Eraser {
             asset: None,
             verified: false,
             provider: None,
+            seen: None,
         };
         match run.attempt(&place, hand_back).await {
             Err(LedgerError::Superseded { .. }) => {
@@ -365,7 +366,7 @@ impl Run<'_> {
     async fn guard(&mut self) -> Result<Option<Outcome>, NotNow> {
         self.announce_start().await?;
         let Some(jobs) = self.ask_guard().await? else { return Ok(None) };
-        let jobs = named(&jobs);
+        let jobs = guard::named(&jobs);
         match self.request.on_in_use {
             // A rejection says that nothing was done, which is not known while an earlier DELETE is out.
             OnInUse::Reject if self.record.deletes == 0 => {
@@ -406,7 +407,7 @@ impl Run<'_> {
                     match unclear {
                         Meaning::Refused => return Ok(self.refused()),
                         Meaning::Retry { after, why } => {
-                            self.provider_failed(why).await?;
+                            self.provider_failed(why, &self.told(why)).await?;
                             (after, LastTry::Fault(why))
                         }
                         _ => (None, LastTry::Unlisted),
@@ -428,7 +429,7 @@ impl Run<'_> {
                 Ok(Outcome::failed(Cause::StillPresent, "the provider answers \"deleted\" and still has the asset"))
             }
             LastTry::Unlisted => Ok(self.refused()),
-            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, Some(why), &why.to_string()).await)),
+            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, Some(why), &self.told(why)).await)),
         }
     }
 
@@ -436,7 +437,8 @@ impl Run<'_> {
     async fn of_this_asset(&self, unclear: Meaning<()>) -> Result<Meaning<()>, NotNow> {
         match unclear {
             Meaning::KeyRefused(status) => {
-                Ok(Meaning::Retry { after: None, why: self.eraser.key_refused(status).await? })
+                let why = self.eraser.key_refused(status, self.seen.as_deref()).await?;
+                Ok(Meaning::Retry { after: None, why })
             }
             other => Ok(other),
         }
@@ -462,6 +464,7 @@ impl Run<'_> {
         }
         let answer = self.eraser.provider.delete(pass, &self.request.asset_id, &self.delivered.trace).await;
         self.provider = Some(LastWord { code: answer.code, msg: answer.msg });
+        self.seen = answer.seen;
         Ok(Ok(answer.meaning))
     }
 
@@ -509,15 +512,6 @@ impl Run<'_> {
         let word = self.provider.clone().unwrap_or_default();
         let (code, msg) = (word.code.unwrap_or_default(), word.msg.unwrap_or_default());
         Outcome::failed(Cause::ProviderRefused, format!("the provider answered code {code}: {msg}"))
-    }
-}
-
-/// The first few jobs: an asset may be in thousands, and this goes into an event.
-fn named(jobs: &[String]) -> String {
-    let first = jobs.iter().take(JOBS_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match jobs.len().saturating_sub(JOBS_NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
     }
 }
 

@@ -31,12 +31,13 @@ impl Inner {
 
     /// The key is refused. Stops the line, unless a probe is answered well: then the key is good, and the refusal is a
     /// fault of this asset.
-    pub(super) async fn key_refused(&self, status: u16) -> Result<Fault, NotNow> {
+    pub(super) async fn key_refused(&self, status: u16, seen: Option<&str>) -> Result<Fault, NotNow> {
         if !self.line.holds(Stop::ProviderKey) && self.key_witness.says(self.provider_is_well()).await {
             return Ok(Fault::Status(status));
         }
-        let why = format!("the provider answered HTTP {status}: the key is not accepted");
-        self.line.stop(Stop::ProviderKey, why.clone());
+        let seen = seen.map(|seen| format!(" ({seen})")).unwrap_or_default();
+        let why = format!("the provider answered HTTP {status}: the key is not accepted{seen}");
+        self.line.stop(Stop::ProviderKey, format!("{why}; {}", self.provider.way()));
         Err(NotNow::Wait(Waiting::stopped(Stop::ProviderKey, why)))
     }
 }
@@ -74,6 +75,7 @@ impl Run<'_> {
             let pass = self.eraser.pass().await?;
             let answer = self.eraser.provider.detail(pass, &self.request.asset_id, &self.delivered.trace).await;
             let said = LastWord { code: answer.code, msg: answer.msg };
+            self.seen = answer.seen;
             let (after, fault, why) = match answer.meaning {
                 Meaning::Found(detail) => {
                     self.eraser.provider_outage.answered();
@@ -85,12 +87,13 @@ impl Run<'_> {
                     return Ok(None);
                 }
                 Meaning::KeyRefused(status) => {
-                    let why = self.eraser.key_refused(status).await?;
-                    (None, Some(why), why.to_string())
+                    let why = self.eraser.key_refused(status, self.seen.as_deref()).await?;
+                    (None, Some(why), self.told(why))
                 }
                 Meaning::Retry { after, why } => {
-                    self.provider_failed(why).await?;
-                    (after, Some(why), why.to_string())
+                    let told = self.told(why);
+                    self.provider_failed(why, &told).await?;
+                    (after, Some(why), told)
                 }
                 // A detail call that neither finds nor misses the asset says nothing about it: never guessed.
                 Meaning::Refused | Meaning::Unlisted => {
@@ -161,16 +164,26 @@ impl Run<'_> {
     }
 
     /// A call to the provider gave no usable answer. While it gives none for any request, none goes on trying.
-    pub(super) async fn provider_failed(&self, why: Fault) -> Result<(), NotNow> {
+    pub(super) async fn provider_failed(&self, why: Fault, told: &str) -> Result<(), NotNow> {
         // Too many calls are no outage: the pace is found, and the call made again.
         if why.is_rejection() {
             return Ok(());
         }
-        let (eraser, asset, why) = (self.eraser, self.request.asset_id.as_str(), why.to_string());
-        if eraser.provider_outage.failed(asset, &why, eraser.provider_is_well()).await {
-            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderDown, why)));
+        let (eraser, asset) = (self.eraser, self.request.asset_id.as_str());
+        let mut down = eraser.provider_outage.failed(asset, told, eraser.provider_is_well()).await;
+        // Something that lets no call through would fail the few requests of a quiet hour.
+        if let Fault::Between(_) = why {
+            down = down || eraser.provider_outage.is_outage(true, told, eraser.provider_is_well()).await;
+        }
+        if down {
+            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderDown, told.to_owned())));
         }
         Ok(())
+    }
+
+    /// What went wrong with the last call to the provider, for a person.
+    pub(super) fn told(&self, why: Fault) -> String {
+        self.seen.as_ref().map_or_else(|| why.to_string(), |seen| format!("{why} ({seen})"))
     }
 
     /// The provider did not give a usable answer within the budget. When it gives none for any request, stops the line

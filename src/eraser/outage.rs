@@ -101,6 +101,8 @@ impl Inner {
 /// The circuit of what every request asks: the provider, or the guard.
 pub(super) struct Outage {
     stop: Stop,
+    /// What an operator has to know beside the last fault.
+    way: String,
     began: Instant,
     circuit: Mutex<Circuit>,
     witness: Witness<bool>,
@@ -110,9 +112,9 @@ pub(super) struct Outage {
 
 impl Outage {
     /// A closed circuit; open, it stops the line with `stop`.
-    pub(super) fn new(stop: Stop, line: Line, metrics: Metrics) -> Self {
+    pub(super) fn new(stop: Stop, way: String, line: Line, metrics: Metrics) -> Self {
         let (circuit, witness) = (Mutex::default(), Witness::default());
-        Self { stop, began: Instant::now(), circuit, witness, line, metrics }
+        Self { stop, way, began: Instant::now(), circuit, witness, line, metrics }
     }
 
     /// A clear answer: whatever failed before was not an outage.
@@ -147,7 +149,7 @@ impl Outage {
             self.circuit().forget();
         } else {
             self.metrics.circuit_opened(self.stop.as_str());
-            self.line.stop(self.stop, format!("it fails for different assets, and for a probe: {why}"));
+            self.line.stop(self.stop, format!("no call is answered well, nor is a probe: {why}{}", self.way));
         }
         well
     }

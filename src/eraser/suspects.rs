@@ -28,7 +28,7 @@ pub(super) enum Place {
     /// Beside other requests.
     BesideOthers,
     /// Beside no other suspect, until this is dropped.
-    Alone { _until_dropped: OnlySuspect },
+    Alone { _until_dropped: Box<OnlySuspect> },
     /// A suspect that is too old to wait for its turn any longer: it is to be decided, and not worked on.
     NoneLeft,
 }
@@ -44,7 +44,7 @@ impl Inner {
             begun => return Ok(Ok((begun, Place::BesideOthers))),
         }
         let place = match self.only_suspect().await? {
-            Some(alone) => Place::Alone { _until_dropped: alone },
+            Some(alone) => Place::Alone { _until_dropped: Box::new(alone) },
             None if self.has_waited_enough(request).await? => Place::NoneLeft,
             None => return Ok(Err(Verdict::PutOff { delay: self.shortest(), reason: "suspect" })),
         };

@@ -7,7 +7,7 @@ use super::*;
 fn outage() -> (Outage, Line) {
     let metrics = Metrics::new().unwrap();
     let line = Line::new(metrics.clone());
-    (Outage::new(Stop::ProviderDown, line.clone(), metrics), line)
+    (Outage::new(Stop::ProviderDown, String::new(), line.clone(), metrics), line)
 }
 
 /// Twelve assets in a row use up their retries. How often each was told that it is an outage.
