@@ -99,7 +99,7 @@ pub const KEYS: &[Key] = &[
     key(
         "guard.in_progress",
         "queued,processing",
-        "statuses of a job in progress; so is every one that is not `completed`, `succeeded`, `failed` or `cancelled`",
+        "statuses of a job in progress; so is every one that is not `completed`, `succeeded`, `failed` or `cancelled`. Letter case and white space around a word do not count",
     ),
     key(
         "guard.confirm_with_provider",
