@@ -397,6 +397,7 @@ impl Run<'_> {
                 // Whatever else the DELETE said, the detail call knows what is true.
                 unclear => {
                     let unclear = self.of_this_asset(unclear).await?;
+                    let seen = self.seen.clone();
                     if matches!(unclear, Meaning::Gone) {
                         self.eraser.ledger.missed(&self.record.attempt).await?;
                         self.record.missed += 1;
@@ -404,6 +405,7 @@ impl Run<'_> {
                     if let Sight::Gone = self.look_twice().await? {
                         return Ok(self.gone());
                     }
+                    self.seen = seen;
                     match unclear {
                         Meaning::Refused => return Ok(self.refused()),
                         Meaning::Retry { after, why } => {

@@ -54,6 +54,11 @@ async fn a_page_for_one_asset_only_ends_its_request() {
     let event = world.delete("a").await;
     assert_eq!(outcome(&event), ("failed", "attempts_exhausted"));
     assert!(event["data"]["detail"].as_str().unwrap().contains("content type text/html"), "{event}");
+    let page = json!({"answer": {"status": 502, "headers": {"Content-Type": "text/html"}, "body": "<html>"}});
+    world.sandbox.fault("delete", "b", 0, page).await;
+    let event = world.delete("b").await;
+    assert_eq!(outcome(&event), ("failed", "attempts_exhausted"));
+    assert!(event["data"]["detail"].as_str().unwrap().contains("content type text/html"), "{event}");
     world.finish(0).await;
 }
 

@@ -216,7 +216,7 @@ impl Guard {
         Told { answer, statuses, at: Instant::now(), took: began.elapsed() }
     }
 
-    /// The statuses that nobody has told the worker about, by job.
+    /// The statuses that are on no list, by job.
     fn unknown_statuses(&self, jobs: &[Job], title: &str) -> BTreeMap<String, String> {
         let unknown = |job: &Job| Some((job.id.clone(), self.words.unknown(&job.status, title)?));
         jobs.iter().filter_map(unknown).collect()
