@@ -23,10 +23,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use self::backup::Safe;
-use self::outage::Outage;
+use self::outage::{Outage, Witness};
 use self::permit::{Permit, Withheld};
 use self::settle::Waiting;
-use self::suspects::Suspects;
+use self::suspects::{Place, Suspects};
 use self::turns::Turns;
 use crate::backup::Backups;
 use crate::config::Settings;
@@ -45,9 +45,6 @@ const LOOKS_AFTER_DELETE: u32 = 4;
 /// the looks after the first one can use all of it up.
 const LEAST_DELETES: u32 = 2;
 
-/// Jobs named in a sentence about an asset in use.
-const JOBS_NAMED: usize = 5;
-
 /// Decides requests. Clones share everything.
 #[derive(Clone)]
 pub struct Eraser(Arc<Inner>);
@@ -65,6 +62,8 @@ struct Inner {
     suspects: Suspects,
     provider_outage: Outage,
     guard_outage: Outage,
+    /// Whether the provider answers a probe well, asked when it has refused the key.
+    key_witness: Witness<bool>,
 }
 
 /// What the worker has to do with the delivery now.
@@ -143,6 +142,8 @@ struct Run<'a> {
     asset: Option<Detail>,
     verified: bool,
     provider: Option<LastWord>,
+    /// What was seen of the sender of the provider's last answer, where that may be another.
+    seen: Option<String>,
 }
 
 /// How the last `DELETE` failed, with the asset still there.
@@ -174,8 +175,9 @@ impl Eraser {
         line: Line,
         metrics: Metrics,
     ) -> Self {
-        let outage = |stop| Outage::new(stop, line.clone(), metrics.clone());
-        let (provider_outage, guard_outage) = (outage(Stop::ProviderDown), outage(Stop::GuardDown));
+        let outage = |stop, way| Outage::new(stop, way, line.clone(), metrics.clone());
+        let provider_outage = outage(Stop::ProviderDown, format!("; {}", provider.way()));
+        let guard_outage = outage(Stop::GuardDown, String::new());
         let (turns, suspects) = (Turns::default(), Suspects::default());
         Self(Arc::new(Inner {
             settings,
@@ -189,6 +191,7 @@ impl Eraser {
             suspects,
             provider_outage,
             guard_outage,
+            key_witness: Witness::default(),
         }))
     }
 
@@ -207,7 +210,7 @@ impl Eraser {
         let _turn = eraser.turns.take(&request.asset_id).await;
         // The intent is durable before the guard is asked: a job starter that registers its job and then asks the
         // ledger sees this request, or the guard sees the job.
-        let (begun, _alone) = match eraser.begin(request).await? {
+        let (begun, place) = match eraser.begin(request).await? {
             Ok(begun) => begun,
             Err(verdict) => return Ok(verdict),
         };
@@ -229,8 +232,9 @@ impl Eraser {
             asset: None,
             verified: false,
             provider: None,
+            seen: None,
         };
-        match run.attempt(hand_back).await {
+        match run.attempt(&place, hand_back).await {
             Err(LedgerError::Superseded { .. }) => {
                 let contended = eraser.ledger.superseded(&request.request_id).await?;
                 Ok(eraser.give_way(request, contended))
@@ -282,7 +286,10 @@ fn asked(request: &Request) -> Asked {
 
 impl Run<'_> {
     /// One attempt, from its record to its end on record.
-    async fn attempt(&mut self, hand_back: &CancellationToken) -> Result<Verdict, LedgerError> {
+    async fn attempt(&mut self, place: &Place, hand_back: &CancellationToken) -> Result<Verdict, LedgerError> {
+        if let Place::NoneLeft = place {
+            return Ok(Verdict::Answer(self.decide(&self.too_old(&Waiting::suspect())).await?));
+        }
         let interrupted = self.record.interrupted;
         if interrupted >= self.eraser.settings.broker.delivery_limit {
             let detail = crashed(interrupted);
@@ -359,7 +366,7 @@ impl Run<'_> {
     async fn guard(&mut self) -> Result<Option<Outcome>, NotNow> {
         self.announce_start().await?;
         let Some(jobs) = self.ask_guard().await? else { return Ok(None) };
-        let jobs = named(&jobs);
+        let jobs = guard::named(&jobs);
         match self.request.on_in_use {
             // A rejection says that nothing was done, which is not known while an earlier DELETE is out.
             OnInUse::Reject if self.record.deletes == 0 => {
@@ -387,9 +394,10 @@ impl Run<'_> {
                     without_effect += 1;
                     (None, LastTry::StillPresent)
                 }
-                Meaning::KeyRefused(status) => return Err(NotNow::Wait(self.eraser.key_refused(status))),
                 // Whatever else the DELETE said, the detail call knows what is true.
                 unclear => {
+                    let unclear = self.of_this_asset(unclear).await?;
+                    let seen = self.seen.clone();
                     if matches!(unclear, Meaning::Gone) {
                         self.eraser.ledger.missed(&self.record.attempt).await?;
                         self.record.missed += 1;
@@ -397,10 +405,11 @@ impl Run<'_> {
                     if let Sight::Gone = self.look_twice().await? {
                         return Ok(self.gone());
                     }
+                    self.seen = seen;
                     match unclear {
                         Meaning::Refused => return Ok(self.refused()),
                         Meaning::Retry { after, why } => {
-                            self.provider_failed(why)?;
+                            self.provider_failed(why, &self.told(why)).await?;
                             (after, LastTry::Fault(why))
                         }
                         _ => (None, LastTry::Unlisted),
@@ -410,19 +419,30 @@ impl Run<'_> {
             match budget.next(after) {
                 Some(delay) => tokio::time::sleep(delay).await,
                 None if matches!(last, LastTry::StillPresent) && without_effect < LEAST_DELETES => {}
-                None => return self.give_up(last, after),
+                None => return self.give_up(last, after).await,
             }
         }
     }
 
     /// The budget of `DELETE`s in this process is used up.
-    fn give_up(&self, last: LastTry, after: Option<Duration>) -> Result<Outcome, NotNow> {
+    async fn give_up(&self, last: LastTry, after: Option<Duration>) -> Result<Outcome, NotNow> {
         match last {
             LastTry::StillPresent => {
                 Ok(Outcome::failed(Cause::StillPresent, "the provider answers \"deleted\" and still has the asset"))
             }
             LastTry::Unlisted => Ok(self.refused()),
-            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, Some(why), &why.to_string()))),
+            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, Some(why), &self.told(why)).await)),
+        }
+    }
+
+    /// An unclear answer to a `DELETE`. A refused key is one only where the key is good for a probe.
+    async fn of_this_asset(&self, unclear: Meaning<()>) -> Result<Meaning<()>, NotNow> {
+        match unclear {
+            Meaning::KeyRefused(status) => {
+                let why = self.eraser.key_refused(status, self.seen.as_deref()).await?;
+                Ok(Meaning::Retry { after: None, why })
+            }
+            other => Ok(other),
         }
     }
 
@@ -446,6 +466,7 @@ impl Run<'_> {
         }
         let answer = self.eraser.provider.delete(pass, &self.request.asset_id, &self.delivered.trace).await;
         self.provider = Some(LastWord { code: answer.code, msg: answer.msg });
+        self.seen = answer.seen;
         Ok(Ok(answer.meaning))
     }
 
@@ -493,15 +514,6 @@ impl Run<'_> {
         let word = self.provider.clone().unwrap_or_default();
         let (code, msg) = (word.code.unwrap_or_default(), word.msg.unwrap_or_default());
         Outcome::failed(Cause::ProviderRefused, format!("the provider answered code {code}: {msg}"))
-    }
-}
-
-/// The first few jobs: an asset may be in thousands, and this goes into an event.
-fn named(jobs: &[String]) -> String {
-    let first = jobs.iter().take(JOBS_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match jobs.len().saturating_sub(JOBS_NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
     }
 }
 

@@ -6,6 +6,11 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
+/// The bytes without the byte order mark that some writers put before UTF-8. RFC 8259 lets a reader ignore it.
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
+
 /// A `T` that was written as an object.
 ///
 /// A derived struct also reads an array, field after field. So `[[]]` would be a registry that knows of no job, and

@@ -163,3 +163,32 @@ async fn refuse_dead_letters(broker: &PrivateBroker, world: &World) {
     })
     .await;
 }
+
+/// Of two suspects one is worked on alone, and takes long. The other one waits, but not for ever.
+#[tokio::test]
+async fn a_suspect_whose_turn_never_comes_is_answered_at_the_greatest_age() {
+    let more = [("BROKER__DELIVERY_LIMIT", "10"), ("PROVIDER__TIMEOUT", "60s"), ("RETRY__MAX_AGE", "5s")];
+    let mut world = world(&more).await;
+    for asset in ["a", "b"] {
+        world.sandbox.add(asset).await;
+        world.sandbox.fault("detail", asset, 0, json!({"hang": true})).await;
+        ask(&mut world, asset).await;
+    }
+    for crash in 1..=2 {
+        for asset in ["a", "b"] {
+            world.sandbox.until_called("detail", asset, crash).await;
+        }
+        world.kill_and_restart_replica(0).await;
+    }
+    world.broker.requests_answered(1).await;
+    let event = world.broker.seen()[0].event.clone();
+    assert_eq!(outcome(&event), ("failed", "attempts_exhausted"), "{event}");
+    assert!(event["data"]["detail"].as_str().unwrap().contains("held up (suspect)"), "{event}");
+    // The one at work is older, too, and its attempt decides it.
+    world.sandbox.no_faults().await;
+    world.kill_and_restart_replica(0).await;
+    world.broker.requests_answered(2).await;
+    let deleted = world.broker.seen().iter().filter(|one| outcome(&one.event) == ("deleted", "")).count();
+    assert_eq!(deleted, 1);
+    world.finish(0).await;
+}

@@ -155,6 +155,32 @@ async fn a_body_that_is_no_request_is_buried_and_the_field_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_fields_is_answered_under_the_name_of_its_message() {
+    let mut world = world(&[]).await;
+    let too_long = " ".repeat(64 * 1024 + 1);
+    let bodies: [&[u8]; 6] = [b"", b"[]", b"null", b"not json", b"\xff\xfe", too_long.as_bytes()];
+    for (number, body) in bodies.into_iter().enumerate() {
+        for kind in ["application/json", CLOUD_EVENT] {
+            let name = format!("{number}-{kind}");
+            let properties = BasicProperties::default().with_message_id(name.clone().into());
+            let why = buried(&world, body, properties.with_content_type(kind.into())).await;
+            let event = world.broker.result(&name).await;
+            assert_eq!(outcome(&event), ("rejected", "invalid_request"), "{event}");
+            assert_eq!(event["data"]["detail"], why);
+        }
+    }
+    let event = br#"{"specversion":"1.0","id":"ce-1","source":"s","type":"t","data":[]}"#;
+    buried(&world, event, BasicProperties::default().with_content_type(CLOUD_EVENT.into())).await;
+    assert_eq!(outcome(&world.broker.result("ce-1").await), ("rejected", "invalid_request"));
+    world.sandbox.add("a").await;
+    world.asked_for(["a".to_owned()]);
+    let marked = "\u{feff}{\"request_id\":\"marked\",\"asset_id\":\"a\"}";
+    world.broker.publish_request(marked.as_bytes(), BasicProperties::default()).await;
+    assert_eq!(outcome(&world.broker.result("marked").await), ("deleted", ""));
+    world.finish(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_messages_are_buried_whole_and_memory_stays_bounded() {
     let mut world = world(&[]).await;
     let body = vec![b'{'; 8 * 1024 * 1024];

@@ -68,6 +68,29 @@ async fn an_unknown_job_status_counts_as_in_use() {
 }
 
 #[tokio::test]
+async fn an_unknown_job_status_is_told_and_a_known_one_is_read_in_any_case() {
+    let mut world = world(&[]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.job_as_registered("video_1", &["a"], "completed", " COMPLETED ").await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    world.sandbox.add("b").await;
+    world.sandbox.job_as_registered("video_2", &["b", "asset-eraser-check"], "completed", "Rest\ning").await;
+    for request in ["r2", "r3"] {
+        world.ask(json!({"request_id": request, "asset_id": "b", "on_in_use": "reject"})).await;
+        let event = world.broker.result(request).await;
+        assert_eq!(outcome(&event), ("rejected", "in_use"));
+        assert_eq!(event["data"]["detail"], r#"in use by video_2 (unknown status "Rest\ning")"#);
+    }
+    let warnings = world.worker().output().matches("unknown job status").count();
+    assert_eq!(warnings, 1);
+    let mut check = world.command("check");
+    assert!(check.ended().await.success());
+    assert!(check.output().contains(r#"video_2 (unknown status "Rest\ning")"#), "{}", check.output());
+    world.finish(0).await;
+}
+
+#[tokio::test]
 async fn a_guard_that_cannot_answer_keeps_the_asset() {
     let steps = ("RETRY__WAIT_STEPS", "200ms,200ms,200ms,200ms,400ms,400ms,400ms,400ms");
     let mut world = world(&[steps, ("GUARD__HTTP__TIMEOUT", "200ms")]).await;

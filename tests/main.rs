@@ -8,6 +8,7 @@ mod backup;
 mod backup_crashes;
 mod backup_sources;
 mod backup_stores;
+mod between;
 mod brake;
 mod broker_loss;
 mod bystanders;

@@ -1,9 +1,124 @@
-//! Troubles of everybody: consuming stops, nobody fails for them, and it goes on by itself.
+//! Troubles of all requests: consuming stops, no request fails for them, and it goes on by itself. Troubles of some
+//! requests that look alike: consuming goes on, and those requests end.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::sandbox::answer;
-use crate::support::{deletes, outcome, until, world};
+use crate::support::{World, deletes, outcome, until, world};
+
+/// Twelve requests and nothing else in the queue, for all of which one call fails in the same way. Other assets are
+/// answered well.
+async fn twelve_fail(world: &mut World, name: &str, operation: &str, what: Value, says: &str) {
+    let assets: Vec<String> = (0..12).map(|number| format!("{name}-{number}")).collect();
+    world.sandbox.add_all(assets.clone()).await;
+    for asset in &assets {
+        world.sandbox.fault(operation, asset, 0, what.clone()).await;
+        world.ask(json!({"request_id": asset, "asset_id": asset})).await;
+    }
+    for asset in &assets {
+        let event = world.broker.result(asset).await;
+        assert_eq!(outcome(&event), ("failed", "attempts_exhausted"), "{event}");
+        assert_eq!(event["data"]["attempts"], 3, "one try and one for each of the two steps: {event}");
+        let detail = event["data"]["detail"].as_str().unwrap();
+        assert!(detail.contains(says), "{detail}");
+    }
+}
+
+/// No circuit has opened, and the worker consumes.
+async fn no_outage(world: &mut World) {
+    let metrics = world.get("/metrics").await.1;
+    let opened = metrics.lines().filter(|line| line.starts_with("asset_eraser_circuit_opened_total"));
+    assert!(opened.clone().all(|line| line.ends_with(" 0")), "{:?}", opened.collect::<Vec<_>>());
+    world.until_ready(true).await;
+    assert_eq!(outcome(&world.delete("well").await), ("deleted", ""));
+}
+
+#[tokio::test]
+async fn a_provider_that_is_wrong_about_some_assets_ends_their_requests() {
+    let mut world = world(&[]).await;
+    let another = json!({"code": 0, "msg": null, "data": {"assetId": "another", "name": "x"}});
+    twelve_fail(&mut world, "another", "detail", answer(200, &another), "another ID").await;
+    twelve_fail(&mut world, "garbage", "detail", answer(200, &json!("<html>")), "cannot be read").await;
+    twelve_fail(&mut world, "broken", "detail", answer(500, &json!({})), "HTTP status 500").await;
+    twelve_fail(&mut world, "unlisted", "detail", answer(200, &json!({"code": 1001})), "1001").await;
+    no_outage(&mut world).await;
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn deletes_that_fail_for_some_assets_end_their_requests() {
+    let mut world = world(&[]).await;
+    twelve_fail(&mut world, "broken", "delete", answer(500, &json!({})), "HTTP status 500").await;
+    twelve_fail(&mut world, "garbage", "delete", answer(200, &json!("<html>")), "cannot be read").await;
+    no_outage(&mut world).await;
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_for_some_assets_only_ends_their_requests() {
+    let mut world = world(&[]).await;
+    let refusal = json!({"message": "not an asset of this account"});
+    twelve_fail(&mut world, "detail", "detail", answer(403, &refusal), "HTTP status 403").await;
+    twelve_fail(&mut world, "delete", "delete", answer(401, &refusal), "HTTP status 401").await;
+    no_outage(&mut world).await;
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_fails_for_some_assets_ends_their_requests() {
+    let mut world = world(&[]).await;
+    twelve_fail(&mut world, "broken", "jobs", answer(500, &json!({})), "HTTP status 500").await;
+    twelve_fail(&mut world, "garbage", "jobs", answer(200, &json!({"jobs": "none"})), "the answer is not").await;
+    no_outage(&mut world).await;
+    assert!(world.broker.seen().iter().all(|one| one.event["data"]["delete_sent"].is_null()));
+    world.finish(0).await;
+}
+
+/// The key is refused for all assets; the probe that asks whether that is over meets a fault instead, so the line opens
+/// again and again.
+#[tokio::test]
+async fn no_stop_of_the_line_holds_a_request_past_the_greatest_age() {
+    let mut world = world(&[("RETRY__MAX_AGE", "2s")]).await;
+    world.sandbox.fault("detail", "asset-eraser-probe", 0, answer(500, &json!({}))).await;
+    world.sandbox.fault("detail", "", 0, answer(401, &json!({"message": "bad key"}))).await;
+    world.sandbox.add("a").await;
+    world.ask(json!({"request_id": "a", "asset_id": "a"})).await;
+    let event = world.broker.result("a").await;
+    assert_eq!(outcome(&event), ("failed", "attempts_exhausted"));
+    let detail = event["data"]["detail"].as_str().unwrap();
+    assert!(detail.contains("provider_key") && detail.contains("HTTP 401"), "{detail}");
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn no_wait_that_the_provider_asks_for_holds_a_request_past_the_greatest_age() {
+    let mut world = world(&[("RETRY__MAX_AGE", "1s")]).await;
+    let wait = json!({"answer": {"status": 503, "headers": {"Retry-After": "1"}, "body": {}}});
+    world.sandbox.fault("detail", "a", 0, wait).await;
+    let event = world.delete("a").await;
+    assert_eq!(outcome(&event), ("failed", "attempts_exhausted"));
+    assert!(event["data"]["detail"].as_str().unwrap().contains("provider_busy"), "{event}");
+    world.finish(0).await;
+}
+
+/// An outage that lasts longer than the greatest age: what waited for its end gets its attempt.
+#[tokio::test]
+async fn an_outage_longer_than_the_greatest_age_fails_no_request_that_waits_for_its_end() {
+    let mut world = world(&[("RETRY__MAX_AGE", "2s")]).await;
+    world.sandbox.fault("detail", "", 0, answer(500, &json!({}))).await;
+    let assets: Vec<String> = (0..20).map(|number| format!("a{number}")).collect();
+    world.sandbox.add_all(assets.clone()).await;
+    for asset in &assets {
+        world.ask(json!({"request_id": asset, "asset_id": asset})).await;
+    }
+    assert_eq!(world.until_ready(false).await["stopped"][0]["cause"], "provider_down");
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    assert!(world.broker.seen().is_empty());
+    world.sandbox.no_faults().await;
+    world.broker.requests_answered(20).await;
+    assert!(world.broker.seen().iter().all(|one| outcome(&one.event) == ("deleted", "")));
+    world.finish(0).await;
+}
 
 #[tokio::test]
 async fn a_refused_key_stops_consuming_and_fails_nobody() {

@@ -8,7 +8,7 @@ use crate::broker::connection::Session;
 use crate::broker::policies;
 use crate::broker::topology::TopologySettings;
 use crate::config::Settings;
-use crate::guard::{Guard, GuardAnswer};
+use crate::guard::{self, Guard, GuardAnswer};
 use crate::ledger::Ledger;
 use crate::message::{AssetId, TraceContext};
 use crate::pace::gate::Gate;
@@ -65,9 +65,15 @@ async fn broker(settings: &Settings, metrics: &Metrics) -> Result<String, String
 }
 
 async fn ask_provider(client: &Client) -> Result<String, String> {
-    match client.probe().await.meaning {
-        Meaning::KeyRefused(status) => Err(format!("reached, but the key is refused (HTTP {status}): provider.token")),
-        Meaning::Retry { why, .. } => Err(format!("no usable answer: {why}; see provider.base_url")),
+    let answer = client.probe().await;
+    match &answer.meaning {
+        Meaning::KeyRefused(status) => {
+            let refused = answer.told(format!("HTTP {status}"));
+            Err(format!("reached, but the key is refused: {refused}; {}: provider.token", client.way()))
+        }
+        Meaning::Retry { why, .. } => {
+            Err(format!("no usable answer: {}; {}; see provider.base_url", answer.told(why), client.way()))
+        }
         Meaning::Found(_) | Meaning::Gone | Meaning::Refused | Meaning::Unlisted => Ok("reached, key accepted".into()),
     }
 }
@@ -80,7 +86,8 @@ async fn guard(settings: &Settings, provider: &Client, metrics: &Metrics) -> Res
     let asset = AssetId::parse("asset-eraser-check")?;
     match guard.check(&asset, &TraceContext::default()).await {
         GuardAnswer::Unknown { why } => Err(why),
-        GuardAnswer::Free | GuardAnswer::InUse { .. } => Ok("answers".into()),
+        GuardAnswer::Free => Ok("answers".into()),
+        GuardAnswer::InUse { jobs } => Ok(format!("answers; {asset} is in use by {}", guard::named(&jobs))),
     }
 }
 

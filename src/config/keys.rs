@@ -99,7 +99,7 @@ pub const KEYS: &[Key] = &[
     key(
         "guard.in_progress",
         "queued,processing",
-        "statuses of a job in progress; so is every one that is not `completed`, `succeeded`, `failed` or `cancelled`",
+        "statuses of a job in progress; so is every one that is not `completed`, `succeeded`, `failed` or `cancelled`. Letter case and white space around a word do not count",
     ),
     key(
         "guard.confirm_with_provider",
@@ -112,7 +112,11 @@ pub const KEYS: &[Key] = &[
     key("retry.max_interval", "5s", "longest of these waits"),
     key("retry.max_elapsed", "15s", "longest time of these retries; then the request is put off"),
     key("retry.wait_steps", "5s,30s,2m,10m,1h", "how long it is put off, one step after the other"),
-    key("retry.max_age", "24h", "oldest that a waiting request may get"),
+    key(
+        "retry.max_age",
+        "24h",
+        "oldest that a waiting request may get: one that is older is not put off again, but answered",
+    ),
     key(
         "ledger.url",
         "sqlite://asset-eraser.db",

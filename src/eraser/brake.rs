@@ -32,12 +32,11 @@ impl Inner {
         Ok(braking.holds(brake).then_some(braking.deletions))
     }
 
-    /// The brake holds for everybody: stops the line, fails nobody.
+    /// The brake holds for every request: stops the line.
     pub(super) fn braked(&self, deletions: u64) -> Waiting {
-        if let Some(brake) = &self.settings.brake {
-            self.line.stop(Stop::Brake, why(brake, deletions));
-        }
-        Waiting::stopped(Stop::Brake)
+        let why = self.settings.brake.as_ref().map(|brake| why(brake, deletions)).unwrap_or_default();
+        self.line.stop(Stop::Brake, why.clone());
+        Waiting::stopped(Stop::Brake, why)
     }
 }
 

@@ -23,15 +23,22 @@ impl Inner {
     /// closes the channel of one that is held past its `consumer_timeout`.
     pub(super) async fn pass(&self) -> Result<Pass, NotNow> {
         if self.provider.gate().paused_for() > self.settings.retry.max_elapsed {
-            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderBusy)));
+            let why = "the provider asks for a wait that is longer than retry.max_elapsed".to_owned();
+            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderBusy, why)));
         }
         Ok(self.provider.gate().pass().await)
     }
 
-    /// The key is wrong for everybody: stops the line, fails nobody.
-    pub(super) fn key_refused(&self, status: u16) -> Waiting {
-        self.line.stop(Stop::ProviderKey, format!("the provider answered HTTP {status}: the key is not accepted"));
-        Waiting::stopped(Stop::ProviderKey)
+    /// The key is refused. Stops the line, unless a probe is answered well: then the key is good, and the refusal is a
+    /// fault of this asset.
+    pub(super) async fn key_refused(&self, status: u16, seen: Option<&str>) -> Result<Fault, NotNow> {
+        if !self.line.holds(Stop::ProviderKey) && self.key_witness.says(self.provider_is_well()).await {
+            return Ok(Fault::Status(status));
+        }
+        let seen = seen.map(|seen| format!(" ({seen})")).unwrap_or_default();
+        let why = format!("the provider answered HTTP {status}: the key is not accepted{seen}");
+        self.line.stop(Stop::ProviderKey, format!("{why}; {}", self.provider.way()));
+        Err(NotNow::Wait(Waiting::stopped(Stop::ProviderKey, why)))
     }
 }
 
@@ -68,6 +75,7 @@ impl Run<'_> {
             let pass = self.eraser.pass().await?;
             let answer = self.eraser.provider.detail(pass, &self.request.asset_id, &self.delivered.trace).await;
             let said = LastWord { code: answer.code, msg: answer.msg };
+            self.seen = answer.seen;
             let (after, fault, why) = match answer.meaning {
                 Meaning::Found(detail) => {
                     self.eraser.provider_outage.answered();
@@ -78,10 +86,14 @@ impl Run<'_> {
                     self.provider.get_or_insert(said);
                     return Ok(None);
                 }
-                Meaning::KeyRefused(status) => return Err(NotNow::Wait(self.eraser.key_refused(status))),
+                Meaning::KeyRefused(status) => {
+                    let why = self.eraser.key_refused(status, self.seen.as_deref()).await?;
+                    (None, Some(why), self.told(why))
+                }
                 Meaning::Retry { after, why } => {
-                    self.provider_failed(why)?;
-                    (after, Some(why), why.to_string())
+                    let told = self.told(why);
+                    self.provider_failed(why, &told).await?;
+                    (after, Some(why), told)
                 }
                 // A detail call that neither finds nor misses the asset says nothing about it: never guessed.
                 Meaning::Refused | Meaning::Unlisted => {
@@ -91,7 +103,7 @@ impl Run<'_> {
             self.provider = Some(said);
             match budget.next(after) {
                 Some(delay) => tokio::time::sleep(delay).await,
-                None => return Err(NotNow::Wait(self.provider_fault(after, fault, &why))),
+                None => return Err(NotNow::Wait(self.provider_fault(after, fault, &why).await)),
             }
         }
     }
@@ -119,19 +131,12 @@ impl Run<'_> {
                 GuardAnswer::Free => None,
                 GuardAnswer::InUse { jobs } => Some(jobs),
                 GuardAnswer::Unknown { why } => {
-                    let (outage, asset) = (&self.eraser.guard_outage, self.request.asset_id.as_str());
-                    let mut down = outage.failed(asset, &why);
-                    let next = budget.next(None).filter(|_| !down);
-                    if let Some(delay) = next {
-                        tokio::time::sleep(delay).await;
-                        continue;
-                    }
-                    down = down || outage.gave_up(asset, &why);
-                    return Err(NotNow::Wait(if down {
-                        Waiting::stopped(Stop::GuardDown)
-                    } else {
-                        Waiting::guard(why)
-                    }));
+                    self.guard_failed(&why).await?;
+                    let Some(delay) = budget.next(None) else {
+                        return Err(NotNow::Wait(self.guard_fault(why).await));
+                    };
+                    tokio::time::sleep(delay).await;
+                    continue;
                 }
             };
             self.eraser.guard_outage.answered();
@@ -139,31 +144,63 @@ impl Run<'_> {
         }
     }
 
-    /// A call to the provider gave no usable answer. While it does so for everybody, nobody goes on trying.
-    pub(super) fn provider_failed(&self, why: Fault) -> Result<(), NotNow> {
-        // Too many calls are no outage: the pace is found, and the call made again.
-        if why.is_rejection() {
-            return Ok(());
-        }
-        if self.eraser.provider_outage.failed(self.request.asset_id.as_str(), &why.to_string()) {
-            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderDown)));
+    /// The guard gave no usable answer. While it gives none for any request, none goes on trying.
+    async fn guard_failed(&self, why: &str) -> Result<(), NotNow> {
+        let (eraser, asset) = (self.eraser, self.request.asset_id.as_str());
+        if eraser.guard_outage.failed(asset, why, eraser.guard.probe()).await {
+            return Err(NotNow::Wait(Waiting::stopped(Stop::GuardDown, why.to_owned())));
         }
         Ok(())
     }
 
-    /// The provider did not give a usable answer within the budget. When it does so for everybody, stops the line
+    /// The guard did not give a usable answer within the budget. During an outage that uses up none of this request's
+    /// steps.
+    async fn guard_fault(&self, why: String) -> Waiting {
+        let (eraser, asset) = (self.eraser, self.request.asset_id.as_str());
+        if eraser.guard_outage.gave_up(asset, &why, eraser.guard.probe()).await {
+            return Waiting::stopped(Stop::GuardDown, why);
+        }
+        Waiting::guard(why)
+    }
+
+    /// A call to the provider gave no usable answer. While it gives none for any request, none goes on trying.
+    pub(super) async fn provider_failed(&self, why: Fault, told: &str) -> Result<(), NotNow> {
+        // Too many calls are no outage: the pace is found, and the call made again.
+        if why.is_rejection() {
+            return Ok(());
+        }
+        let (eraser, asset) = (self.eraser, self.request.asset_id.as_str());
+        let mut down = eraser.provider_outage.failed(asset, told, eraser.provider_is_well()).await;
+        // Something that lets no call through would fail the few requests of a quiet hour.
+        if let Fault::Between(_) = why {
+            down = down || eraser.provider_outage.is_outage(true, told, eraser.provider_is_well()).await;
+        }
+        if down {
+            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderDown, told.to_owned())));
+        }
+        Ok(())
+    }
+
+    /// What went wrong with the last call to the provider, for a person.
+    pub(super) fn told(&self, why: Fault) -> String {
+        self.seen.as_ref().map_or_else(|| why.to_string(), |seen| format!("{why} ({seen})"))
+    }
+
+    /// The provider did not give a usable answer within the budget. When it gives none for any request, stops the line
     /// instead of using up this request's steps of the wait ladder.
-    pub(super) fn provider_fault(&self, after: Option<Duration>, fault: Option<Fault>, why: &str) -> Waiting {
+    pub(super) async fn provider_fault(&self, after: Option<Duration>, fault: Option<Fault>, why: &str) -> Waiting {
         let eraser = self.eraser;
         if let Some(after) = after.filter(|after| *after > eraser.settings.retry.max_elapsed) {
-            eraser.line.stop(Stop::ProviderBusy, format!("the provider asks to wait {}s", after.as_secs()));
-            return Waiting::stopped(Stop::ProviderBusy);
+            let why = format!("the provider asks to wait {}s", after.as_secs());
+            eraser.line.stop(Stop::ProviderBusy, why.clone());
+            return Waiting::stopped(Stop::ProviderBusy, why);
         }
         if fault.is_some_and(Fault::is_rejection) {
             return Waiting::pace(why.to_owned());
         }
-        if eraser.provider_outage.gave_up(self.request.asset_id.as_str(), why) {
-            return Waiting::stopped(Stop::ProviderDown);
+        let (asset, well) = (self.request.asset_id.as_str(), eraser.provider_is_well());
+        if eraser.provider_outage.gave_up(asset, why, well).await {
+            return Waiting::stopped(Stop::ProviderDown, why.to_owned());
         }
         Waiting::provider(why.to_owned())
     }

@@ -1,5 +1,6 @@
 //! The failures of all requests together: when they are an outage, consuming stops, and no request's attempts are used up.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Eraser, Inner};
 use crate::pace::circuit::Circuit;
 use crate::pace::line::{Line, Stop};
-use crate::provider::Meaning;
 use crate::telemetry::metrics::Metrics;
 
 /// Between two looks at the ledger. A little more than what its own looks are apart.
 const WATCH: Duration = Duration::from_millis(1_100);
+
+/// Probes that the provider may reject as too many calls before its answer counts as none.
+const PROBES: u32 = 3;
 
 impl Eraser {
     /// Asks whatever stopped the line whether it is well again, and lets the line go on where it is.
@@ -23,10 +26,8 @@ impl Eraser {
                 Stop::Ledger | Stop::LedgerWentBack => eraser.ledger_is_well().await,
                 Stop::Brake => eraser.held_by().await.is_ok_and(|held| held.is_none()),
                 Stop::ProviderBusy => eraser.provider.gate().paused_for().is_zero(),
-                Stop::ProviderKey => !matches!(eraser.provider.probe().await.meaning, Meaning::KeyRefused(_)),
-                Stop::ProviderDown => {
-                    !matches!(eraser.provider.probe().await.meaning, Meaning::Retry { .. } | Meaning::KeyRefused(_))
-                }
+                Stop::ProviderKey => !eraser.provider.probe().await.meaning.is_key_refused(),
+                Stop::ProviderDown => eraser.provider.probe().await.meaning.is_clear(),
                 Stop::GuardDown => eraser.guard.probe().await,
                 // The request that waits for its place opens the line.
                 Stop::WaitQueues => false,
@@ -77,6 +78,21 @@ impl Eraser {
 }
 
 impl Inner {
+    /// Whether the provider answers a probe well. Asked before a failure counts as an outage.
+    pub(super) async fn provider_is_well(&self) -> bool {
+        for _ in 0..PROBES {
+            // The probe would wait as long as the provider asks, and a delivery is held meanwhile.
+            if self.provider.gate().paused_for() > self.settings.retry.max_elapsed {
+                return false;
+            }
+            let meaning = self.provider.probe().await.meaning;
+            if !meaning.is_rejection() {
+                return meaning.is_clear();
+            }
+        }
+        false
+    }
+
     /// Whether the ledger can be written, and was not set back; that stops the line.
     async fn ledger_is_well(&self) -> bool {
         let probed = self.ledger.probe().await;
@@ -89,19 +105,23 @@ impl Inner {
     }
 }
 
-/// The circuit of those who are asked by every request: the provider, or the guard.
+/// The circuit of what every request asks: the provider, or the guard.
 pub(super) struct Outage {
     stop: Stop,
+    /// What an operator has to know beside the last fault.
+    way: String,
     began: Instant,
     circuit: Mutex<Circuit>,
+    witness: Witness<bool>,
     line: Line,
     metrics: Metrics,
 }
 
 impl Outage {
     /// A closed circuit; open, it stops the line with `stop`.
-    pub(super) fn new(stop: Stop, line: Line, metrics: Metrics) -> Self {
-        Self { stop, began: Instant::now(), circuit: Mutex::default(), line, metrics }
+    pub(super) fn new(stop: Stop, way: String, line: Line, metrics: Metrics) -> Self {
+        let (circuit, witness) = (Mutex::default(), Witness::default());
+        Self { stop, way, began: Instant::now(), circuit, witness, line, metrics }
     }
 
     /// A clear answer: whatever failed before was not an outage.
@@ -109,30 +129,42 @@ impl Outage {
         self.circuit().answered(self.now());
     }
 
-    /// A call about this asset has failed. True while there is an outage: then the request is to be put off.
-    pub(super) fn failed(&self, asset: &str, why: &str) -> bool {
-        let opens = self.circuit().failed(self.now(), asset);
-        self.stop_if(opens, why)
+    /// A call about this asset has failed. True while there is an outage: then the request is to be put off. `well` asks
+    /// about another ID, and is true for a clear answer.
+    pub(super) async fn failed(&self, asset: &str, why: &str, well: impl Future<Output = bool>) -> bool {
+        let doubt = self.circuit().failed(self.now(), asset);
+        self.is_outage(doubt, why, well).await
     }
 
-    /// A request for this asset has used up its in-process retries. True while there is an outage.
-    pub(super) fn gave_up(&self, asset: &str, why: &str) -> bool {
-        let opens = self.circuit().gave_up(asset);
-        self.stop_if(opens, why)
+    /// A request for this asset has used up its in-process retries. Otherwise as [`Outage::failed`].
+    pub(super) async fn gave_up(&self, asset: &str, why: &str, well: impl Future<Output = bool>) -> bool {
+        let doubt = self.circuit().gave_up(asset);
+        self.is_outage(doubt, why, well).await
+    }
+
+    /// Whether nothing is answered well. An outage that a good answer contradicts is none: what failed belongs to its
+    /// requests, which use up their steps.
+    pub(super) async fn is_outage(&self, doubt: bool, why: &str, well: impl Future<Output = bool>) -> bool {
+        if doubt && !self.line.holds(self.stop) {
+            self.witness.says(async { self.judge(well.await, why) }).await;
+        }
+        self.line.holds(self.stop)
+    }
+
+    fn judge(&self, well: bool, why: &str) -> bool {
+        if well {
+            self.circuit().forget();
+        } else {
+            self.metrics.circuit_opened(self.stop.as_str());
+            self.line.stop(self.stop, format!("no call is answered well, nor is a probe: {why}{}", self.way));
+        }
+        well
     }
 
     /// A probe had a clear answer: consuming may go on.
     pub(super) fn is_over(&self) {
-        self.circuit().close();
+        self.circuit().forget();
         self.line.resume(self.stop);
-    }
-
-    fn stop_if(&self, opens: bool, why: &str) -> bool {
-        if opens {
-            self.metrics.circuit_opened(self.stop.as_str());
-            self.line.stop(self.stop, format!("it fails for everybody: {why}"));
-        }
-        self.line.holds(self.stop)
     }
 
     fn now(&self) -> Duration {
@@ -143,3 +175,36 @@ impl Outage {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What is asked when a failure may be that of one request or of all. Requests that ask at the same time share one answer.
+pub(super) struct Witness<T> {
+    /// How often it has answered.
+    answers: AtomicU64,
+    last: tokio::sync::Mutex<Option<T>>,
+}
+
+impl<T> Default for Witness<T> {
+    fn default() -> Self {
+        Self { answers: AtomicU64::new(0), last: tokio::sync::Mutex::default() }
+    }
+}
+
+impl<T: Copy> Witness<T> {
+    /// An answer that arrives after this call has begun.
+    pub(super) async fn says(&self, ask: impl Future<Output = T>) -> T {
+        let before = self.answers.load(Ordering::Acquire);
+        let mut last = self.last.lock().await;
+        match *last {
+            Some(answer) if self.answers.load(Ordering::Acquire) != before => answer,
+            _ => {
+                let answer = ask.await;
+                *last = Some(answer);
+                self.answers.fetch_add(1, Ordering::Release);
+                answer
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

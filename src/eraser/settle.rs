@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Answer, Inner, Run, Verdict, recorded};
+use crate::config::brief;
 use crate::ledger::LedgerError;
 use crate::message::event::{AssetSeen, Facts, Subject};
 use crate::message::request::Labels;
@@ -35,7 +36,7 @@ enum Kind {
     Fault,
     /// Its turn has not come: costs no step.
     Pace,
-    /// A trouble that every request has: costs nothing, and no request fails for it.
+    /// A trouble that every request has: costs no step.
     Common,
 }
 
@@ -66,13 +67,19 @@ impl Waiting {
         Self { reason: "pace", why, kind: Kind::Pace }
     }
 
-    /// The broker did not take an event: its connection is lost, and every delivery comes back.
+    /// The broker did not take an event: its connection is lost, and every delivery comes back, or a queue refuses it.
     pub(super) fn broker() -> Self {
-        Self { reason: "broker", why: String::new(), kind: Kind::Common }
+        Self { reason: "broker", why: "the broker did not take an event".to_owned(), kind: Kind::Common }
     }
 
-    pub(super) fn stopped(stop: Stop) -> Self {
-        Self { reason: stop.as_str(), why: String::new(), kind: Kind::Common }
+    pub(super) fn stopped(stop: Stop, why: String) -> Self {
+        Self { reason: stop.as_str(), why, kind: Kind::Common }
+    }
+
+    /// The request may be the one that ends its workers, and another such request is at work.
+    pub(super) fn suspect() -> Self {
+        let why = "its worker ended during it before, and another such request was at work".to_owned();
+        Self { reason: "suspect", why, kind: Kind::Common }
     }
 }
 
@@ -144,9 +151,7 @@ impl Run<'_> {
     }
 
     fn waited_enough(&self, waiting: &Waiting) -> Option<Outcome> {
-        let age = self.now().duration_since(self.record.first_seen);
-        let max_age = self.eraser.settings.retry.max_age;
-        let old = age >= SignedDuration::try_from(max_age).unwrap_or(SignedDuration::MAX);
+        let old = self.eraser.is_too_old(self.now().duration_since(self.record.first_seen));
         let late = self.request.deadline.is_some_and(|deadline| self.now() >= deadline);
         let why = &waiting.why;
         match waiting.kind {
@@ -157,15 +162,20 @@ impl Run<'_> {
             Kind::Fault if waiting.reason == BACKUP && (old || self.ladder_climbed()) => {
                 Some(Outcome::failed(Cause::BackupFailed, format!("every retry was used up; the last said: {why}")))
             }
-            Kind::Fault if old || self.ladder_climbed() => Some(Outcome::failed(
+            Kind::Fault if self.ladder_climbed() => Some(Outcome::failed(
                 Cause::AttemptsExhausted,
                 format!("every retry was used up; the last said: {why}"),
             )),
-            Kind::Pace if old => {
-                Some(Outcome::failed(Cause::AttemptsExhausted, format!("its turn never came; the last said: {why}")))
-            }
+            Kind::Fault | Kind::Pace | Kind::Common if old => Some(self.too_old(waiting)),
             Kind::InUse | Kind::Fault | Kind::Pace | Kind::Common => None,
         }
+    }
+
+    /// Nothing holds a request past `retry.max_age`: what holds it up then ends it.
+    pub(super) fn too_old(&self, waiting: &Waiting) -> Outcome {
+        let (limit, Waiting { reason, why, .. }) = (brief(self.eraser.settings.retry.max_age), waiting);
+        let detail = format!("it is older than retry.max_age ({limit}), and is still held up ({reason}): {why}");
+        Outcome::failed(Cause::AttemptsExhausted, detail)
     }
 
     fn ladder_climbed(&self) -> bool {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Inner, Verdict, asked};
@@ -22,24 +23,44 @@ pub(super) struct OnlySuspect {
     _anywhere: Alone,
 }
 
+/// Beside what an attempt was begun.
+pub(super) enum Place {
+    /// Beside other requests.
+    BesideOthers,
+    /// Beside no other suspect, until this is dropped.
+    Alone { _until_dropped: Box<OnlySuspect> },
+    /// A suspect that is too old to wait for its turn any longer: it is to be decided, and not worked on.
+    NoneLeft,
+}
+
 impl Inner {
     /// Begins an attempt; alone, if the request is a suspect. `Err` says what becomes of a suspect while another one is at
     /// work.
-    pub(super) async fn begin(
-        &self,
-        request: &Request,
-    ) -> Result<Result<(Begun, Option<OnlySuspect>), Verdict>, LedgerError> {
+    pub(super) async fn begin(&self, request: &Request) -> Result<Result<(Begun, Place), Verdict>, LedgerError> {
         let limit = self.settings.broker.delivery_limit;
         let most = limit.saturating_sub(1).clamp(1, SUSPECT);
         match self.ledger.begin(asked(request), Beside::Others { most }).await? {
             Begun::Suspect => {}
-            begun => return Ok(Ok((begun, None))),
+            begun => return Ok(Ok((begun, Place::BesideOthers))),
         }
-        let Some(alone) = self.only_suspect().await? else {
-            return Ok(Err(Verdict::PutOff { delay: self.shortest(), reason: "suspect" }));
+        let place = match self.only_suspect().await? {
+            Some(alone) => Place::Alone { _until_dropped: Box::new(alone) },
+            None if self.has_waited_enough(request).await? => Place::NoneLeft,
+            None => return Ok(Err(Verdict::PutOff { delay: self.shortest(), reason: "suspect" })),
         };
         let begun = self.ledger.begin(asked(request), Beside::NoSuspect).await?;
-        Ok(Ok((begun, Some(alone))))
+        Ok(Ok((begun, place)))
+    }
+
+    async fn has_waited_enough(&self, request: &Request) -> Result<bool, LedgerError> {
+        let Some(entry) = self.ledger.request(&request.request_id).await? else { return Ok(false) };
+        let age = self.ledger.now().await?.duration_since(entry.first_seen);
+        Ok(self.is_too_old(age))
+    }
+
+    /// Whether a request of this age may wait no longer, whatever it waits for.
+    pub(super) fn is_too_old(&self, age: SignedDuration) -> bool {
+        age >= SignedDuration::try_from(self.settings.retry.max_age).unwrap_or(SignedDuration::MAX)
     }
 
     /// Waits until no other suspect is at work; `None` when that takes too long.

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::words::Words;
 use crate::message::trace::TraceContext;
-use crate::provider::{Client, Meaning};
+use crate::provider::{Client, JobStatus, Meaning};
 
 /// How long an answer about a job is used before the provider is asked again.
 const FRESH: Duration = Duration::from_secs(20);
@@ -23,14 +24,15 @@ type Slot = Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>;
 #[derive(Debug, Clone)]
 pub(super) struct Confirmer {
     client: Client,
+    words: Words,
     slots: Arc<Mutex<HashMap<String, Slot>>>,
     /// [`FRESH`], but for tests.
     pub(super) fresh: Duration,
 }
 
 impl Confirmer {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, slots: Arc::default(), fresh: FRESH }
+    pub(super) fn new(client: Client, words: Words) -> Self {
+        Self { client, words, slots: Arc::default(), fresh: FRESH }
     }
 
     /// Which of these jobs may still be running; empty when the provider says of every one that it has ended.
@@ -62,6 +64,10 @@ impl Confirmer {
         *known = Some((Instant::now(), false));
         let answer = self.client.job(job, trace).await;
         let ended = match answer.meaning {
+            Meaning::Found(JobStatus::Other(word)) => {
+                self.words.unknown(&word, "provider");
+                false
+            }
             Meaning::Found(status) => status.is_finished(),
             // Also "gone": a job that the provider does not know may be one that it does not know *yet*.
             Meaning::Gone | Meaning::Refused | Meaning::Retry { .. } | Meaning::KeyRefused(_) | Meaning::Unlisted => {

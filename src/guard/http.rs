@@ -9,11 +9,12 @@ use url::Url;
 
 use super::{GuardError, Job};
 use crate::config;
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::message::id::AssetId;
 use crate::message::trace::TraceContext;
-use crate::provider::ID_ENCODED;
+use crate::provider::origin::{Origin, Proxy};
 use crate::provider::transport::{self, SetupError};
+use crate::provider::{Fault, ID_ENCODED};
 use crate::telemetry::traces::{self, Span};
 
 /// Where the asset ID goes in the URL template.
@@ -40,6 +41,8 @@ struct Listing {
 pub(super) struct Registry {
     http: reqwest::Client,
     template: String,
+    /// The proxy that the environment sets for it.
+    proxy: Option<Proxy>,
 }
 
 /// The template is left out: an operator may have put a password into it.
@@ -52,7 +55,7 @@ impl std::fmt::Debug for Registry {
 impl Registry {
     pub(super) fn new(settings: &config::HttpGuard) -> Result<Self, GuardError> {
         let template = settings.url.expose_secret();
-        url(template, SAMPLE).ok_or(GuardError::Url)?;
+        let proxy = Proxy::of(&url(template, SAMPLE).ok_or(GuardError::Url)?);
         let connect_timeout = CONNECT_TIMEOUT.min(settings.timeout);
         let http =
             transport::client(settings.token.as_ref(), connect_timeout, settings.timeout).map_err(
@@ -61,7 +64,7 @@ impl Registry {
                     SetupError::Client(why) => GuardError::Setup(why),
                 },
             )?;
-        Ok(Self { http, template: template.to_owned() })
+        Ok(Self { http, template: template.to_owned(), proxy })
     }
 
     /// The jobs that use `asset`, finished ones included, or why that is not known.
@@ -84,16 +87,26 @@ impl Registry {
             .map_err(|error| transport::fault(&error).to_string())?;
         let status = response.status().as_u16();
         span.answered(status);
+        let origin = Origin::of(&response, self.proxy.as_ref());
         if status != 200 {
-            return Err(format!("HTTP status {status}"));
+            return Err(from(&origin, &[], format!("HTTP status {status}")));
         }
-        let body = transport::body(response).await.map_err(|fault| fault.to_string())?;
-        read(&body, asset)
+        let body = transport::body(response).await.map_err(|fault| match fault {
+            Fault::Encoding => format!("{fault} ({})", origin.told()),
+            _ => fault.to_string(),
+        })?;
+        read(&body, asset).map_err(|why| from(&origin, &body, why))
     }
 }
 
+/// What is wrong with an answer, with its sender if that may be something on the way, such as a proxy.
+fn from(origin: &Origin, body: &[u8], why: String) -> String {
+    if origin.is_between(body) { format!("{why} ({})", origin.told()) } else { why }
+}
+
 pub(super) fn read(body: &[u8], asset: &AssetId) -> Result<Vec<Job>, String> {
-    let Object(listing): Object<Listing> = serde_json::from_slice(body).map_err(|error| why_unreadable(&error))?;
+    let Object(listing): Object<Listing> =
+        serde_json::from_slice(json::without_mark(body)).map_err(|error| why_unreadable(&error))?;
     match listing.asset_id {
         Some(other) if other != asset.as_str() => Err("the answer is about another asset".to_owned()),
         _ => Ok(listing.jobs.into_iter().map(|Object(job)| job).collect()),

@@ -5,6 +5,7 @@ mod http;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
 mod postgres;
+mod words;
 
 use crate::config;
 use crate::message::id::AssetId;
@@ -13,6 +14,7 @@ use crate::provider::Client;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use confirm::Confirmer;
@@ -21,12 +23,12 @@ use http::Registry;
 use postgres::Table;
 use serde::Deserialize;
 use tokio::time::Instant;
-
-/// The statuses under which a job needs its assets no longer. Every other word counts as in progress.
-const FINISHED: [&str; 5] = ["completed", "failed", "cancelled", "canceled", "succeeded"];
+use words::Words;
 
 /// Oldest that a "free" may be: when the last source has answered, and when a `DELETE` is sent.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
+/// Jobs named in a sentence about an asset in use.
+const JOBS_NAMED: usize = 5;
 /// How often a source is asked, at most, until the answers of all are of one moment.
 const ROUNDS: usize = 3;
 
@@ -54,7 +56,8 @@ pub enum GuardAnswer {
     Free,
     /// At least these jobs may still use the asset.
     InUse {
-        /// Their IDs as the registry gave them, cut to 128 printable characters each.
+        /// Their IDs as the registry gave them, cut to 128 printable characters each, and with each the status if that is
+        /// an unknown word.
         jobs: Vec<String>,
     },
     /// A source gave no usable answer; the asset must be treated as in use.
@@ -88,7 +91,7 @@ pub struct Guard {
     sources: Vec<Source>,
     /// The operator said that there is nothing to ask.
     none: bool,
-    in_progress: Vec<String>,
+    words: Words,
     /// Only when the settings want the sources' word checked with the provider.
     confirmer: Option<Confirmer>,
     metrics: Metrics,
@@ -109,11 +112,12 @@ impl Guard {
     pub fn new(settings: &config::Guard, client: Client, metrics: Metrics) -> Result<Self, GuardError> {
         let http = settings.http.as_ref().map(|http| Registry::new(http).map(Source::Http));
         let postgres = settings.postgres.as_ref().map(|postgres| Table::new(postgres).map(Source::Postgres));
+        let words = Words::new(settings.in_progress.clone());
         Ok(Self {
             sources: http.into_iter().chain(postgres).collect::<Result<_, _>>()?,
             none: settings.none,
-            in_progress: settings.in_progress.clone(),
-            confirmer: settings.confirm_with_provider.then(|| Confirmer::new(client)),
+            confirmer: settings.confirm_with_provider.then(|| Confirmer::new(client, words.clone())),
+            words,
             metrics,
         })
     }
@@ -124,11 +128,10 @@ impl Guard {
             return self.without_sources();
         }
         let heard = self.hear(asset, &[], trace).await;
-        let answer = match self.confirmer.as_ref().filter(|_| !heard.jobs.is_empty()) {
+        match self.confirmer.as_ref().filter(|_| !heard.jobs.is_empty()) {
             Some(confirmer) => self.confirmed(confirmer, heard, asset, trace).await,
             None => heard.answer(),
-        };
-        shown(answer)
+        }
     }
 
     /// Asks the provider about the jobs, and then every source once more: the calls wait for their turn, and another
@@ -140,11 +143,11 @@ impl Guard {
         asset: &AssetId,
         trace: &TraceContext,
     ) -> GuardAnswer {
-        let (listed, unknown) = (heard.jobs, heard.unknown);
+        let Heard { jobs: listed, unknown, statuses } = heard;
         let jobs = confirmer.still_running(listed.clone(), trace).await;
         self.metrics.guard_check("provider", in_use(jobs.clone()).as_str());
         if !jobs.is_empty() || unknown.is_some() {
-            return Heard { jobs, unknown }.answer();
+            return Heard { jobs, unknown, statuses }.answer();
         }
         self.hear(asset, &listed, trace).await.answer()
     }
@@ -200,12 +203,23 @@ impl Guard {
         let began = Instant::now();
         let (name, title, jobs) = self.jobs(source, asset, trace).await;
         let counts = |job: &Job| self.counts(job) && !ended.contains(&job.id);
+        let mut statuses = BTreeMap::new();
         let answer = match jobs {
-            Ok(jobs) => in_use(jobs.into_iter().filter(counts).map(|job| job.id).collect()),
+            Ok(jobs) => {
+                let jobs: Vec<Job> = jobs.into_iter().filter(counts).collect();
+                statuses = self.unknown_statuses(&jobs, title);
+                in_use(jobs.into_iter().map(|job| job.id).collect())
+            }
             Err(why) => GuardAnswer::Unknown { why: format!("{title}: {why}") },
         };
         self.metrics.guard_check(name, answer.as_str());
-        Told { answer, at: Instant::now(), took: began.elapsed() }
+        Told { answer, statuses, at: Instant::now(), took: began.elapsed() }
+    }
+
+    /// The statuses that are on no list, by job.
+    fn unknown_statuses(&self, jobs: &[Job], title: &str) -> BTreeMap<String, String> {
+        let unknown = |job: &Job| Some((job.id.clone(), self.words.unknown(&job.status, title)?));
+        jobs.iter().filter_map(unknown).collect()
     }
 
     /// The name of a source, its title, and its jobs or why they are not known.
@@ -228,16 +242,17 @@ impl Guard {
         }
     }
 
-    /// Whether a job counts as in progress: its status is listed as such, or is not known to be an end.
+    /// Whether a job counts as in progress.
     fn counts(&self, job: &Job) -> bool {
-        let listed = |word: &String| word.eq_ignore_ascii_case(&job.status);
-        self.in_progress.iter().any(listed) || !FINISHED.contains(&job.status.as_str())
+        self.words.counts(&job.status)
     }
 }
 
 /// The answer of one source.
 struct Told {
     answer: GuardAnswer,
+    /// Unknown statuses, by job, as they are shown.
+    statuses: BTreeMap<String, String>,
     /// When it arrived.
     at: Instant,
     took: Duration,
@@ -248,29 +263,33 @@ struct Heard {
     jobs: Vec<String>,
     /// Why a source did not answer.
     unknown: Option<String>,
+    /// Unknown statuses, by job, as they are shown.
+    statuses: BTreeMap<String, String>,
 }
 
 impl Heard {
     fn of(told: Vec<Told>) -> Self {
-        let (mut jobs, mut unknown) = (Vec::new(), None);
+        let (mut jobs, mut unknown, mut statuses) = (Vec::new(), None, BTreeMap::new());
         for one in told {
+            statuses.extend(one.statuses);
             match one.answer {
                 GuardAnswer::Free => {}
                 GuardAnswer::InUse { jobs: some } => jobs.extend(some),
                 GuardAnswer::Unknown { why } => unknown = Some(why),
             }
         }
-        Self { jobs, unknown }
+        Self { jobs, unknown, statuses }
     }
 
     fn apart() -> Self {
         let why = format!("the sources do not answer within {FRESH:?} of each other, although asked {ROUNDS} times");
-        Self { jobs: Vec::new(), unknown: Some(why) }
+        Self { jobs: Vec::new(), unknown: Some(why), statuses: BTreeMap::new() }
     }
 
     /// A job that one source has seen is enough. Without one, a source that did not answer may have had one to tell.
     fn answer(self) -> GuardAnswer {
-        match (in_use(self.jobs), self.unknown) {
+        let jobs = self.jobs.iter().map(|job| shown(job, self.statuses.get(job))).collect();
+        match (in_use(jobs), self.unknown) {
             (GuardAnswer::Free, Some(why)) => GuardAnswer::Unknown { why },
             (answer, _) => answer,
         }
@@ -294,11 +313,20 @@ fn in_use(jobs: Vec<String>) -> GuardAnswer {
 
 /// The IDs leave for events and logs here, so they are made harmless here and not before: the provider is asked about
 /// a job with its exact ID or not at all.
-fn shown(answer: GuardAnswer) -> GuardAnswer {
-    let harmless = |job: String| job.chars().take(128).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match answer {
-        GuardAnswer::InUse { jobs } => GuardAnswer::InUse { jobs: jobs.into_iter().map(harmless).collect() },
-        other => other,
+fn shown(job: &str, status: Option<&String>) -> String {
+    let id: String = job.chars().take(128).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match status {
+        Some(status) => format!("{id} (unknown status {status})"),
+        None => id,
+    }
+}
+
+/// The first few jobs: an asset may be in thousands, and this goes into an event.
+pub fn named(jobs: &[String]) -> String {
+    let first = jobs.iter().take(JOBS_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match jobs.len().saturating_sub(JOBS_NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
 

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use secrecy::SecretString;
 
+use super::words::FINISHED;
 use super::*;
 use crate::config::Concurrency;
 use crate::pace::gate::Gate;
@@ -107,9 +108,18 @@ async fn only_jobs_that_are_known_to_have_ended_set_an_asset_free() {
     assert_eq!(told(200, r#"{"jobs":[]}"#).await, GuardAnswer::Free);
     let ended = FINISHED.map(|status| ("j", status));
     assert_eq!(told(200, listing(&ended)).await, GuardAnswer::Free);
-    for status in ["queued", "processing", "PROCESSING", "Completed", "paused", ""] {
-        let list = listing(&[("over", "completed"), ("j", status)]);
-        assert_eq!(told(200, list).await, jobs(&["j"]), "{status}");
+    let ended = FINISHED.map(|status| ("j", status.to_uppercase()));
+    let ended: Vec<_> = ended.iter().map(|(job, status)| (*job, status.as_str())).collect();
+    assert_eq!(told(200, listing(&ended)).await, GuardAnswer::Free);
+    for (status, shown) in [
+        ("queued", "j"),
+        ("processing", "j"),
+        (" PROCESSING", "j"),
+        ("paused", "j (unknown status \"paused\")"),
+        ("", "j (unknown status \"\")"),
+    ] {
+        let list = listing(&[("over", " Completed "), ("j", status)]);
+        assert_eq!(told(200, list).await, jobs(&[shown]), "{status}");
     }
 }
 
@@ -139,6 +149,30 @@ async fn anything_but_a_whole_answer_is_unknown() {
     let long = format!(r#"{{"jobs":[]}}{}"#, " ".repeat(1024 * 1024));
     let why = "job registry: the answer is too large".to_owned();
     assert_eq!(told(200, long).await, GuardAnswer::Unknown { why });
+}
+
+/// A registry whose answer has this header.
+async fn with_header(name: &'static str, value: &'static str, body: Vec<u8>) -> GuardAnswer {
+    let answer = move || async move { ([(name, value)], body.clone()) };
+    let base = serve(Router::new().route("/jobs/{asset}", get(answer))).await;
+    check(&guard(&settings(Some(&base)), "http://127.0.0.1:9/")).await
+}
+
+#[tokio::test]
+async fn a_compressed_answer_or_one_with_a_byte_order_mark_is_read() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, br#"{"jobs":[]}"#).unwrap();
+    let body = gzip.finish().unwrap();
+    assert_eq!(with_header("content-encoding", "gzip", body.clone()).await, GuardAnswer::Free);
+    let GuardAnswer::Unknown { why } = with_header("content-encoding", "zstd", body).await else { panic!("zstd") };
+    assert!(why.contains("Content-Encoding: zstd"), "{why}");
+    assert_eq!(told(200, "\u{feff}{\"jobs\":[]}").await, GuardAnswer::Free);
+}
+
+#[tokio::test]
+async fn a_page_in_the_place_of_an_answer_says_what_was_seen() {
+    let page = with_header("content-type", "text/html", b"<html>blocked".to_vec()).await;
+    assert!(matches!(&page, GuardAnswer::Unknown { why } if why.contains("content type text/html")), "{page:?}");
 }
 
 #[tokio::test]
@@ -182,13 +216,15 @@ async fn confirming(list: &[(&str, &str)], provider: &str) -> Guard {
 
 #[tokio::test]
 async fn the_provider_may_say_that_a_job_has_ended() {
+    let kept = || jobs(&["j", "k (unknown status \"odd\")"]);
     for (status, answer) in [
         ("completed", GuardAnswer::Free),
+        (" COMPLETED ", GuardAnswer::Free),
         ("failed", GuardAnswer::Free),
-        ("queued", jobs(&["j", "k"])),
-        ("processing", jobs(&["j", "k"])),
-        ("odd", jobs(&["j", "k"])),
-        ("", jobs(&["j", "k"])),
+        ("queued", kept()),
+        ("processing", kept()),
+        ("odd", kept()),
+        ("", kept()),
     ] {
         let (base, ..) = provider(status).await;
         let guard = confirming(&[("j", "processing"), ("k", "odd")], &base).await;

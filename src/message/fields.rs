@@ -26,6 +26,11 @@ pub fn shown(name: &str) -> String {
 pub struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
+    /// Those of a message that says nothing.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Reads `text`, which must be one JSON object.
     pub fn read(text: &'a str) -> Result<Self, String> {
         if !text.trim_start().starts_with('{') {

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, shown};
 use super::id::{AssetId, CaseId, RequestId};
+use crate::json;
 
 /// Largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -120,21 +121,20 @@ impl Request {
     /// # Errors
     /// [`Unreadable`] names the first field that breaks a rule and keeps the IDs that could be read.
     pub fn decode(envelope: Envelope<'_>) -> Result<Self, Box<Unreadable>> {
-        let nobody = |problem: String| {
-            Box::new(Unreadable { request_id: None, asset_id: None, labels: Labels::default(), problem })
-        };
-        let size = envelope.body.len();
-        if size > MAX_BODY {
-            return Err(nobody(format!("body: is {size} bytes long; at most {MAX_BODY} are allowed")));
-        }
-        let text = std::str::from_utf8(envelope.body).map_err(|e| nobody(format!("body: is not UTF-8: {e}")))?;
-        let outer = Fields::read(text).map_err(|problem| nobody(format!("body: {problem}")))?;
+        let message_id = ("AMQP message_id", envelope.message_id);
+        // What no field can be read of still has the name that its publisher gave to the message.
+        let outer = body(envelope.body).map_err(|problem| unreadable(&Fields::none(), &[message_id], problem))?;
         if !is_cloud_event(envelope.content_type) {
-            return read(&outer, &[("AMQP message_id", envelope.message_id)]);
+            return read(&outer, &[message_id]);
         }
-        let data = cloud_event_data(&outer).map_err(nobody)?;
-        let id = outer.text("id");
-        read(&data, &[("AMQP message_id", envelope.message_id), ("CloudEvent id", id.as_deref())])
+        let (id, data) = (outer.text("id"), cloud_event_data(&outer));
+        let ids = [message_id, ("CloudEvent id", id.as_deref())];
+        match (cloud_event_problem(&outer), data) {
+            (None, Ok(data)) => read(&data, &ids),
+            (Some(problem), Ok(data)) => Err(unreadable(&data, &ids, problem)),
+            // A request that was sent as an event by mistake has its fields here.
+            (Some(problem), Err(_)) | (None, Err(problem)) => Err(unreadable(&outer, &ids, problem)),
+        }
     }
 
     /// What was asked, as JSON for the ledger. A conflict's event ID follows from it, so what is not said is left out if
@@ -159,36 +159,52 @@ fn is_cloud_event(content_type: Option<&str>) -> bool {
     media.trim().eq_ignore_ascii_case("application/cloudevents+json")
 }
 
-fn cloud_event_data<'a>(event: &Fields<'a>) -> Result<Fields<'a>, String> {
+/// The fields of a body, which may begin with a byte order mark.
+fn body(body: &[u8]) -> Result<Fields<'_>, String> {
+    let size = body.len();
+    if size > MAX_BODY {
+        return Err(format!("body: is {size} bytes long; at most {MAX_BODY} are allowed"));
+    }
+    let text = std::str::from_utf8(json::without_mark(body)).map_err(|e| format!("body: is not UTF-8: {e}"))?;
+    Fields::read(text).map_err(|problem| format!("body: {problem}"))
+}
+
+/// The first rule that the envelope of a CloudEvent breaks.
+fn cloud_event_problem(event: &Fields<'_>) -> Option<String> {
     if let Some(name) = event.duplicate() {
-        return Err(format!("CloudEvent {}: stands twice", shown(name)));
+        return Some(format!("CloudEvent {}: stands twice", shown(name)));
     }
     if event.text("specversion").as_deref() != Some("1.0") {
-        return Err("CloudEvent specversion: must be \"1.0\"".into());
+        return Some("CloudEvent specversion: must be \"1.0\"".into());
     }
-    for name in ["id", "source", "type"] {
-        if event.text(name).is_none_or(|text| text.is_empty()) {
-            return Err(format!("CloudEvent {name}: must be a non-empty string"));
-        }
-    }
+    let empty = |name: &&str| event.text(name).is_none_or(|text| text.is_empty());
+    let name = ["id", "source", "type"].into_iter().find(empty)?;
+    Some(format!("CloudEvent {name}: must be a non-empty string"))
+}
+
+fn cloud_event_data<'a>(event: &Fields<'a>) -> Result<Fields<'a>, String> {
     let data = event.get("data").ok_or("CloudEvent data: is missing; the request goes there, as a JSON object")?;
     Fields::read(data.get()).map_err(|problem| format!("CloudEvent data: {problem}"))
 }
 
-fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Request, Box<Unreadable>> {
-    let request_id = request_id(fields, fallback_ids);
-    let asset_id = asset_id(fields);
-    let (case_id, case_size) = (case_id(fields), case_size(fields));
-    let labels = Labels {
+/// A message that breaks a rule, with whatever of it can be read.
+fn unreadable(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)], problem: String) -> Box<Unreadable> {
+    let (request_id, asset_id) = (request_id(fields, fallback_ids).ok(), asset_id(fields).ok());
+    Box::new(Unreadable { request_id, asset_id, labels: labels(fields), problem })
+}
+
+fn labels(fields: &Fields<'_>) -> Labels {
+    Labels {
         requested_by: fields.text("requested_by"),
         reason: fields.text("reason"),
-        case_id: case_id.clone().ok().flatten(),
-        case_size: case_size.clone().ok().flatten(),
-    };
-    let problem = |problem: String| {
-        let (request_id, asset_id) = (request_id.clone().ok(), asset_id.clone().ok());
-        Box::new(Unreadable { request_id, asset_id, labels: labels.clone(), problem })
-    };
+        case_id: case_id(fields).ok().flatten(),
+        case_size: case_size(fields).ok().flatten(),
+    }
+}
+
+fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Request, Box<Unreadable>> {
+    let (request_id, asset_id) = (request_id(fields, fallback_ids), asset_id(fields));
+    let problem = |problem: String| unreadable(fields, fallback_ids, problem);
     if let Some(name) = fields.duplicate() {
         return Err(problem(format!("{}: stands twice", shown(name))));
     }
@@ -204,15 +220,15 @@ fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Re
         for name in ["requested_by", "reason"] {
             optional::<String>(fields, name, "must be a string")?;
         }
-        case_id?;
-        case_size?;
+        case_id(fields)?;
+        case_size(fields)?;
         Ok((on_in_use(fields)?, deadline(fields)?, expect(fields)?, flag(fields, "dry_run")?, flag(fields, "backup")?))
     };
     match (&request_id, &asset_id, rest()) {
         (Ok(request_id), Ok(asset_id), Ok((on_in_use, deadline, expect, dry_run, backup))) => Ok(Request {
             request_id: request_id.clone(),
             asset_id: asset_id.clone(),
-            labels: labels.clone(),
+            labels: labels(fields),
             on_in_use,
             deadline,
             expect,

@@ -107,3 +107,46 @@ fn a_cloud_event_carries_the_request_in_data_and_lends_its_id() {
     }
     assert!(problem(body).contains("needs the AMQP content_type"));
 }
+
+#[test]
+fn a_message_without_fields_has_the_name_of_its_message() {
+    let bodies = ["", "[]", "null", "7", "\"r\"", "not json", "{", "[{\"request_id\":\"r\"}]", "\u{feff}\u{feff}{}"];
+    let too_long = " ".repeat(MAX_BODY + 1);
+    for body in bodies.map(str::as_bytes).into_iter().chain([&b"\xff\xfe"[..], too_long.as_bytes()]) {
+        for content_type in [None, Some("application/cloudevents+json")] {
+            let named = |message_id| Request::decode(Envelope { body, content_type, message_id }).unwrap_err();
+            let bad = named(Some("m-1"));
+            assert_eq!(bad.request_id.as_ref().map(RequestId::as_str), Some("m-1"), "{body:?}");
+            assert!(bad.problem.starts_with("body: "), "{}", bad.problem);
+            for no_name in [None, Some(""), Some("a b"), Some("\u{1a}")] {
+                assert_eq!(named(no_name).request_id, None, "{body:?} {no_name:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cloud_event_without_a_request_lends_its_id_unless_the_request_has_its_own() {
+    let name = |body: &str, message_id| {
+        let content_type = Some("application/cloudevents+json");
+        let bad = Request::decode(Envelope { body: body.as_bytes(), content_type, message_id }).unwrap_err();
+        bad.request_id.map(|id| id.as_str().to_owned())
+    };
+    let ce = |rest: &str| format!(r#"{{"specversion":"1.0","id":"ce-1","source":"s","type":"t"{rest}}}"#);
+    for rest in ["", r#","data":[]"#, r#","data":null"#, r#","data":"x""#] {
+        assert_eq!(name(&ce(rest), None).as_deref(), Some("ce-1"), "{rest}");
+        assert_eq!(name(&ce(rest), Some("m-1")).as_deref(), Some("m-1"), "{rest}");
+    }
+    let own = r#"{"id":"ce-1","source":"s","type":"t","data":{"request_id":"r"}}"#;
+    assert_eq!(name(own, Some("m-1")).as_deref(), Some("r"), "an older envelope, around a request with a name");
+    assert_eq!(name(r#"{"id":"a","id":"b","data":{}}"#, None), None);
+    let no_event = r#"{"request_id":"r","asset_id":"a"}"#;
+    assert_eq!(name(no_event, Some("m-1")).as_deref(), Some("r"), "a request with the content type of an event");
+}
+
+#[test]
+fn one_byte_order_mark_is_ignored() {
+    let request = decode("\u{feff}{\"request_id\":\"r\",\"asset_id\":\"a\"}").unwrap();
+    assert_eq!(request.request_id.as_str(), "r");
+    assert!(problem("\u{feff}\u{feff}{\"request_id\":\"r\",\"asset_id\":\"a\"}").starts_with("body: must be"));
+}

@@ -1,10 +1,10 @@
-//! When does "this asset cannot be deleted now" become "the provider is down"? The same for the guard.
+//! When does "this asset cannot be deleted now" look like "the provider is down"? The same for the guard.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// So many different assets must fail before it counts as an outage.
-pub const FAULTS_TO_OPEN: usize = 5;
+/// So many different assets must fail before an outage is suspected.
+pub const FAULTS_TO_DOUBT: usize = 5;
 /// Failures are counted over this time.
 const WINDOW: Duration = Duration::from_secs(10);
 /// In parts of this length.
@@ -12,27 +12,29 @@ const PART: Duration = Duration::from_secs(1);
 /// Fewer calls say nothing about a rate.
 const LEAST_CALLS: u32 = 20;
 
-/// Sees everybody's calls, and opens
+/// Sees the calls of all requests, and suspects an outage
 ///
 /// * when most calls of the last ten seconds have failed, at least ten of them, for at least five different assets: an
-///   outage is noticed before anybody has used up its retries; or
+///   outage is noticed before a request has used up its retries; or
 /// * when five different assets in a row have used up their in-process retries, with not one clear answer in between:
 ///   an outage is noticed where there is little to do, too.
 ///
 /// *Different* assets, because the two faults that look alike from one request must end differently:
 ///
 /// * One poisoned asset, for which the provider fails every time, must walk its wait ladder and end as
-///   `attempts_exhausted`. Were its failures counted each time, in a quiet hour it would open the circuit alone, and
-///   stop the deletion of every other asset.
+///   `attempts_exhausted`. Were its failures counted each time, in a quiet hour it would raise the suspicion alone.
 /// * An outage fails every asset. It must stop consumption instead, so that no request burns attempts, and ends as
 ///   `failed`, for a fault that is not its own.
 ///
-/// Only decides: whoever owns it stops the line, probes, and reports the probe's success here. Times are measured from
-/// any fixed moment.
+/// Twelve poisoned assets with nothing else in the queue look like an outage, too. So a suspicion opens nothing: the
+/// owner asks a witness, a probe about another ID. A clear answer contradicts the outage, and the failures belong to
+/// their requests.
+///
+/// Only decides: the owner asks the witness, stops the line and probes, and reports what came of it here. Times are
+/// measured from any fixed moment.
 #[derive(Debug, Default)]
 pub struct Circuit {
-    open: bool,
-    /// Assets that have used up their retries in a row. Never more than [`FAULTS_TO_OPEN`].
+    /// Assets that have used up their retries in a row. Never more than [`FAULTS_TO_DOUBT`].
     row: BTreeSet<String>,
     parts: VecDeque<Part>,
 }
@@ -43,51 +45,43 @@ struct Part {
     since: Duration,
     answered: u32,
     failed: u32,
-    /// For which the calls failed. Never more than [`FAULTS_TO_OPEN`].
+    /// For which the calls failed. Never more than [`FAULTS_TO_DOUBT`].
     assets: BTreeSet<String>,
 }
 
 impl Circuit {
-    /// Somebody had a clear answer: the row is broken.
+    /// A request had a clear answer: the row is broken.
     pub fn answered(&mut self, now: Duration) {
         self.row.clear();
         self.part(now).answered += 1;
     }
 
-    /// One call about `asset` has failed. True when this opens the circuit.
-    #[must_use = "true means: stop the line now"]
+    /// One call about `asset` has failed. True while this looks like an outage.
+    #[must_use = "true means: ask a witness now"]
     pub fn failed(&mut self, now: Duration, asset: &str) -> bool {
         let part = self.part(now);
         part.failed += 1;
-        if part.assets.len() < FAULTS_TO_OPEN {
+        if part.assets.len() < FAULTS_TO_DOUBT {
             part.assets.insert(asset.to_owned());
         }
         let (failed, answered) =
             self.parts.iter().fold((0, 0), |(failed, answered), part| (failed + part.failed, answered + part.answered));
         let assets: BTreeSet<&String> = self.parts.iter().flat_map(|part| &part.assets).collect();
-        let outage = failed > answered && failed + answered >= LEAST_CALLS && assets.len() >= FAULTS_TO_OPEN;
-        self.open_if(outage)
+        failed > answered && failed + answered >= LEAST_CALLS && assets.len() >= FAULTS_TO_DOUBT
     }
 
-    /// `asset` has used up its in-process retries. True when this opens the circuit.
-    #[must_use = "true means: stop the line now"]
+    /// `asset` has used up its in-process retries. True while this looks like an outage.
+    #[must_use = "true means: ask a witness now"]
     pub fn gave_up(&mut self, asset: &str) -> bool {
-        if self.row.len() < FAULTS_TO_OPEN {
+        if self.row.len() < FAULTS_TO_DOUBT {
             self.row.insert(asset.to_owned());
         }
-        self.open_if(self.row.len() >= FAULTS_TO_OPEN)
+        self.row.len() >= FAULTS_TO_DOUBT
     }
 
-    /// A probe had a clear answer: everything is forgotten, the circuit closed.
-    pub fn close(&mut self) {
+    /// A probe had a clear answer: no outage, or none any more. Everything is forgotten.
+    pub fn forget(&mut self) {
         *self = Self::default();
-    }
-
-    /// True once per outage.
-    fn open_if(&mut self, outage: bool) -> bool {
-        let opens = outage && !self.open;
-        self.open |= outage;
-        opens
     }
 
     fn part(&mut self, now: Duration) -> &mut Part {
@@ -113,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn the_fifth_different_asset_in_a_row_that_gives_up_opens_it_once() {
+    fn the_fifth_different_asset_in_a_row_that_gives_up_looks_like_an_outage() {
         let mut circuit = Circuit::default();
-        assert_eq!(give_up(&mut circuit, 0..7), [false, false, false, false, true, false, false]);
+        assert_eq!(give_up(&mut circuit, 0..7), [false, false, false, false, true, true, true]);
     }
 
     #[test]
-    fn one_poisoned_asset_never_opens_it() {
+    fn one_poisoned_asset_never_looks_like_an_outage() {
         let mut circuit = Circuit::default();
         assert!((0..1_000).all(|n| !circuit.failed(SECOND * n, "poisoned") && !circuit.gave_up("poisoned")));
         assert!((0..1_000).all(|n| !circuit.failed(SECOND * 1000, ["poisoned", "too"][n % 2])));
@@ -134,11 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn most_calls_failing_opens_it_before_anybody_gives_up() {
+    fn most_calls_failing_looks_like_an_outage_before_a_request_gives_up() {
         let mut circuit = Circuit::default();
-        let opened = (0..40).position(|n| circuit.failed(SECOND, &format!("asset-{}", n % 7)));
-        assert_eq!(opened, Some(19), "the twentieth call");
-        circuit.close();
+        let doubted = (0..40).position(|n| circuit.failed(SECOND, &format!("asset-{}", n % 7)));
+        assert_eq!(doubted, Some(19), "the twentieth call");
+        circuit.forget();
         // Every second call: that is no outage.
         for n in 0..200 {
             circuit.answered(SECOND * n / 20);
@@ -153,10 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn a_second_outage_opens_it_again() {
+    fn what_a_witness_has_contradicted_does_not_count_again() {
         let mut circuit = Circuit::default();
         give_up(&mut circuit, 0..5);
-        circuit.close();
+        circuit.forget();
         assert_eq!(give_up(&mut circuit, 0..5), [false, false, false, false, true]);
     }
 
@@ -167,7 +161,7 @@ mod tests {
             let _ = circuit.failed(SECOND * n / 100, &format!("asset-{n}"));
             let _ = circuit.gave_up(&format!("asset-{n}"));
         }
-        assert!(circuit.parts.len() <= 11 && circuit.parts.iter().all(|part| part.assets.len() <= FAULTS_TO_OPEN));
-        assert_eq!(circuit.row.len(), FAULTS_TO_OPEN);
+        assert!(circuit.parts.len() <= 11 && circuit.parts.iter().all(|part| part.assets.len() <= FAULTS_TO_DOUBT));
+        assert_eq!(circuit.row.len(), FAULTS_TO_DOUBT);
     }
 }

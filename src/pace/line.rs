@@ -6,16 +6,16 @@ use tokio::sync::watch;
 
 use crate::telemetry::metrics::Metrics;
 
-/// Why nothing may be consumed: each is a trouble of everybody, for which no single request may be failed.
+/// Why nothing may be consumed: each is a trouble of all requests, and uses up the steps of none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// The provider refuses our key (401, 403).
+    /// The provider refuses our key (401, 403), for a probe, too.
     ProviderKey,
-    /// The circuit is open: the provider fails for everybody.
+    /// The circuit is open: the provider fails for different assets, and for a probe.
     ProviderDown,
     /// The provider asked us to slow down (`Retry-After`).
     ProviderBusy,
-    /// The guard does not answer for anybody.
+    /// The guard answers for no asset, and no probe.
     GuardDown,
     /// The ledger cannot be written, and nothing is deleted without a record.
     Ledger,

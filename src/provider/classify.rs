@@ -2,7 +2,8 @@
 //!
 //! | the answer | means |
 //! | --- | --- |
-//! | 401, 403 | the key is refused |
+//! | 401, 403, 407 without a JSON object, and with signs of a proxy or web filter; any 407 | later |
+//! | any other 401, 403 | the key is refused |
 //! | any other status than 2xx | later (404 too: it is a missing route, never a missing asset) |
 //! | 2xx, body cut, too large, or not the documented object | later |
 //! | 2xx, code `0`, and what the operation promises with it | found |
@@ -17,12 +18,15 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::envelope::{Asset, Envelope};
+use super::origin::Origin;
 use super::{Answer, AssetUrl, Detail, Fault, JobStatus, Meaning};
 
 /// The only code that means success.
 const SUCCESS: &str = "0";
 /// The longest `msg` that is kept, in characters.
 const MSG_LIMIT: usize = 500;
+/// The longest account of the sender that is kept, in characters.
+const SEEN_LIMIT: usize = 500;
 /// The longest detail field that is kept, in characters.
 const FIELD_LIMIT: usize = 1_000;
 /// A longer `Retry-After` counts as this long: nothing waits longer than the longest wait queue may.
@@ -44,6 +48,7 @@ pub(super) struct Rules {
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
+    pub(super) origin: Origin,
     pub(super) body: Result<Vec<u8>, Fault>,
 }
 
@@ -77,13 +82,14 @@ pub(super) fn job(reply: &Reply, rules: &Rules, asked: &str) -> Answer<JobStatus
         if job.is_another(asked) {
             return Err(Fault::WrongAsset);
         }
-        match job.status().ok_or(Fault::Unreadable)? {
-            "queued" => Ok(JobStatus::Queued),
-            "processing" => Ok(JobStatus::Processing),
-            "completed" => Ok(JobStatus::Completed),
-            "failed" => Ok(JobStatus::Failed),
-            other => Ok(JobStatus::Other(rules.kept(other, MSG_LIMIT))),
-        }
+        let status = job.status().ok_or(Fault::Unreadable)?;
+        Ok(match status.to_ascii_lowercase().as_str() {
+            "queued" => JobStatus::Queued,
+            "processing" => JobStatus::Processing,
+            "completed" => JobStatus::Completed,
+            "failed" => JobStatus::Failed,
+            _ => JobStatus::Other(rules.kept(status, MSG_LIMIT)),
+        })
     })
 }
 
@@ -94,6 +100,8 @@ fn classify<T>(reply: &Reply, rules: &Rules, success: impl FnOnce(&Envelope) -> 
     });
     let later = |why| Meaning::Retry { after: reply.retry_after, why };
     let meaning = match (reply.status, &reply.body, &envelope) {
+        (407, _, _) => later(Fault::Between(407)),
+        (status @ (401 | 403), _, None) if reply.is_between() => later(Fault::Between(status)),
         (status @ (401 | 403), _, _) => Meaning::KeyRefused(status),
         (200..=299, Err(fault), _) => later(*fault),
         (200..=299, Ok(_), None) => later(Fault::Unreadable),
@@ -108,10 +116,19 @@ fn classify<T>(reply: &Reply, rules: &Rules, success: impl FnOnce(&Envelope) -> 
     };
     // Recorded also where they do not count, such as with a 500: they are what a person wants to read.
     let msg = envelope.as_ref().and_then(Envelope::text);
+    let doubtful = meaning.is_key_refused() || (envelope.is_none() && !meaning.is_clear());
     Answer {
+        seen: doubtful.then(|| rules.kept(&reply.origin.told(), SEEN_LIMIT)),
         meaning,
         msg: msg.map(|msg| rules.kept(&printable(msg), MSG_LIMIT)),
         code: envelope.and_then(|envelope| envelope.code),
+    }
+}
+
+impl Reply {
+    /// Whether there are signs that the provider did not send it. To be asked of a body that is none of the provider's.
+    fn is_between(&self) -> bool {
+        self.origin.is_between(self.body.as_deref().unwrap_or_default())
     }
 }
 

@@ -12,7 +12,7 @@ fn rules() -> Rules {
 }
 
 fn reply(status: u16, body: &str) -> Reply {
-    Reply { status, retry_after: None, body: Ok(body.as_bytes().to_vec()) }
+    Reply { status, retry_after: None, origin: Origin::default(), body: Ok(body.as_bytes().to_vec()) }
 }
 
 fn later<T>(why: Fault) -> Meaning<T> {
@@ -134,7 +134,7 @@ fn what_a_job_answer_means() {
         (r#"{"id":"j","status":"processing"}"#, Meaning::Found(Processing)),
         (r#"{"status":"completed"}"#, Meaning::Found(Completed)),
         (r#"{"id":"j","status":"failed","data":null}"#, Meaning::Found(Failed)),
-        (r#"{"id":"j","status":"Completed"}"#, Meaning::Found(Other("Completed".into()))),
+        (r#"{"id":"j","status":"Completed"}"#, Meaning::Found(Completed)),
         (r#"{"id":"j","status":"paused"}"#, Meaning::Found(Other("paused".into()))),
         (r#"{"code":0,"msg":null,"data":{"id":"j","status":"completed"}}"#, Meaning::Found(Completed)),
         (r#"{"code":"0","data":{"status":"completed"}}"#, Meaning::Found(Completed)),
@@ -168,7 +168,7 @@ fn a_body_that_did_not_come_counts_only_where_it_is_needed() {
     for (status, meaning) in
         [(200, later(Fault::Cut)), (401, Meaning::KeyRefused(401)), (503, later(Fault::Status(503)))]
     {
-        let reply = Reply { status, retry_after: None, body: Err(Fault::Cut) };
+        let reply = Reply { body: Err(Fault::Cut), ..reply(status, "") };
         assert_eq!(delete(&reply, &rules()).meaning, meaning);
     }
 }
@@ -228,5 +228,59 @@ fn a_retry_after_is_seconds_or_a_date() {
         ("soon", None),
     ] {
         assert_eq!(retry_after(value, now), wait, "{value}");
+    }
+}
+
+fn from(headers: &[(&'static str, &'static str)], status: u16, body: &str) -> Reply {
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+    let pair =
+        |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let headers: HeaderMap = headers.iter().map(pair).collect();
+    Reply { origin: Origin::read(&headers, None), ..reply(status, body) }
+}
+
+#[test]
+fn a_refusal_by_something_on_the_way_is_no_refused_key() {
+    let page = [("content-type", "text/html"), ("server", "squid/5.7")];
+    for (headers, status, body, meaning) in [
+        (&page[..], 403, "<html>blocked</html>", later(Fault::Between(403))),
+        (&page, 401, "", later(Fault::Between(401))),
+        (&[], 403, " <html>", later(Fault::Between(403))),
+        (&[("via", "1.1 filter")], 403, "", later(Fault::Between(403))),
+        (&[], 407, "{}", later(Fault::Between(407))),
+        (&page, 502, "<html>", later(Fault::Status(502))),
+        // What the provider itself may answer.
+        (&[("via", "1.1 gateway")], 403, r#"{"message":"no"}"#, Meaning::KeyRefused(403)),
+        (&[("content-type", "text/plain")], 401, "no", Meaning::KeyRefused(401)),
+    ] {
+        assert_eq!(delete(&from(headers, status, body), &rules()).meaning, meaning, "{status} {body}");
+    }
+}
+
+#[test]
+fn who_may_have_sent_a_doubtful_answer_is_told_without_our_token() {
+    let seen = |reply: Reply| delete(&reply, &rules()).seen;
+    let page = seen(from(&[("content-type", "text/html"), ("server", "very-secret-token")], 502, "<html>")).unwrap();
+    assert_eq!(page, "content type text/html, Server: [redacted]");
+    assert!(seen(from(&[], 401, "{}")).is_some());
+    assert_eq!(seen(from(&[], 500, "{}")), None, "an object is the provider's");
+    assert_eq!(seen(from(&[], 200, r#"{"code":0}"#)), None);
+}
+
+#[test]
+fn one_byte_order_mark_before_an_answer_is_ignored() {
+    assert_eq!(delete(&reply(200, "\u{feff}{\"code\":0}"), &rules()).meaning, Meaning::Found(()));
+    assert_eq!(delete(&reply(200, "\u{feff}\u{feff}{\"code\":0}"), &rules()).meaning, later(Fault::Unreadable));
+}
+
+#[test]
+fn a_jobs_status_is_read_regardless_of_case_and_white_space() {
+    for (body, status) in [
+        (r#"{"id":"j","status":" COMPLETED "}"#, JobStatus::Completed),
+        (r#"{"status":"Completed","data":{"id":"j","status":"completed"}}"#, JobStatus::Completed),
+        (r#"{"id":"j","status":"FAILED"}"#, JobStatus::Failed),
+        (r#"{"id":"j","status":"Odd"}"#, JobStatus::Other("Odd".into())),
+    ] {
+        assert_eq!(job(&reply(200, body), &rules(), "j").meaning, Meaning::Found(status), "{body}");
     }
 }

@@ -9,6 +9,7 @@ use reqwest::header::RETRY_AFTER;
 use url::Url;
 
 use super::classify::{self, Reply, Rules};
+use super::origin::{self, Origin, Proxy};
 use super::transport::{self, SetupError};
 use super::{Answer, Detail, Fault, JobStatus, Meaning, ProviderError};
 use crate::config;
@@ -39,6 +40,8 @@ struct Folder {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// The proxy that the environment sets for it.
+    proxy: Option<Proxy>,
     rules: Rules,
     gate: Gate,
     metrics: Metrics,
@@ -64,6 +67,7 @@ impl Client {
         Ok(Self {
             http,
             base: settings.base_url.clone(),
+            proxy: Proxy::of(&settings.base_url),
             rules: Rules {
                 retry: settings.retry_codes.clone(),
                 refused: settings.refused_codes.clone(),
@@ -79,6 +83,12 @@ impl Client {
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// Whether calls go through a proxy, and which; for the operator.
+    #[must_use]
+    pub fn way(&self) -> String {
+        origin::way(self.proxy.as_ref())
     }
 
     /// Asks what the provider knows about an asset.
@@ -137,7 +147,7 @@ impl Client {
                 span.answered(reply.status);
                 classify(&reply)
             }
-            Err(fault) => Answer::fault(fault),
+            Err((fault, seen)) => Answer { seen, ..Answer::fault(fault) },
         };
         traced(&mut span, &answer);
         let (verdict, wait) = answer.meaning.pace();
@@ -146,15 +156,20 @@ impl Client {
         answer
     }
 
-    async fn exchange(&self, method: Method, url: Url, trace: &TraceContext) -> Result<Reply, Fault> {
+    /// The answer, or why there is none, with what is known of that.
+    async fn exchange(&self, method: Method, url: Url, trace: &TraceContext) -> Result<Reply, (Fault, Option<String>)> {
         let request = transport::traced(self.http.request(method, url), trace);
-        let response = request.send().await.map_err(|error| transport::fault(&error))?;
+        let response = request.send().await.map_err(|error| {
+            let fault = transport::fault(&error);
+            (fault, transport::without_answer(error))
+        })?;
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| classify::retry_after(value, Timestamp::now()));
-        Ok(Reply { status: response.status().as_u16(), retry_after, body: transport::body(response).await })
+        let (status, origin) = (response.status().as_u16(), Origin::of(&response, self.proxy.as_ref()));
+        Ok(Reply { status, retry_after, origin, body: transport::body(response).await })
     }
 }
 
@@ -163,7 +178,7 @@ fn traced<T>(span: &mut Span, answer: &Answer<T>) {
     let meaning = answer.meaning.as_str();
     span.note("asset_eraser.answer", meaning);
     match &answer.meaning {
-        Meaning::Retry { why, .. } => span.failed(meaning, || why.to_string()),
+        Meaning::Retry { why, .. } => span.failed(meaning, || answer.told(why)),
         Meaning::KeyRefused(status) => span.failed(meaning, || format!("HTTP status {status}")),
         Meaning::Found(_) | Meaning::Gone | Meaning::Refused | Meaning::Unlisted => {}
     }

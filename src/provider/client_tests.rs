@@ -119,6 +119,27 @@ async fn a_too_large_body_is_not_read_whether_announced_or_not() {
     assert!(matches!(detail_of(http("200 OK", &just_fits), false).await.meaning, Meaning::Found(_)));
 }
 
+fn compressed(encoding: &str, body: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, body).unwrap();
+    let body = gzip.finish().unwrap();
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {length}\r\n\r\n");
+    [head.as_bytes(), &body].concat()
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_read_up_to_the_same_size() {
+    let found = detail_of(compressed("gzip", CAT.as_bytes()), false).await;
+    assert!(matches!(found.meaning, Meaning::Found(_)), "{found:?}");
+    let bomb = compressed("gzip", &vec![b' '; 20 * transport::BODY_LIMIT]);
+    assert!(bomb.len() < transport::BODY_LIMIT);
+    assert_eq!(fault(&detail_of(bomb, false).await), Some(Fault::TooLarge));
+    let brotli = detail_of(compressed("br", CAT.as_bytes()), false).await;
+    assert_eq!(fault(&brotli), Some(Fault::Encoding));
+    assert!(brotli.seen.as_ref().is_some_and(|seen| seen.contains("Content-Encoding: br")), "{brotli:?}");
+}
+
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     for status in [301, 302, 307, 308] {

@@ -7,7 +7,7 @@ use serde::de::{self, Deserializer, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::json::Object;
+use crate::json::{self, Object};
 
 /// The longest code taken for one; the documented codes have one to four characters.
 const CODE_LIMIT: usize = 64;
@@ -35,7 +35,7 @@ pub(super) struct Envelope {
 impl Envelope {
     /// `None` when the bytes are no such object.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok().map(|Object(envelope)| envelope)
+        serde_json::from_slice(json::without_mark(body)).ok().map(|Object(envelope)| envelope)
     }
 
     /// What the answer says to people.
@@ -58,7 +58,7 @@ impl Envelope {
         };
         let status = inner.status()?;
         match outer.status() {
-            Some(other) if other != status => None,
+            Some(other) if !other.eq_ignore_ascii_case(status) => None,
             _ => Some(inner),
         }
     }
@@ -76,7 +76,7 @@ pub(super) struct Job {
 impl Job {
     /// The status, unless it is missing, empty or no string.
     pub(super) fn status(&self) -> Option<&str> {
-        let status = self.status.as_ref()?.as_str()?;
+        let status = self.status.as_ref()?.as_str()?.trim();
         (!status.is_empty()).then_some(status)
     }
 

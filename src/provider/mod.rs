@@ -7,8 +7,10 @@ mod asset_url;
 mod classify;
 mod client;
 mod envelope;
+mod inflate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
+pub(crate) mod origin;
 pub(crate) mod transport;
 
 use std::fmt;
@@ -44,12 +46,20 @@ pub struct Answer<T> {
     pub code: Option<String>,
     /// The `msg`, for people only: at most 500 characters, without control characters and without our token.
     pub msg: Option<String>,
+    /// What was seen of the sender, where the answer is not clear and may not be the provider's own. Without our token.
+    pub seen: Option<String>,
 }
 
 impl<T> Answer<T> {
     /// An answer that never came, or that nobody can read.
     pub(crate) fn fault(why: Fault) -> Self {
-        Self { meaning: Meaning::Retry { after: None, why }, code: None, msg: None }
+        Self { meaning: Meaning::Retry { after: None, why }, code: None, msg: None, seen: None }
+    }
+
+    /// What went wrong, with what was seen of the sender.
+    #[must_use]
+    pub fn told(&self, why: impl fmt::Display) -> String {
+        self.seen.as_ref().map_or_else(|| why.to_string(), |seen| format!("{why} ({seen})"))
     }
 }
 
@@ -89,6 +99,24 @@ impl<T> Meaning<T> {
         }
     }
 
+    /// Whether the provider has answered the question, whatever it says.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        !matches!(self, Self::Retry { .. } | Self::KeyRefused(_))
+    }
+
+    /// Whether the key is refused.
+    #[must_use]
+    pub fn is_key_refused(&self) -> bool {
+        matches!(self, Self::KeyRefused(_))
+    }
+
+    /// Whether the provider only says that there are too many calls.
+    #[must_use]
+    pub fn is_rejection(&self) -> bool {
+        matches!(self, Self::Retry { why, .. } if why.is_rejection())
+    }
+
     /// What the answer says about the pace, and how long everybody is asked to wait.
     #[must_use]
     pub fn pace(&self) -> (Verdict, Option<Duration>) {
@@ -123,6 +151,10 @@ pub enum Fault {
     Unreadable,
     /// The answer is about another asset or job.
     WrongAsset,
+    /// A refusal (401, 403, 407) that something on the way to the provider has sent, such as a proxy or a web filter.
+    Between(u16),
+    /// The body is compressed in a way that is not understood.
+    Encoding,
     /// A code that the settings list as "try later".
     Code,
     /// The answer is longer than 1 MiB.
@@ -145,9 +177,9 @@ impl Fault {
             Self::Cut => "cut",
             Self::Status(429) => "http_429",
             Self::Status(500..) => "http_5xx",
-            Self::Status(400..) => "http_4xx",
+            Self::Status(400..) | Self::Between(_) => "http_4xx",
             Self::Status(_) => "http_other",
-            Self::Unreadable => "unreadable",
+            Self::Unreadable | Self::Encoding => "unreadable",
             Self::WrongAsset => "wrong_asset",
             Self::Code => "retry_code",
             Self::TooLarge => "too_large",
@@ -163,7 +195,11 @@ impl fmt::Display for Fault {
             Self::Cut => f.write_str("the connection broke before the answer was complete"),
             Self::Status(404) => f.write_str("HTTP status 404: no such route (is the base URL right?)"),
             Self::Status(status) => write!(f, "HTTP status {status}"),
+            Self::Between(status) => {
+                write!(f, "HTTP status {status}, sent by a proxy or a web filter and not by the provider")
+            }
             Self::Unreadable => f.write_str("the answer cannot be read"),
+            Self::Encoding => f.write_str("the answer is compressed in a way that is not understood"),
             Self::WrongAsset => f.write_str("the answer is about another ID than the one asked for"),
             Self::Code => f.write_str("the provider answered with a code that means: later"),
             Self::TooLarge => f.write_str("the answer is too large"),

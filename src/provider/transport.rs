@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Fault;
+use super::inflate::inflate;
 use crate::crypto;
 use crate::message::trace::TraceContext;
 
@@ -36,6 +37,8 @@ pub(crate) fn client(
     crypto::install();
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    // Without it a server may choose any.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some(token) = token {
         headers.insert(AUTHORIZATION, bearer(token)?);
     }
@@ -81,8 +84,14 @@ pub(crate) fn traced(mut request: RequestBuilder, trace: &TraceContext) -> Reque
     request
 }
 
-/// Reads the whole body, or says why not; never holds more than [`BODY_LIMIT`] bytes of it.
-pub(crate) async fn body(mut response: Response) -> Result<Vec<u8>, Fault> {
+/// Reads the whole body, or says why not; never holds more than [`BODY_LIMIT`] bytes of it, as it came and decompressed.
+pub(crate) async fn body(response: Response) -> Result<Vec<u8>, Fault> {
+    let encodings = response.headers().get_all(CONTENT_ENCODING).iter();
+    let encoding = encodings.map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>().join(",");
+    inflate(&encoding, as_it_came(response).await?, BODY_LIMIT)
+}
+
+async fn as_it_came(mut response: Response) -> Result<Vec<u8>, Fault> {
     let limit = u64::try_from(BODY_LIMIT).unwrap_or(u64::MAX);
     if response.content_length().is_some_and(|length| length > limit) {
         return Err(Fault::TooLarge);
@@ -95,6 +104,11 @@ pub(crate) async fn body(mut response: Response) -> Result<Vec<u8>, Fault> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Why no connection was made, without any URL: a proxy may have refused to open a tunnel.
+pub(crate) fn without_answer(error: reqwest::Error) -> Option<String> {
+    error.is_connect().then(|| describe(&error.without_url()))
 }
 
 /// The kind of a failed exchange. The error itself is dropped here: its text holds the URL.
