@@ -123,6 +123,21 @@ async fn what_the_broker_gave_up_is_told_and_carried_out_when_it_is_replayed() {
     world.finish(0).await;
 }
 
+#[tokio::test]
+async fn a_request_that_expired_in_the_queue_is_dead_and_carried_out_when_it_is_replayed() {
+    let mut world = world(&[]).await;
+    world.stop_worker().await;
+    world.sandbox.add("a").await;
+    world
+        .ask_with(json!({"request_id": "r", "asset_id": "a"}), BasicProperties::default().with_expiration("50".into()))
+        .await;
+    until("it is dead", || async { (world.broker.count("dead").await == 1).then_some(()) }).await;
+    world.start_worker().await;
+    assert_eq!(dead(&mut world, &["replay", "--yes", "--why", "broker_expired"]).await.0, Some(0));
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    world.finish(0).await;
+}
+
 /// RabbitMQ 4 drops a message that came back twenty times, where nobody says otherwise.
 #[tokio::test]
 async fn looking_loses_nothing() {

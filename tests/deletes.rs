@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::sandbox::answer;
-use crate::support::{deletes, outcome, world};
+use crate::support::{deletes, outcome, until, world};
 
 #[tokio::test]
 async fn a_delete_that_took_effect_counts_whatever_it_answered() {
@@ -110,12 +110,8 @@ async fn an_attempt_that_ended_after_its_delete_is_recognised_by_the_next() {
     world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
     world.sandbox.until_called("delete", "a", 1).await;
     world.sandbox.until_called("detail", "a", 5).await;
-    let put_off = r#"asset_eraser_put_off_total{reason="provider"} 1"#;
-    let url = format!("{}/metrics", world.worker().address().await);
-    crate::support::until("it is put off", || async {
-        crate::support::sandbox::http_get(&url).await.1.contains(put_off).then_some(())
-    })
-    .await;
+    let put_off = r#"asset_eraser_put_off_total{reason="provider"}"#;
+    until("it is put off", || async { (world.sample(0, put_off).await >= 1.0).then_some(()) }).await;
     world.sandbox.no_faults().await;
     let event = world.broker.result("r").await;
     assert_eq!(outcome(&event), ("deleted", ""), "this request's DELETE did it");

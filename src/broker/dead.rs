@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::connection::connect;
 use super::settlement::{Message, read};
 use super::topology::{Names, is_not_found};
-use super::{BrokerError, headers, settlement};
+use super::{BrokerError, clean, headers, settlement};
 use crate::config;
 
 /// Longest wait for any one answer of the broker.
@@ -116,7 +116,7 @@ impl Letter {
         let mut message = read(delivery.data, &properties, None);
         // A copy is the worker's, also by its `user_id`, and says in a header whose the original was.
         let names = properties.headers().iter().flat_map(|headers| headers.inner().keys());
-        if names.map(ShortString::as_str).any(|name| name.starts_with(headers::OURS)) {
+        if names.map(ShortString::as_str).any(|name| name.starts_with(headers::OURS) && name != clean::LEFT_OUT) {
             message.publisher = settlement::header_text(&properties, headers::USER_ID);
         }
         let (why, detail, since) = death(&properties, ours);

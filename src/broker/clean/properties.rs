@@ -39,7 +39,7 @@ const PROPERTIES: [Kind; 14] = [
 const HEADERS: u16 = 1 << 13;
 
 /// Says which headers are not there because they could not be read.
-pub(super) const LEFT_OUT: &str = "x-asset-eraser-left-out";
+pub(in crate::broker) const LEFT_OUT: &str = "x-asset-eraser-left-out";
 
 /// Room for [`LEFT_OUT`] and for what the broker adds at each delivery, in bytes: whether a header is left out must not
 /// depend on how often the message was delivered.
