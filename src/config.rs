@@ -112,9 +112,9 @@ pub enum Store {
 /// RabbitMQ.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    /// `amqp://` or `amqps://`; secret as a whole, since it holds the password.
-    pub url: SecretString,
-    /// The file that the URL came from, which is read again for each connection.
+    /// `amqp://` or `amqps://`, at least one, tried in turn; secret as a whole, since they hold the password.
+    pub urls: Vec<SecretString>,
+    /// The file that the URLs came from, which is read again for each connection.
     pub url_file: Option<PathBuf>,
     /// Name of the exchange, and what every queue name begins with.
     pub prefix: String,

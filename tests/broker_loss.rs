@@ -8,6 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
 use crate::crashes::{ask_for_many, assert_all_deleted};
+use crate::faults::proxy::Proxy;
 use crate::support::private::PrivateBroker;
 use crate::support::{World, deletes, outcome, until, world, world_at};
 
@@ -145,4 +146,24 @@ async fn channel_leftovers(world: &World) {
         channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
     }
     channel.exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_goes_to_the_next_node_that_it_can_reach() {
+    let url = std::env::var("AMQP_URL").unwrap();
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let mut away = url::Url::parse(&url).unwrap();
+    away.set_port(Some(closed)).unwrap();
+    let (first, through_first) = Proxy::before(&url).await;
+    let (_second, through_second) = Proxy::before(&url).await;
+    let nodes = format!("{away},{through_first},{through_second}");
+    let mut world = world_at(&url, &[("BROKER__URL", &nodes)]).await;
+    assert_eq!(outcome(&world.delete("a").await), ("deleted", ""));
+    // It says nothing any more, as a node that was cut off.
+    first.freeze();
+    first.cut();
+    assert_eq!(outcome(&world.delete("b").await), ("deleted", ""));
+    drop(first);
+    assert_eq!(outcome(&world.delete("c").await), ("deleted", ""));
+    world.finish(0).await;
 }

@@ -8,7 +8,7 @@ use lapin::options::{BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, 
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Event};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -232,7 +232,32 @@ pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, Bro
 /// Connects with frames of at most `frame_max` bytes, or what the URL says.
 pub(super) async fn connect_with(settings: &config::Broker, frame_max: u32) -> Result<Connection, BrokerError> {
     crypto::install();
-    let mut uri: AMQPUri = settings.current_url().expose_secret().parse().map_err(|_| {
+    let urls = settings.current_urls();
+    let share = share(urls.len());
+    let mut last = BrokerError::Settings("broker.url names no broker".to_owned());
+    for url in &urls {
+        let connected = connect_to(url, settings, frame_max);
+        let connected = tokio::time::timeout(share, connected).await;
+        match connected.unwrap_or(Err(BrokerError::Timeout(share, "connect"))) {
+            Ok(connection) => return Ok(connection),
+            Err(error) => last = error,
+        }
+        tracing::debug!(error = %last, "a node of the broker is not to be had");
+    }
+    Err(last)
+}
+
+/// The longest wait for one of so many nodes. A session takes up to two connections, and nodes that say nothing must leave
+/// time for the one that does.
+fn share(nodes: usize) -> Duration {
+    match u32::try_from(nodes) {
+        Ok(nodes @ 2..) => OPEN / 3 / nodes,
+        _ => OPEN,
+    }
+}
+
+async fn connect_to(url: &SecretString, settings: &config::Broker, frame_max: u32) -> Result<Connection, BrokerError> {
+    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
         // Not the parser's words: they may quote the URL.
         BrokerError::Settings("broker.url is no AMQP URL: amqp://USER:PASSWORD@HOST:PORT/VHOST".into())
     })?;

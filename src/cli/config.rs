@@ -115,7 +115,7 @@ fn shown_tracing(tracing: &Tracing) -> Table {
 
 fn shown_broker(broker: &config::Broker) -> Table {
     let mut shown = section(vec![
-        ("url", shown_url(&broker.url).into()),
+        ("url", shown_urls(&broker.urls)),
         ("prefix", broker.prefix.clone().into()),
         ("results_queue", broker.results_queue.into()),
         ("started_events", broker.started_events.into()),
@@ -185,6 +185,14 @@ fn time(duration: Duration) -> Value {
 
 fn list(items: &[String]) -> Value {
     Value::Array(items.iter().map(|item| item.as_str().into()).collect())
+}
+
+/// One URL as a text, several as a list.
+fn shown_urls(urls: &[SecretString]) -> Value {
+    match urls {
+        [url] => shown_url(url).into(),
+        urls => list(&urls.iter().map(shown_url).collect::<Vec<_>>()),
+    }
 }
 
 /// The URL without user and password; without anything when it can't be taken apart.

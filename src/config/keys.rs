@@ -20,7 +20,7 @@ pub const KEYS: &[Key] = &[
     key(
         "broker.url",
         "amqp://guest:guest@127.0.0.1:5672/%2f",
-        "where RabbitMQ is: `amqp://USER:PASSWORD@HOST:PORT/VHOST`, special characters %-encoded; `amqps://` for TLS",
+        "where RabbitMQ is: `amqp://USER:PASSWORD@HOST:PORT/VHOST`, special characters %-encoded; `amqps://` for TLS; a list, or several separated by commas or lines, for the nodes of a cluster, tried in turn",
     ),
     key("broker.url_file", "", "a file that holds it, instead; read again for each connection"),
     key("broker.prefix", "asset.deletion", "name of the exchange, and the beginning of every queue's name"),

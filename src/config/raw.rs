@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::LogFormat;
-use super::values::{AtOnce, Bytes, Codes, Flag, List, Millis, Number, Ratio, Steps, Wire};
+use super::values::{AtOnce, Bytes, Codes, Flag, List, Millis, Number, Ratio, Steps, Urls, Wire};
 
 /// All of them.
 #[derive(Debug, Default, Deserialize)]
@@ -66,7 +66,7 @@ pub(super) struct RawBackup {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawBroker {
-    pub(super) url: Option<SecretString>,
+    pub(super) url: Option<Urls>,
     pub(super) url_file: Option<PathBuf>,
     pub(super) prefix: Option<String>,
     pub(super) results_queue: Wire<Flag>,

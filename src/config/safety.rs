@@ -63,7 +63,7 @@ pub(super) fn publishers(
 
 /// As whom the worker logs in; `None` when a certificate says that.
 fn own_user(broker: &Broker) -> Option<String> {
-    let url = Url::parse(broker.url.expose_secret()).ok()?;
+    let url = Url::parse(broker.urls.first()?.expose_secret()).ok()?;
     if url.query_pairs().any(|(key, value)| key == "auth_mechanism" && value.eq_ignore_ascii_case("external")) {
         return None;
     }

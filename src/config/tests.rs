@@ -167,6 +167,45 @@ fn publishers_are_others_than_the_worker() {
 }
 
 #[test]
+fn the_nodes_of_a_broker_are_named_as_a_list_or_separated_by_commas_or_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = |loaded: &Broker| -> Vec<String> {
+        let urls = loaded.urls.iter().map(|url| url::Url::parse(url.expose_secret()).unwrap());
+        urls.map(|url| format!("{}:{}", url.host_str().unwrap(), url.password().unwrap())).collect()
+    };
+    let load = |name: &str, text: &str, variables: &[(&str, &str)]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Settings::load_broker(Some(&path), env(variables))
+    };
+    let (one, two) = ("amqp://u:a,b@one/v", "amqp://u:c@two:1/v");
+    let file = dir.path().join("urls");
+    std::fs::write(&file, format!("{one}\n{two}\r\n\n")).unwrap();
+    let named = format!("[broker]\nurl_file = {:?}\n", file.to_str().unwrap());
+    for (text, variable) in [
+        (format!("[broker]\nurl = [{one:?}, {two:?}]\n"), None),
+        (named, None),
+        (String::new(), Some(format!("{one},{two}"))),
+        (String::new(), Some(format!("{one}\n{two},"))),
+    ] {
+        let variables: Vec<_> = variable.iter().map(|urls| ("BROKER__URL", urls.as_str())).collect();
+        let loaded = load("file", &text, &variables).unwrap();
+        assert_eq!(hosts(&loaded), ["one:a,b", "two:c"], "{text} {variable:?}");
+        assert_eq!(loaded.current_urls().len(), 2);
+    }
+    for (text, said) in [
+        ("[broker]\nurl = []\n", "must be amqp://"),
+        ("[broker]\nurl = [\"amqp://u:s3cret@one\", 7]\n", "a list of URLs"),
+        ("[broker]\nurl = [\"amqp://u:s3cret@one\", \"amqp://v:s3cret@two\"]\n", "one user"),
+        ("[broker]\nurl = [\"amqp://u:s3cret@one\", \"amqps://u:s3cret@two\"]\n", "one scheme"),
+        ("[broker]\nurl = [\"amqp://u:s3cret@one\", \"amqp://u:s3@cret@two\"]\n", "%40"),
+    ] {
+        let told = load("file", text, &[]).unwrap_err().to_string();
+        assert!(told.contains(said) && !told.contains("s3"), "{told}");
+    }
+}
+
+#[test]
 fn the_broker_alone_can_be_loaded_and_shown_without_its_password() {
     let broker = |file: &str, pairs: &[(&str, &str)]| {
         let mut path = tempfile::NamedTempFile::new().unwrap();

@@ -103,14 +103,7 @@ fn is_ledger(url: &str) -> bool {
 }
 
 pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
-    let url = secret(source, "broker.url", raw.url.as_ref(), raw.url_file.as_ref())?;
-    let url = url.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2f".into());
-    cleanly_written(source, "broker.url", &url)?;
-    if !is_broker(url.expose_secret()) {
-        let problem =
-            "must be amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://…, with special characters in it %-encoded";
-        return Err(source.problem("broker.url", problem));
-    }
+    let urls = broker_urls(source, raw)?;
     let prefix = raw.prefix.clone().unwrap_or_else(|| "asset.deletion".to_owned());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if prefix.is_empty() || prefix.len() > 128 || !prefix.bytes().all(plain) {
@@ -124,9 +117,9 @@ pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigE
         let key = if raw.client_cert_file.is_some() { "broker.client_key_file" } else { "broker.client_cert_file" };
         return Err(source.problem(key, "client_cert_file and client_key_file belong together"));
     }
-    certificates_are_used(source, raw, &url)?;
+    certificates_are_used(source, raw, &urls)?;
     Ok(Broker {
-        url,
+        urls,
         url_file: raw.url_file.clone(),
         prefix,
         results_queue: raw.results_queue.0.unwrap_or(true),
@@ -138,14 +131,55 @@ pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigE
     })
 }
 
-pub(super) fn is_broker(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps"))
+fn broker_urls(source: &Source, raw: &RawBroker) -> Result<Vec<SecretString>, ConfigError> {
+    let text = match (&raw.url, &raw.url_file) {
+        (Some(_), Some(_)) => {
+            return Err(source.problem("broker.url_file", "set either broker.url or broker.url_file, not both"));
+        }
+        (Some(urls), None) => urls.0.clone(),
+        (None, Some(file)) => from_file(source, "broker.url_file", file)?,
+        (None, None) => "amqp://guest:guest@127.0.0.1:5672/%2f".into(),
+    };
+    let key = if raw.url_file.is_some() { "broker.url_file" } else { "broker.url" };
+    match usable_urls(text.expose_secret()) {
+        Ok(urls) => Ok(urls),
+        Err(problem) => Err(source.problem(key, problem)),
+    }
+}
+
+/// The URLs of a broker's nodes, one after the other, or what is wrong with one of them.
+pub(super) fn usable_urls(text: &str) -> Result<Vec<SecretString>, String> {
+    let rule = "must be amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://…, with special characters in it %-encoded; several, \
+                for the nodes of a cluster, are tried in turn";
+    let urls = each_url(text);
+    if let Some(problem) = urls.iter().find_map(|url| unclean(url)) {
+        return Err(problem);
+    }
+    let parsed: Option<Vec<Url>> = urls.iter().map(|url| broker_url(url)).collect();
+    let parsed = parsed.filter(|urls| !urls.is_empty()).ok_or(rule)?;
+    let one = |url: &Url| (url.scheme().to_owned(), url.username().to_owned(), url.path().to_owned());
+    if parsed.iter().any(|url| one(url) != one(&parsed[0])) {
+        return Err("must name one scheme, one user and one virtual host, the same in each URL".to_owned());
+    }
+    Ok(urls.into_iter().map(SecretString::from).collect())
+}
+
+/// Separated by white space, or by a comma before the next scheme: a password may hold one.
+fn each_url(text: &str) -> Vec<String> {
+    let text = text.replace(",amqp", " amqp");
+    text.split_ascii_whitespace().map(|url| url.trim_end_matches(',').to_owned()).collect()
+}
+
+fn broker_url(url: &str) -> Option<Url> {
+    Url::parse(url)
+        .ok()
+        .filter(|parsed| matches!(parsed.scheme(), "amqp" | "amqps") && url.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 /// Whoever names a certificate believes the connection to be encrypted.
-fn certificates_are_used(source: &Source, raw: &RawBroker, url: &SecretString) -> Result<(), ConfigError> {
+fn certificates_are_used(source: &Source, raw: &RawBroker, urls: &[SecretString]) -> Result<(), ConfigError> {
     let files = [("broker.ca_file", &raw.ca_file), ("broker.client_cert_file", &raw.client_cert_file)];
-    let encrypted = Url::parse(url.expose_secret()).is_ok_and(|url| url.scheme() == "amqps");
+    let encrypted = urls.iter().all(|url| url.expose_secret().starts_with("amqps:"));
     match files.iter().find(|(_, file)| file.is_some()) {
         Some((key, _)) if !encrypted => {
             Err(source.problem(key, "is for amqps:// only: with amqp://, as in broker.url, nothing is encrypted"))

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error};
 use toml::Value;
 
@@ -20,6 +21,24 @@ impl<'de, K: Kind> Deserialize<'de> for Wire<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         K::read(&value).map(|value| Self(Some(value), PhantomData)).ok_or_else(|| D::Error::custom(K::RULE))
+    }
+}
+
+/// One URL or several, joined by commas; secret, as they hold passwords.
+#[derive(Debug)]
+pub(super) struct Urls(pub SecretString);
+
+impl<'de> Deserialize<'de> for Urls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match Value::deserialize(deserializer)? {
+            Value::String(url) => Some(url),
+            Value::Array(urls) => {
+                let urls: Option<Vec<_>> = urls.iter().map(Value::as_str).collect();
+                urls.map(|urls| urls.join(","))
+            }
+            _ => None,
+        };
+        text.map(|text| Self(text.into())).ok_or_else(|| D::Error::custom("must be a URL or a list of URLs"))
     }
 }
 

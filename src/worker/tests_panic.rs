@@ -74,7 +74,7 @@ impl Parts {
 
     /// Takes the queues away again.
     async fn clean_up(&self) {
-        let url = self.settings.broker.url.expose_secret();
+        let url = self.settings.broker.urls[0].expose_secret();
         let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         let names = Names::new(&self.settings.broker.prefix);
