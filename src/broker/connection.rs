@@ -138,7 +138,8 @@ impl Session {
     /// # Errors
     /// When the copy is lost: it is not tried again, and costs nothing else.
     pub async fn reply(&self, queue: &str, body: &[u8], properties: BasicProperties) -> Result<Routed, BrokerError> {
-        self.replies.send(queue, body, properties).await
+        // Boxed: connecting is some kilobytes, and most copies need none of it.
+        Box::pin(self.replies.send(queue, body, properties)).await
     }
 
     /// Cancelled when this session is of no more use.

@@ -52,7 +52,7 @@ pub enum Copied {
     /// The queue has it, and the original is gone.
     Yes,
     /// The queue does not take it, being full for instance; the delivery is still to be settled.
-    Refused(Delivery),
+    Refused(Box<Delivery>),
 }
 
 /// One message that the broker waits to hear about.
@@ -101,7 +101,7 @@ impl Delivery {
     pub async fn put_off(mut self, delay: Duration, reason: &str) -> Result<Copied, BrokerError> {
         let headers = [("x-asset-eraser-reason", reason)];
         if !self.copy(&wait_key(delay), &headers).await? {
-            return Ok(Copied::Refused(self));
+            return Ok(Copied::Refused(Box::new(self)));
         }
         self.ack().await.map(|()| Copied::Yes)
     }
@@ -117,7 +117,7 @@ impl Delivery {
         let headers =
             [("x-asset-eraser-why", why), ("x-asset-eraser-detail", &detail[..end]), ("x-asset-eraser-at", &at)];
         if !self.copy(DEAD, &headers).await? {
-            return Ok(Copied::Refused(self));
+            return Ok(Copied::Refused(Box::new(self)));
         }
         self.metrics.dead_letter(why);
         self.ack().await.map(|()| Copied::Yes)
@@ -156,7 +156,7 @@ impl Delivery {
         let (body, publisher) = (&self.message.body, &self.publisher);
         let mut copied = publisher.publish(exchange, key, body, properties.clone()).await;
         if let Ok(Routed::Refused) = copied {
-            copied = publisher.publish_apart(exchange, key, body, properties).await;
+            copied = Box::pin(publisher.publish_apart(exchange, key, body, properties)).await;
         }
         match copied {
             Ok(Routed::Yes) => Ok(true),

@@ -1,7 +1,7 @@
 //! URLs that may hold a password. One whose user or password is not cleanly encoded is read by each library in its own way:
 //! a part of the password becomes the name of a host, which errors, logs and `/readyz` tell. So it is refused at start.
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// What else a user or a password may hold as it is, by RFC 3986; a colon ends the user.
 const PLAIN: &[u8] = b"-._~!$&'()*+,;=:";
@@ -54,7 +54,8 @@ fn is_host(host: &str) -> bool {
 
 /// How a character is written in a login.
 fn reserved(c: char) -> String {
-    let encoded: String = c.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let text = c.to_string();
+    let encoded = utf8_percent_encode(&text, NON_ALPHANUMERIC);
     format!("a {c} in the user or the password has to be written as {encoded}")
 }
 

@@ -165,7 +165,7 @@ impl Handler {
                 }
                 if let Copied::Refused(delivery) = delivery.buried(why, &detail).await? {
                     tracing::error!(why, "the dead queue does not take a message; it waits, and is tried again");
-                    return self.waits.put_off(delivery, self.waits.before_burial(), "dead_queue").await;
+                    return self.waits.put_off(*delivery, self.waits.before_burial(), "dead_queue").await;
                 }
                 tracing::warn!(why, detail, "buried");
                 let Some(answer) = &answer else { return Ok(()) };

@@ -75,7 +75,14 @@ impl Waits {
     /// # Errors
     /// When the session is lost; the broker hands the message out again.
     pub async fn put_off(&self, delivery: Delivery, delay: Duration, reason: &'static str) -> Result<(), BrokerError> {
-        let Some(mut delivery) = self.anywhere(delivery, delay, reason).await? else { return Ok(()) };
+        match self.anywhere(delivery, delay, reason).await? {
+            None => Ok(()),
+            Some(delivery) => Box::pin(self.hold(delivery, delay, reason)).await,
+        }
+    }
+
+    /// Tries again until a queue takes the delivery, or the worker stops.
+    async fn hold(&self, mut delivery: Delivery, delay: Duration, reason: &'static str) -> Result<(), BrokerError> {
         let (_held, mut again) = (Held::new(self), retry::forever(AGAIN.0, AGAIN.1));
         loop {
             let pause = again.next(None).unwrap_or(AGAIN.1);
@@ -102,7 +109,7 @@ impl Waits {
                     self.metrics.put_off(reason);
                     return Ok(None);
                 }
-                Copied::Refused(refused) => delivery = refused,
+                Copied::Refused(refused) => delivery = *refused,
             }
         }
         Ok(Some(delivery))

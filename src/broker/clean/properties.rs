@@ -49,43 +49,55 @@ const ROOM: usize = 512;
 /// more than `longest` bytes.
 pub(super) fn clean(payload: &mut [u8], longest: usize) -> Option<Vec<u8>> {
     match walk(payload) {
-        None => Some(left_out(payload, "they cannot be read")),
-        Some(table) if payload.len() + ROOM > longest => cut(payload, table?, longest),
-        Some(_) => None,
+        Err(Unreadable) => Some(left_out(payload, "they cannot be read")),
+        Ok(table) if payload.len() + ROOM > longest => cut(payload, table?, longest),
+        Ok(_) => None,
     }
 }
 
 /// Whether a payload can be walked over to its end: a broker passes on nothing else.
 #[cfg(any(test, fuzzing))]
 pub(in crate::broker) fn is_readable(payload: &[u8]) -> bool {
-    walk(&mut payload.to_vec()).is_some()
+    walk(&mut payload.to_vec()).is_ok()
 }
 
-/// Walks over the properties, changing what has to be; `None` where they end before or after the payload does. Gives where
-/// the entries of the headers stand, if there are any.
-fn walk(payload: &mut [u8]) -> Option<Option<Range<usize>>> {
+/// Properties that end before or after their payload does.
+struct Unreadable;
+
+/// Walks over the properties, changing what has to be. Gives where the entries of the headers stand, if there are any.
+fn walk(payload: &mut [u8]) -> Result<Option<Range<usize>>, Unreadable> {
     let length = payload.len();
-    let mut rest = Rest(payload);
+    let (mut rest, mut headers) = (Rest(payload), None);
+    for kind in kinds(&mut rest).ok_or(Unreadable)? {
+        let entries = property(&mut rest, kind).ok_or(Unreadable)?;
+        if let Kind::Table = kind {
+            let end = length - rest.0.len();
+            headers = Some(end - entries..end);
+        }
+    }
+    if rest.0.is_empty() { Ok(headers) } else { Err(Unreadable) }
+}
+
+/// The kinds of the properties that there are, by the flags.
+fn kinds(rest: &mut Rest<'_>) -> Option<impl Iterator<Item = Kind> + use<>> {
     rest.bytes(BEFORE_FLAGS)?;
     let flags = rest.bytes(2)?;
     let flags = u16::from_be_bytes([flags[0], flags[1]]);
-    let mut headers = None;
-    for (at, kind) in PROPERTIES.iter().enumerate() {
-        if flags & (1 << (15 - at)) == 0 {
-            continue;
-        }
-        match kind {
-            Kind::Short => rest.text()?,
-            Kind::Bytes(length) => drop(rest.bytes(*length)?),
-            Kind::Table => {
-                let entries = rest.long()?;
-                let end = length - rest.0.len();
-                headers = Some(end - entries.len()..end);
-                table(entries, 0)?;
-            }
+    let kinds = PROPERTIES.into_iter().enumerate();
+    Some(kinds.filter_map(move |(at, kind)| (flags & (1 << (15 - at)) != 0).then_some(kind)))
+}
+
+/// Walks over one property; gives how many bytes a table's entries have.
+fn property(rest: &mut Rest<'_>, kind: Kind) -> Option<usize> {
+    match kind {
+        Kind::Short => rest.text().map(|()| 0),
+        Kind::Bytes(length) => rest.bytes(length).map(|_| 0),
+        Kind::Table => {
+            let entries = rest.long()?;
+            let length = entries.len();
+            table(entries, 0).map(|()| length)
         }
     }
-    rest.0.is_empty().then_some(headers)
 }
 
 /// The payload without the largest headers; `None` where it fits as it is.
