@@ -19,9 +19,11 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<Shown> {
     connection.prepare_cached(sql)?.query_row([], read)
 }
 
-/// Puts on record that the ledger was set back, for every process.
-pub(super) fn found(connection: &Connection, why: &str) -> rusqlite::Result<usize> {
-    connection.prepare_cached("UPDATE ledger SET set_back = ?1 WHERE set_back IS NULL")?.execute([why])
+/// Puts on record that the ledger was set back, for every process; unless an operator has accepted that since it was found,
+/// after the acceptance with this number.
+pub(super) fn found(connection: &Connection, why: &str, accepted: i64) -> rusqlite::Result<usize> {
+    let sql = "UPDATE ledger SET set_back = ?1 WHERE set_back IS NULL AND accepted = ?2";
+    connection.prepare_cached(sql)?.execute((why, accepted))
 }
 
 /// An operator lets workers go on with it.
@@ -39,4 +41,23 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Shown> {
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.to_string().into()))?;
     let commits = [(PLACE, row.get("commits")?)].into();
     Ok(Shown { id, accepted: row.get("accepted")?, found: row.get("set_back")?, commits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file;
+    use super::*;
+
+    #[test]
+    fn what_was_found_before_an_acceptance_does_not_undo_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = file::open(&folder.path().join("ledger.db")).unwrap();
+        let before = shown(&connection).unwrap().accepted;
+        assert_eq!(found(&connection, "it went back", before).unwrap(), 1);
+        let accepted = accept(&connection).unwrap().unwrap().number;
+        // A worker that had looked before, and only now puts on record what it saw.
+        assert_eq!(found(&connection, "it went back", before).unwrap(), 0);
+        assert_eq!(shown(&connection).unwrap().found, None);
+        assert_eq!(found(&connection, "it went back again", accepted).unwrap(), 1);
+    }
 }

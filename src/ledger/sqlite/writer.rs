@@ -42,7 +42,7 @@ pub(super) struct Writer {
 /// Why a batch was not committed.
 enum Fault {
     Sqlite(rusqlite::Error),
-    SetBack(String),
+    SetBack(String, i64),
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -74,7 +74,7 @@ impl Writer {
         match self.progress.look(before, shown) {
             Ok(()) => self.mark.write(id, accepted, commits),
             Err(why) => {
-                own_row::found(&self.connection, &why).map_err(|error| self.unavailable(&error))?;
+                own_row::found(&self.connection, &why, accepted).map_err(|error| self.unavailable(&error))?;
             }
         }
         Ok(())
@@ -123,8 +123,8 @@ impl Writer {
                 Ok(())
             }
             Err(Fault::Sqlite(error)) => Err(self.unavailable(&error)),
-            Err(Fault::SetBack(why)) => {
-                own_row::found(&self.connection, &why).map_err(|error| self.unavailable(&error))?;
+            Err(Fault::SetBack(why, accepted)) => {
+                own_row::found(&self.connection, &why, accepted).map_err(|error| self.unavailable(&error))?;
                 Err(LedgerError::WentBack(why))
             }
         }
@@ -155,7 +155,8 @@ impl Writer {
             return Ok(None);
         }
         let shown = own_row::count(&transaction)?;
-        self.progress.look(self.progress.seen().as_ref(), shown.clone()).map_err(Fault::SetBack)?;
+        let looked = self.progress.look(self.progress.seen().as_ref(), shown.clone());
+        looked.map_err(|why| Fault::SetBack(why, shown.accepted))?;
         transaction.commit()?;
         Ok(Some((changes, start.elapsed(), shown)))
     }
