@@ -17,7 +17,7 @@ use super::topology::is_refused_access;
 use super::{BrokerError, BrokerState};
 use crate::config;
 
-/// Longest wait for one copy to be confirmed, with its connection. No request waits longer for somebody else's queue.
+/// Longest wait for one copy to be confirmed, with its connection. No request waits longer for a queue of another's.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the worker believes that it may write to no queue. To hear it costs a connection.
