@@ -179,7 +179,7 @@ async fn copies_fit_into_small_frames() {
     raw.publish(&exchange, amqp::HEADERS, &headers(&[("h", &[b'v'; 4000]), ("i", b"kept")]), b"no JSON").await;
     until_dead(&world, 2).await;
     let shown = letters(&mut world).await;
-    assert_eq!(shown[1]["properties"]["i"], "kept", "{}", shown[1]);
+    assert!(shown.iter().any(|letter| letter["properties"]["i"] == "kept"), "{shown:?}");
     world.broker.publish_request(b"[]", BasicProperties::default()).await;
     until_dead(&world, 3).await;
     one_connection(&mut world);

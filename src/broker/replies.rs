@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use lapin::BasicProperties;
 use lapin::options::ConfirmSelectOptions;
 use lapin::types::ShortString;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +54,10 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.events.abort();
         let connection = self.publisher.connection();
-        tokio::spawn(async move { close(&connection).await });
+        // Without a runtime the process is at its end, and the connection with it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { close(&connection).await });
+        }
     }
 }
 

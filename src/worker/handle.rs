@@ -115,10 +115,11 @@ impl Handler {
     }
 
     /// Whether a message has come back so often that the broker would bury it before long. The broker counts every session
-    /// that ended while a worker had the message, whatever ended it, so what can be read gets a new copy, and is counted
-    /// anew. The crashes that a request causes are counted in the ledger.
+    /// that ended while a worker had the message, whatever ended it, so a request that can be read gets a new copy, and is
+    /// counted anew. The crashes that it causes are counted in the ledger; those of a message that is no request are not.
     fn renews(&self, message: &Message) -> bool {
-        message.returns >= self.most_returns && std::panic::catch_unwind(|| Request::decode(envelope(message))).is_ok()
+        let read = || std::panic::catch_unwind(|| Request::decode(envelope(message)));
+        message.returns >= self.most_returns && matches!(read(), Ok(Ok(_)))
     }
 
     /// Ends when the eraser should have handed back long ago.
