@@ -30,9 +30,10 @@ const DELIVERIES: u32 = 25;
 /// Longest wait for the whole trial.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// From the start to the first trial, and between two.
+/// From the start to the first trial; from one that succeeded to the next; and from one that failed to the next.
 const FIRST: Duration = Duration::from_secs(10);
-const AGAIN: Duration = Duration::from_secs(3600);
+const NEXT: Duration = Duration::from_secs(600);
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// What a policy may limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,19 +73,30 @@ impl Limit {
     }
 }
 
-/// Tries once an hour what policies do, until `shutdown`; tells the log and the metrics.
+/// Tries every ten minutes what policies do, until `shutdown`; tells the log and the metrics. What a trial found stays until
+/// another succeeds.
 pub async fn watch(settings: config::Broker, metrics: Metrics, shutdown: CancellationToken) {
     let watch = async {
         tokio::time::sleep(FIRST).await;
         loop {
-            match limits(&settings).await {
-                Ok(found) => note(&found, &metrics),
-                Err(error) => tracing::debug!(%error, "it is not known what policies do to the queues"),
-            }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(noted(limits(&settings).await, &metrics)).await;
         }
     };
     shutdown.run_until_cancelled_owned(watch).await;
+}
+
+/// Says what a trial found, and gives the time until the next.
+fn noted(trial: Result<Vec<Limit>, BrokerError>, metrics: &Metrics) -> Duration {
+    match trial {
+        Ok(found) => {
+            note(&found, metrics);
+            NEXT
+        }
+        Err(error) => {
+            tracing::warn!(%error, "it is not known what policies do to the queues; another trial follows in a minute");
+            AFTER_FAILURE
+        }
+    }
 }
 
 fn note(found: &[Limit], metrics: &Metrics) {
