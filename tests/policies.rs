@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::private::PrivateBroker;
 use crate::support::World;
+use crate::support::private::PrivateBroker;
 
 /// What `asset-eraser check` says of the broker.
 async fn checked(world: &mut World) -> String {

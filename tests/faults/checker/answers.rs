@@ -35,13 +35,15 @@ impl History {
         self.recorded(story, found);
     }
 
-    /// Whether a `DELETE` had no answer that says what it did, or one that did not reach its attempt. Without a look before
-    /// it, nothing shows then whether the asset was there.
+    /// Whether a `DELETE` had no answer that says what it did, or one that did not reach its attempt, or is on record and did
+    /// not reach the provider. Without a look before it, nothing shows then whether the asset was there.
     fn unclear(&self, story: &Story<'_>) -> bool {
-        story.deletes().any(|(_, call)| {
-            let lost = self.in_trouble(call) || story.entries_in("begun").any(|told| told.ms > call.at_ms);
-            lost || call.status != Some(200) || call.answered.as_deref() != Some("-1")
-        })
+        let sent = story.entries_in("deleting").count().saturating_sub(story.entries_in("not_sent").count());
+        sent > story.deletes().count()
+            || story.deletes().any(|(_, call)| {
+                let lost = self.in_trouble(call) || story.entries_in("begun").any(|told| told.ms > call.at_ms);
+                lost || call.status != Some(200) || call.answered.as_deref() != Some("-1")
+            })
     }
 
     /// Whether its message's burial can't be told from that of another one with its ID.

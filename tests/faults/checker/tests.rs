@@ -310,6 +310,22 @@ async fn an_asset_never_seen_may_be_answered_deleted_after_an_answer_that_was_lo
     assert!(!broken(&run), "{:?}", run.violations());
 }
 
+#[tokio::test]
+async fn an_asset_never_seen_may_be_answered_deleted_after_a_delete_that_never_arrived() {
+    const UNSEEN: Steps<'_> = &[
+        (90, "begun"),
+        (85, "jobs free"),
+        (80, "deleting"),
+        (50, "detail missing"),
+        (40, "detail missing"),
+        (0, "decided"),
+    ];
+    let mut run = nothing();
+    run.conditions.blind = true;
+    run.add(ask(Kind::Missing, 1), UNSEEN, "deleted", "").await;
+    assert!(run.violations().is_empty(), "{:?}", run.violations());
+}
+
 /// Each change has to be found, in these words.
 async fn assert_found(changes: Vec<(u8, &str, Wrong)>) {
     for (promise, what, change) in changes {
