@@ -30,9 +30,11 @@ const DELIVERIES: u32 = 25;
 /// Longest wait for the whole trial.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// From the start to the first trial; from one that succeeded to the next; and from one that failed to the next.
+/// Time from the start to the first trial.
 const FIRST: Duration = Duration::from_secs(10);
+/// Time from a trial that succeeded to the next.
 const NEXT: Duration = Duration::from_secs(600);
+/// Time from a trial that failed to the next.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// What a policy may limit.

@@ -38,8 +38,7 @@ impl History {
     /// Whether a `DELETE` had no answer that says what it did, or one that did not reach its attempt, or is on record and did
     /// not reach the provider. Without a look before it, nothing shows then whether the asset was there.
     fn unclear(&self, story: &Story<'_>) -> bool {
-        let sent = story.entries_in("deleting").count().saturating_sub(story.entries_in("not_sent").count());
-        sent > story.deletes().count()
+        never_arrived(story)
             || story.deletes().any(|(_, call)| {
                 let lost = self.in_trouble(call) || story.entries_in("begun").any(|told| told.ms > call.at_ms);
                 lost || call.status != Some(200) || call.answered.as_deref() != Some("-1")
@@ -114,6 +113,12 @@ impl History {
             found.push(violation(4, format!("the evidence does not hold: {problem}"), "", ""));
         }
     }
+}
+
+/// Whether the provider had fewer `DELETE`s than the ledger says were sent.
+fn never_arrived(story: &Story<'_>) -> bool {
+    let withheld = story.entries_in("not_sent").count();
+    story.entries_in("deleting").count() > withheld + story.deletes().count()
 }
 
 /// Whether two `DELETE`s were answered "deleted" without effect.

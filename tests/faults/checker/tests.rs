@@ -285,6 +285,14 @@ async fn a_clock_that_is_ahead_breaks_nothing() {
     assert_eq!(found(ahead).await, []);
 }
 
+/// A run without looks before a `DELETE`, in which a missing asset is answered `deleted`.
+async fn unseen(steps: Steps<'_>) -> History {
+    let mut run = nothing();
+    run.conditions.blind = true;
+    run.add(ask(Kind::Missing, 1), steps, "deleted", "").await;
+    run
+}
+
 /// Without a look before it, a `DELETE` whose answer was lost tells nothing of whether the asset was there.
 #[tokio::test]
 async fn an_asset_never_seen_may_be_answered_deleted_after_an_answer_that_was_lost() {
@@ -300,9 +308,7 @@ async fn an_asset_never_seen_may_be_answered_deleted_after_an_answer_that_was_lo
         (40, "detail missing"),
         (0, "decided"),
     ];
-    let mut run = nothing();
-    run.conditions.blind = true;
-    run.add(ask(Kind::Missing, 1), UNSEEN, "deleted", "").await;
+    let mut run = unseen(UNSEEN).await;
     let broken =
         |run: &History| run.violations().iter().any(|found| found.what == "is Missing and was answered deleted ");
     assert!(broken(&run), "each of its DELETEs was answered that there is no such asset");
@@ -320,9 +326,7 @@ async fn an_asset_never_seen_may_be_answered_deleted_after_a_delete_that_never_a
         (40, "detail missing"),
         (0, "decided"),
     ];
-    let mut run = nothing();
-    run.conditions.blind = true;
-    run.add(ask(Kind::Missing, 1), UNSEEN, "deleted", "").await;
+    let run = unseen(UNSEEN).await;
     assert!(run.violations().is_empty(), "{:?}", run.violations());
 }
 
