@@ -1,10 +1,15 @@
 //! A pool of connections to a `PostgreSQL` server, as the ledger and the guard need one.
 //!
+//! - `url`: which parameters of libpq a URL may have.
 //! - `role`: what a server has to be for each use, and the question that finds out.
+//! - `session`: what is asked for in each session.
 //! - `connector`: connections to the first host that is so, asked again at every checkout.
 
 mod connector;
 mod role;
+mod session;
+mod tls;
+mod url;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -16,10 +21,10 @@ use futures_util::FutureExt;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Config, Error, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use connector::Connector;
 pub(crate) use role::Role;
+use session::Settings;
 
 /// Most connections of one pool. A question holds one for some milliseconds.
 const CONNECTIONS: usize = 16;
@@ -105,24 +110,25 @@ impl Drop for ReadOnly {
 }
 
 impl Database {
-    /// A pool that has not connected yet. Its connections lead to a server that is what `role` needs. `options` are
-    /// the server's, as on its command line; `limit` is the longest wait for a free connection, and how long the
-    /// other side may say nothing.
+    /// A pool that has not connected yet. Its connections lead to a server that is what `role` needs. `settings` are
+    /// the server's, by name, and hold in each session; `limit` is the longest wait for a free connection, and how long
+    /// the other side may say nothing.
     ///
     /// # Errors
-    /// A sentence that repeats nothing of the URL, since that holds a password.
-    pub(crate) fn new(url: &str, role: Role, options: &str, limit: Duration) -> Result<Self, String> {
+    /// A sentence that repeats nothing of the URL but the name of a parameter, since that holds a password.
+    pub(crate) fn new(url: &str, role: Role, settings: &[(&str, String)], limit: Duration) -> Result<Self, String> {
         let form = "it is no PostgreSQL URL: postgres://USER:PASSWORD@HOST:PORT/DATABASE";
-        let mut config: Config = url.parse().map_err(|_| form.to_owned())?;
+        let plain = url::plain(url)?;
+        let mut config: Config = plain.url.parse().map_err(|_| form.to_owned())?;
         if config.get_hosts().is_empty() || config.get_user().is_none() {
             return Err(form.to_owned());
         }
-        let options = [config.get_options().unwrap_or_default(), options].join(" ");
-        config.options(options.trim()).connect_timeout(CONNECT_LIMIT).application_name("asset-eraser");
-        config.tcp_user_timeout(limit);
+        let settings = Settings::of_options(config.get_options().unwrap_or_default())?.and(settings);
+        config.connect_timeout(CONNECT_LIMIT).application_name("asset-eraser").tcp_user_timeout(limit);
         let place = place(&config).into();
         let limits = Timeouts { wait: Some(limit), create: Some(POOL_LIMIT), recycle: Some(POOL_LIMIT) };
-        let pool = Pool::builder(Connector::new(&config, tls()?, role, limit))
+        let tls = tls::connector(plain.authorities.as_deref())?;
+        let pool = Pool::builder(Connector::new(&config, tls, role, &settings, limit))
             .max_size(CONNECTIONS)
             .timeouts(limits)
             .runtime(Runtime::Tokio1)
@@ -209,14 +215,6 @@ pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, 
     row.try_get(name).map_err(|error| Fault::Row(said(&error)))
 }
 
-/// Certificates are checked against the system's CAs (or those of `SSL_CERT_FILE`) whenever TLS is used.
-fn tls() -> Result<MakeRustlsConnect, String> {
-    crate::crypto::install();
-    let (tls, _unreadable) = MakeRustlsConnect::with_native_certs()
-        .map_err(|errors| format!("the system has no CA certificates to check a server's with: {errors:?}"))?;
-    Ok(tls)
-}
-
 fn place(config: &Config) -> String {
     format!("postgres://{}/{}", connector::hosts(config), config.get_dbname().unwrap_or_default())
 }
@@ -237,7 +235,7 @@ fn said(error: &Error) -> String {
 
 /// What to do about an error of `PostgreSQL`'s (the classes of its appendix A).
 fn advice(error: &Error) -> &'static str {
-    let Some(code) = error.code() else { return UNREACHABLE };
+    let Some(code) = error.code() else { return tls::advice(error).unwrap_or(UNREACHABLE) };
     match &code.code()[..2] {
         "28" => "check user and password in the URL, and the server's pg_hba.conf",
         "3D" => "create the database, or name another one in the URL",

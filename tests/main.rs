@@ -42,6 +42,7 @@ mod pace;
 mod pages;
 mod permissions;
 mod policies;
+mod pooler;
 mod publishers;
 mod publishing;
 mod refused_copies;

@@ -137,12 +137,33 @@ async fn the_database_is_reached_over_tls_if_its_certificate_is_known() {
         let dir = dir.display();
         format!("ssl = on\nssl_cert_file = '{dir}/server.pem'\nssl_key_file = '{dir}/server.key'\n")
     });
-    let url = format!("{}?sslmode=require", postgres.url);
+    let with = |parameters: &str| format!("{}?{parameters}", postgres.url);
+    let url = with("sslmode=require");
     let amqp = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run the tests with `make test`");
     let mut world = World::without_worker(&amqp, &[("LEDGER__URL", &url)]).await;
     let mut check = world.command("check");
     assert_eq!(check.ended().await.code(), Some(1), "nobody knows its CA");
-    assert!(check.output().contains("FAIL  ledger"), "{}", check.output());
+    assert!(
+        check.output().contains("FAIL  ledger") && check.output().contains("sslrootcert=FILE"),
+        "{}",
+        check.output()
+    );
+    let file = format!("sslmode=verify-full&sslrootcert={}", file(postgres.path(), "ca.pem"));
+    let elsewhere = with(&file).replace("127.0.0.1", "localhost");
+    let other = with("sslmode=verify-full&sslrootcert=/nowhere.pem");
+    let own = with("sslmode=verify-full&sslcert=/nowhere.pem");
+    for (url, said) in [
+        (with(&file), "ok    ledger"),
+        (elsewhere, "is for another host"),
+        (other, "sslrootcert: /nowhere.pem"),
+        (own, "its parameter sslcert is not supported"),
+    ] {
+        world.set("LEDGER__URL", &url);
+        let mut check = world.command("check");
+        check.ended().await;
+        assert!(check.output().contains(said), "{}", check.output());
+    }
+    world.set("LEDGER__URL", &url);
     let ca = std::fs::read(postgres.path().join("ca.pem")).unwrap();
     let file = world.dir.path().join("ca.pem");
     std::fs::write(&file, ca).unwrap();

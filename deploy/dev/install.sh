@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh rabbitmq|postgres|browser|faketime|groff|pika|node|prometheus: installs what is missing of Debian's servers for
+# install.sh rabbitmq|postgres|pgbouncer|browser|faketime|groff|pika|node|prometheus: installs what is missing of Debian's servers for
 # private-rabbitmq.sh and private-postgres.sh, without starting them as services of the machine, or for the tests its
 # headless browser, its library that tells a process another time, what `man` reads pages with, pika for its Python, Node
 # with npm, or its Prometheus with promtool.
@@ -19,6 +19,12 @@ case ${1:-} in
         url=postgres://user:password@host/database run='docker run -d -p 5432:5432 -e POSTGRES_PASSWORD=… postgres'
         other='POSTGRES_BIN=/folder/with/initdb'
         there() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+        ;;
+    pgbouncer)
+        name='PgBouncer' packages=(pgbouncer) variable=PGBOUNCER
+        url=/path/to/pgbouncer run='nothing (it has to be on this machine)'
+        other='PGBOUNCER=/path/to/pgbouncer'
+        there() { [[ -x /usr/sbin/pgbouncer ]]; }
         ;;
     browser)
         name='browser with a WebDriver' packages=(chromium chromium-driver) variable=WEBDRIVER_URL

@@ -5,6 +5,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -15,14 +16,20 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::role::{Role, Server};
+use super::role::{Role, Server, Session};
+use super::session::{Lasting, Settings};
 use super::{CONNECT_LIMIT, Fault, UNREACHABLE};
+
+/// How often two connections are asked in turn for their sessions, to find out whether they keep them.
+const TURNS: usize = 3;
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     client: ClientWrapper,
     generation: u64,
+    /// The session that it had at first.
+    session: Session,
 }
 
 impl Deref for Connection {
@@ -46,6 +53,12 @@ pub(crate) struct Connector {
     hosts: Vec<Place>,
     tls: MakeRustlsConnect,
     role: Role,
+    /// What a new connection is told and asked.
+    opening: String,
+    /// What a connection is asked at each checkout.
+    question: String,
+    /// Where connections were seen to keep their sessions, since the last time that one was lost.
+    keeps_sessions: Mutex<Option<String>>,
     /// Longest time for one question of the owner.
     limit: Duration,
     /// The host that a connection was last made to. The next one is tried there first, so that a dead host costs its
@@ -114,14 +127,33 @@ pub(super) fn hosts(config: &Config) -> String {
 }
 
 impl Connector {
-    pub(super) fn new(config: &Config, tls: MakeRustlsConnect, role: Role, limit: Duration) -> Self {
-        let (base, hosts) = (without_hosts(config), Place::all(config));
-        Self { base, hosts, tls, role, limit, last: AtomicUsize::new(0), generation: AtomicU64::new(0) }
+    pub(super) fn new(
+        config: &Config,
+        tls: MakeRustlsConnect,
+        role: Role,
+        settings: &Settings,
+        limit: Duration,
+    ) -> Self {
+        let (base, hosts) = (without_hosts_and_options(config), Place::all(config));
+        // A session keeps what it was told; a session that may be another one in the next transaction is told each time.
+        let (opening, question) = if role.keeps_session() {
+            (settings.statement(Lasting::Session) + role.question(), role.question().to_owned())
+        } else {
+            let told = role.beginning().to_owned() + &settings.statement(Lasting::Transaction) + role.question();
+            (told.clone(), told)
+        };
+        let (last, generation, keeps_sessions) = Default::default();
+        Self { base, hosts, tls, role, opening, question, keeps_sessions, limit, last, generation }
     }
 
     /// Connections made until now are not used again.
     fn renew(&self) {
         self.generation.fetch_add(1, Relaxed);
+        *self.keeping() = None;
+    }
+
+    fn keeping(&self) -> MutexGuard<'_, Option<String>> {
+        self.keeps_sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The part of the time that one host may take, so that a host that says nothing leaves time for the others.
@@ -138,7 +170,7 @@ impl Connector {
         let each = share / u32::try_from(found.len()).unwrap_or(1).max(1);
         let mut faults = Vec::new();
         for (address, config) in found {
-            match timeout(each, self.open(&config)).await {
+            match timeout(each, self.open(&address, &config)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(fault)) => faults.push((address, fault)),
                 Err(_) => faults.push((address, silent(each))),
@@ -147,7 +179,17 @@ impl Connector {
         Err(Fault::of_many(faults))
     }
 
-    async fn open(&self, config: &Config) -> Result<Connection, Fault> {
+    /// A connection, which keeps its session if the role needs that.
+    async fn open(&self, address: &str, config: &Config) -> Result<Connection, Fault> {
+        let connection = self.open_one(config).await?;
+        if self.role.keeps_session() && self.keeping().as_deref() != Some(address) {
+            self.see_sessions_kept(&connection, config).await?;
+            *self.keeping() = Some(address.to_owned());
+        }
+        Ok(connection)
+    }
+
+    async fn open_one(&self, config: &Config) -> Result<Connection, Fault> {
         let generation = self.generation.load(Relaxed);
         let (client, connection) = config.connect(self.tls.clone()).await?;
         let task = tokio::spawn(async move {
@@ -155,15 +197,41 @@ impl Connector {
                 tracing::debug!(%error, "a connection to the database ended");
             }
         });
-        let connection = Connection { client: ClientWrapper::new(client, task), generation };
-        self.ask(&connection).await?;
-        Ok(connection)
+        let client = ClientWrapper::new(client, task);
+        let session = self.ask(&client, &self.opening).await?;
+        Ok(Connection { client, generation, session })
     }
 
-    async fn ask(&self, client: &Client) -> Result<(), Fault> {
-        let answer = client.simple_query(self.role.question()).await?;
-        self.role.judge(&Server::read(&answer)?)
+    /// Two connections that are open at the same time have a session each, and keep it. Behind a pooler that lends sessions
+    /// for a transaction, the second gets the one that the first has just given back, or the first gets another one.
+    async fn see_sessions_kept(&self, one: &Connection, config: &Config) -> Result<(), Fault> {
+        let other = self.open_one(config).await?;
+        for _ in 0..TURNS {
+            self.ask_again(one).await?;
+            self.ask_again(&other).await?;
+        }
+        if one.session == other.session { Err(lent()) } else { Ok(()) }
     }
+
+    async fn ask_again(&self, connection: &Connection) -> Result<(), Fault> {
+        let session = self.ask(connection, &self.question).await?;
+        if session == connection.session || !self.role.keeps_session() { Ok(()) } else { Err(lent()) }
+    }
+
+    async fn ask(&self, client: &Client, question: &str) -> Result<Session, Fault> {
+        let server = Server::read(&client.simple_query(question).await?)?;
+        self.role.judge(&server)?;
+        Ok(server.session)
+    }
+}
+
+fn lent() -> Fault {
+    let what =
+        "the connection is given another session of the server from time to time, as a pooler does in transaction or \
+                statement mode; the ledger's limits belong to a session"
+            .to_owned();
+    let advice = "set pool_mode = session for this database in PgBouncer, or point the URL at the server itself";
+    Fault::Server { what, advice }
 }
 
 impl Manager for Connector {
@@ -188,11 +256,15 @@ impl Manager for Connector {
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Fault> {
+        if connection.is_closed() {
+            // By whatever comes back at this address.
+            *self.keeping() = None;
+        }
         if connection.is_closed() || connection.generation != self.generation.load(Relaxed) {
             return Err(RecycleError::message("closed, or its server has changed"));
         }
         let limit = CONNECT_LIMIT.min(self.limit / 3);
-        let asked = timeout(limit, self.ask(connection)).await.unwrap_or_else(|_| Err(silent(limit)));
+        let asked = timeout(limit, self.ask_again(connection)).await.unwrap_or_else(|_| Err(silent(limit)));
         if matches!(asked, Err(Fault::Server { .. })) {
             self.renew();
         }
@@ -205,13 +277,13 @@ fn silent(limit: Duration) -> Fault {
     Fault::Server { what, advice: UNREACHABLE }
 }
 
-/// `Config` has no way to take hosts out, so everything else is copied.
-fn without_hosts(config: &Config) -> Config {
+/// `Config` has no way to take hosts out, so everything else is copied but for the options, which are asked for in the
+/// session.
+fn without_hosts_and_options(config: &Config) -> Config {
     let mut base = Config::new();
     config.get_user().map(|user| base.user(user));
     config.get_password().map(|password| base.password(password));
     config.get_dbname().map(|name| base.dbname(name));
-    config.get_options().map(|options| base.options(options));
     config.get_application_name().map(|name| base.application_name(name));
     config.get_connect_timeout().map(|limit| base.connect_timeout(*limit));
     config.get_tcp_user_timeout().map(|limit| base.tcp_user_timeout(*limit));

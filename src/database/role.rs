@@ -20,20 +20,27 @@ pub(crate) enum Role {
 
 /// The question to a server that is written to.
 const LEDGER: &str = "SELECT pg_catalog.pg_is_in_recovery(),
-    pg_catalog.current_setting('transaction_read_only'), '', pg_catalog.current_setting('synchronous_commit')";
+    pg_catalog.current_setting('transaction_read_only'), '', pg_catalog.current_setting('synchronous_commit'),
+    pg_catalog.pg_backend_pid() || ' since ' || pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())";
 
-/// The same to a server that is only read. One message with the `BEGIN`: without a read-only transaction there is no
-/// answer, and so no query. The view `pg_settings` is read only where its answer matters, because it lists every
-/// setting of the server.
-const JOB_TABLE: &str = "START TRANSACTION READ ONLY; SELECT pg_catalog.pg_is_in_recovery(),
+/// The same to a server that is only read. The view `pg_settings` is read only where its answer matters, because it lists
+/// every setting of the server.
+const JOB_TABLE: &str = "SELECT pg_catalog.pg_is_in_recovery(),
     pg_catalog.current_setting('default_transaction_read_only'),
     CASE WHEN pg_catalog.current_setting('default_transaction_read_only') = 'on'
          THEN (SELECT source FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only') ELSE '' END,
-    pg_catalog.current_setting('synchronous_commit')";
+    pg_catalog.current_setting('synchronous_commit'), ''";
+
+/// What comes before it, in the same message: without a read-only transaction there is no answer, and so no query.
+const READ_ONLY: &str = "START TRANSACTION READ ONLY;";
 
 /// Where `default_transaction_read_only` may come from and concern this login alone (`GucSource_Names` in
 /// PostgreSQL's `guc_tables.c`). Any other place, as `configuration file`, makes the whole server or database read-only.
 const OWN_SOURCES: [&str; 4] = ["user", "database user", "client", "session"];
+
+/// Which process of which start of a server serves a connection; empty where that does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Session(String);
 
 /// What a server said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +50,13 @@ pub(super) struct Server {
     /// Where the setting `default_transaction_read_only` comes from, if that was asked.
     source: String,
     synchronous_commit: String,
+    pub(super) session: Session,
 }
 
 impl Server {
-    /// Reads the one row of the answer.
+    /// Reads the last row of the answer.
     pub(super) fn read(messages: &[SimpleQueryMessage]) -> Result<Self, Fault> {
-        let row = messages.iter().find_map(|message| match message {
+        let row = messages.iter().rev().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
@@ -58,6 +66,7 @@ impl Server {
             read_only: flag(text(1)?, "on", "off")?,
             source: text(2)?.to_owned(),
             synchronous_commit: text(3)?.to_owned(),
+            session: Session(text(4)?.to_owned()),
         })
     }
 }
@@ -75,7 +84,21 @@ fn unreadable() -> Fault {
 }
 
 impl Role {
-    /// What is asked at every checkout. A job table's question begins a read-only transaction.
+    /// Whether a connection has to keep its session from one transaction to the next: a ledger's, for its limits and
+    /// its prepared statements. All of a job table's is in one transaction.
+    pub(super) const fn keeps_session(self) -> bool {
+        matches!(self, Self::Ledger)
+    }
+
+    /// What comes before everything else of a checkout: a job table's is a read-only transaction.
+    pub(super) const fn beginning(self) -> &'static str {
+        match self {
+            Self::Ledger => "",
+            Self::JobTable | Self::JobTableOrStandby => READ_ONLY,
+        }
+    }
+
+    /// What is asked at every checkout.
     pub(super) const fn question(self) -> &'static str {
         match self {
             Self::Ledger => LEDGER,
@@ -134,7 +157,8 @@ mod tests {
 
     fn told(role: Role, (in_recovery, read_only, source, commit): (bool, bool, &str, &str)) -> Option<String> {
         let (source, synchronous_commit) = (source.to_owned(), commit.to_owned());
-        let server = Server { in_recovery, read_only, source, synchronous_commit };
+        let session = Session::default();
+        let server = Server { in_recovery, read_only, source, synchronous_commit, session };
         role.judge(&server).err().map(|fault| fault.told().0)
     }
 

@@ -25,10 +25,10 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(settings: &config::PostgresGuard) -> Result<Self, GuardError> {
-        let options = format!("-c statement_timeout={}", settings.timeout.as_millis());
+        let limits = [("statement_timeout", format!("{}ms", settings.timeout.as_millis()))];
         let (url, limit) = (settings.url.expose_secret(), settings.timeout);
         let role = if settings.allow_standby { Role::JobTableOrStandby } else { Role::JobTable };
-        let database = Database::new(url, role, &options, limit).map_err(GuardError::Postgres)?;
+        let database = Database::new(url, role, &limits, limit).map_err(GuardError::Postgres)?;
         // As text, whatever the columns are; one more than may be, to see that there are more.
         let jobs = format!("SELECT id::text, status::text FROM ({}\n) AS jobs LIMIT {}", settings.query, MOST_JOBS + 1);
         Ok(Self { database, query: jobs.into(), limit })

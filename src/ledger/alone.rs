@@ -1,6 +1,12 @@
 //! The one place for a request that may be what its workers die of.
 
-use crate::database::{Database, Object};
+use crate::database::{Database, Fault, Object};
+
+/// The advisory lock of the worker that works on a suspect: "aels" in ASCII.
+const LOCK: i64 = 0x6165_6c73;
+/// A transaction that may last, and keeps no row from being cleaned up as long as it asks for none.
+const OPEN_END: &str =
+    "START TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// That no other worker of the ledger works on a suspect, as long as this is held. It ends with the process too.
 pub struct Alone(
@@ -14,9 +20,16 @@ impl Alone {
         Self(None)
     }
 
-    /// The advisory lock of this connection, which is closed when the place is given up.
-    pub(super) const fn locked(connection: Object) -> Self {
+    /// A connection whose transaction is to have the lock. It is closed when the place is given up.
+    pub(super) const fn locking(connection: Object) -> Self {
         Self(Some(connection))
+    }
+
+    /// False if another worker has the lock.
+    pub(super) async fn lock(&self) -> Result<bool, Fault> {
+        let Some(connection) = &self.0 else { return Ok(true) };
+        connection.batch_execute(OPEN_END).await?;
+        Ok(connection.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&LOCK]).await?.get(0))
     }
 }
 

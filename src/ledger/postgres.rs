@@ -39,10 +39,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Longest wait of a caller for its answer: a database that died without a word gets here.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// The advisory lock of the worker that works on a suspect: "aels" in ASCII.
-const ALONE: i64 = 0x6165_6c73;
-/// What the server itself ends, so that a lock is not kept by a worker that vanished. In milliseconds.
-const SERVER_LIMITS: &str = "-c statement_timeout=20000 -c idle_in_transaction_session_timeout=20000";
+/// What the server itself ends, so that a lock is not kept by a worker that vanished.
+const SERVER_LIMITS: [(&str, &str); 2] = [("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "20s")];
 
 /// A ledger in a database; clones share its connections.
 #[derive(Clone, Debug)]
@@ -54,7 +52,8 @@ pub struct Postgres {
 
 impl Postgres {
     pub(super) async fn open(url: &str, metrics: Metrics) -> Result<Self, LedgerError> {
-        let database = Database::new(url, Role::Ledger, SERVER_LIMITS, ANSWER_LIMIT).map_err(LedgerError::Url)?;
+        let limits = SERVER_LIMITS.map(|(name, value)| (name, value.to_owned()));
+        let database = Database::new(url, Role::Ledger, &limits, ANSWER_LIMIT).map_err(LedgerError::Url)?;
         let connections = Connections::new(database, metrics);
         schema::make_ready(&connections).await?;
         let shown = async { own_row::shown(&connections.database.get().await?).await };
@@ -217,12 +216,12 @@ impl Postgres {
         self.connections.write(step).await
     }
 
-    /// The lock belongs to a connection: when the worker dies, the server lets go of it.
+    /// The lock belongs to a transaction that stays open: when the worker dies, the server lets go of it, also where a
+    /// pooler keeps the session for others.
     pub(super) async fn place_alone(&self) -> Result<Option<Alone>, LedgerError> {
-        let client = self.connections.current().await?;
-        let locked = async { Ok(client.query_one("SELECT pg_try_advisory_lock($1)", &[&ALONE]).await?.get(0)) };
-        let locked: bool = locked.await.map_err(|fault: Fault| self.connections.unavailable(&fault))?;
-        Ok(locked.then(|| Alone::locked(client)))
+        let alone = Alone::locking(self.connections.current().await?);
+        let locked = alone.lock().await.map_err(|fault| self.connections.unavailable(&fault))?;
+        Ok(locked.then_some(alone))
     }
 
     pub(super) async fn accept(&self) -> Result<Option<Acceptance>, LedgerError> {

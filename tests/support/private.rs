@@ -136,3 +136,48 @@ impl Drop for PrivatePostgres {
         self.call("kill");
     }
 }
+
+/// A pooler in front of a database server.
+pub struct PrivatePooler {
+    dir: TempDir,
+    pub url: String,
+}
+
+impl PrivatePooler {
+    /// In front of the server of `url`, in the mode `session`, `transaction` or `statement`.
+    pub fn start(url: &str, mode: &str) -> Self {
+        Self::start_with(url, mode, "")
+    }
+
+    /// With more settings.
+    pub fn start_with(url: &str, mode: &str, more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("more.ini"), more).unwrap();
+        let url = run("private-pgbouncer.sh", "start", &[dir.path().to_str().unwrap(), url, mode]);
+        Self { dir, url }
+    }
+
+    fn call(&self, verb: &str, args: &[&str]) {
+        run("private-pgbouncer.sh", verb, &[&[self.dir.path().to_str().unwrap()], args].concat());
+    }
+
+    /// Changes the mode while it runs; from then on for each new connection of a client.
+    pub fn mode(&self, mode: &str) {
+        self.call("mode", &[mode]);
+    }
+
+    pub fn kill(&self) {
+        self.call("kill", &[]);
+    }
+
+    /// Again, at the same address.
+    pub fn start_again(&self, url: &str, mode: &str) {
+        assert_eq!(run("private-pgbouncer.sh", "start", &[self.dir.path().to_str().unwrap(), url, mode]), self.url);
+    }
+}
+
+impl Drop for PrivatePooler {
+    fn drop(&mut self) {
+        self.call("kill", &[]);
+    }
+}
