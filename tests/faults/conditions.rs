@@ -35,6 +35,8 @@ pub struct Conditions {
     pub clocks_jump: bool,
     /// Whether the broker takes only small frames.
     pub small_frames: bool,
+    /// Whether the workers reach the database through a pooler.
+    pub pooler: bool,
 }
 
 impl Conditions {
@@ -54,6 +56,7 @@ impl Conditions {
             blind: random.u32(0..6) == 0,
             clocks_jump,
             small_frames: random.u32(0..4) == 0,
+            pooler: store == Store::Postgres && random.u32(0..3) == 0,
         }
     }
 

@@ -18,7 +18,7 @@ use super::plan::{BadAnswer, Fault, Store};
 use super::proxy::Proxy;
 use crate::support::clock::now_ms;
 use crate::support::party::{Party, add_user, url};
-use crate::support::private::{PrivateBroker, PrivatePostgres};
+use crate::support::private::{PrivateBroker, PrivatePooler, PrivatePostgres};
 use crate::support::s3::{BUCKET, S3};
 use crate::support::sandbox::try_text;
 use crate::support::{LIMIT, World};
@@ -50,6 +50,8 @@ pub struct Stage {
     to_broker: Proxy,
     pub to_provider: Proxy,
     to_database: Option<Proxy>,
+    /// Between the workers and that proxy.
+    _pooler: Option<PrivatePooler>,
     /// Assets by number, for faults that are for some of them only.
     assets: Vec<String>,
     refused: Vec<String>,
@@ -86,12 +88,14 @@ impl Stage {
         world.set("BROKER__URL", &amqp);
         world.set("PROVIDER__BASE_URL", &format!("{}/kyyReactApiServer", http.trim_end_matches('/')));
         world.set("GUARD__HTTP__URL", &format!("{}/jobs/{{asset_id}}", http.trim_end_matches('/')));
-        let to_database = match &database {
-            None => None,
+        let (to_database, pooler) = match &database {
+            None => (None, None),
             Some(database) => {
                 let proxy = Proxy::start(&address(&database.url)).await;
-                world.set("LEDGER__URL", &with_port(&database.url, proxy.port));
-                Some(proxy)
+                let url = with_port(&database.url, proxy.port);
+                let pooler = conditions.pooler.then(|| block_in_place(|| pooler(&url)));
+                world.set("LEDGER__URL", pooler.as_ref().map_or(&url, |pooler| &pooler.url));
+                (Some(proxy), pooler)
             }
         };
         let s3 = if conditions.bucket { Some(bucket(&mut world, folder.path()).await) } else { None };
@@ -105,6 +109,7 @@ impl Stage {
             to_broker,
             to_provider,
             to_database,
+            _pooler: pooler,
             assets: asks.assets.clone(),
             refused: named(Kind::Refused),
             slow: named(Kind::Slow),
@@ -412,6 +417,11 @@ fn worker_url(broker: &PrivateBroker) -> String {
         block_in_place(|| broker.ctl(&["set_permissions", "-p", "/", user, ".*", ".*", ".*"]));
     }
     url(broker, WORKER)
+}
+
+/// One that asks again soon for a database that was away.
+fn pooler(url: &str) -> PrivatePooler {
+    PrivatePooler::start_with(url, "session", "server_login_retry = 1")
 }
 
 async fn bucket(world: &mut World, folder: &Path) -> S3 {
