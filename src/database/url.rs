@@ -74,9 +74,11 @@ fn taken(parameter: &str) -> Result<Taken, String> {
         ("sslmode", "allow") => Ok(Taken::As("sslmode=prefer".to_owned())),
         ("sslmode", "disable" | "prefer" | "require") => Ok(Taken::As(parameter.to_owned())),
         ("sslmode", _) => Err("sslmode must be disable, allow, prefer, require, verify-ca or verify-full".to_owned()),
-        ("sslrootcert", "" | "system") | ("gssencmode", "disable" | "prefer") | ("sslsni", "1") => Ok(Taken::Anyway),
+        ("sslrootcert", "" | "system")
+        | ("gssencmode", "disable" | "prefer")
+        | ("sslsni", "1")
+        | ("fallback_application_name", _) => Ok(Taken::Anyway),
         ("client_encoding", encoding) if is_utf8(encoding) => Ok(Taken::Anyway),
-        ("fallback_application_name", _) => Ok(Taken::Anyway),
         ("sslrootcert", file) => Ok(Taken::Authorities(file.into())),
         ("gssencmode" | "sslsni" | "client_encoding", _) => {
             Err(format!("its parameter {name} has a value that is not supported"))

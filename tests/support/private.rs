@@ -150,9 +150,9 @@ impl PrivatePooler {
     }
 
     /// With more settings.
-    pub fn start_with(url: &str, mode: &str, more: &str) -> Self {
+    pub fn start_with(url: &str, mode: &str, settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("more.ini"), more).unwrap();
+        std::fs::write(dir.path().join("more.ini"), settings).unwrap();
         let url = run("private-pgbouncer.sh", "start", &[dir.path().to_str().unwrap(), url, mode]);
         Self { dir, url }
     }
