@@ -27,6 +27,7 @@ mod crashes;
 mod dead;
 mod delete_sent;
 mod deletes;
+mod failover;
 mod faults;
 mod fence_model;
 mod heard;
