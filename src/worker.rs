@@ -2,6 +2,7 @@
 
 mod handle;
 mod publishers;
+mod results;
 mod waits;
 
 use std::sync::Arc;

@@ -47,6 +47,7 @@ mod pooler;
 mod publishers;
 mod publishing;
 mod refused_copies;
+mod refusing_readers;
 mod replicas;
 mod replies;
 mod retention;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::BrokerError;
 use super::settlement::Message;
+use super::topology::own_key;
 use crate::message::cloud_event::CONTENT_TYPE;
 use crate::message::{ResultEvent, TraceContext};
 
@@ -100,6 +101,20 @@ impl Publisher {
             Ok(confirmed)
         };
         self.waited_for(published).await
+    }
+
+    /// Publishes a result to the worker's own queue alone, after a queue has refused it that may be a reader's.
+    ///
+    /// # Errors
+    /// As for [`Publisher::publish`].
+    pub async fn publish_to_own(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<Routed, BrokerError> {
+        self.publish_apart(exchange, &own_key(key), body, properties).await
     }
 
     async fn waited_for(

@@ -13,6 +13,13 @@ use crate::config::{Settings, brief};
 /// The routing key of requests.
 pub const REQUEST: &str = "request";
 
+/// The binding key of results.
+const RESULTS: &str = "result.#";
+
+/// What a result's key begins with where it is for the worker's own queue alone. A reader who may bind `result.…` cannot
+/// bind it.
+const OWN: &str = "own.";
+
 /// How many times the worker's delivery limit the queue's own is: the backstop for a message that ends its worker before
 /// the ledger hears of it. The broker counts every message that a worker had fetched when it died, so the limit must be far
 /// above what the bystanders of a crash loop get to.
@@ -87,6 +94,11 @@ pub(super) fn wait_key(delay: Duration) -> String {
     format!("wait.{}", brief(delay))
 }
 
+/// The key of a result for the worker's own queue alone.
+pub(super) fn own_key(key: &str) -> String {
+    format!("{OWN}{key}")
+}
+
 /// The routing key of the dead queue.
 pub(super) const DEAD: &str = "dead";
 
@@ -140,7 +152,8 @@ pub async fn declare(channel: &Channel, names: &Names, settings: &TopologySettin
         let mut results = quorum();
         // A limit by a policy would otherwise drop the oldest results without a word.
         results.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-        queue(channel, names, &names.results(), "result.#", results).await?;
+        queue(channel, names, &names.results(), RESULTS, results).await?;
+        bind(channel, names, &names.results(), &own_key(RESULTS)).await?;
     }
     Ok(())
 }
@@ -158,7 +171,7 @@ pub(super) async fn try_publishing(
     let channel = connection.create_channel().await?;
     channel.tx_select().await?;
     let waits = settings.delays.iter().map(|delay| wait_key(*delay));
-    for key in waits.chain([REQUEST, DEAD, "result.deleted"].map(str::to_owned)) {
+    for key in waits.chain([REQUEST, DEAD, "result.deleted", "own.result.deleted"].map(str::to_owned)) {
         let (exchange, options) = (names.exchange().into(), BasicPublishOptions::default());
         channel.basic_publish(exchange, key.into(), options, b"", BasicProperties::default()).await?;
     }
@@ -206,8 +219,12 @@ async fn queue(
 ) -> Result<(), BrokerError> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.into(), durable, arguments).await.map_err(|error| named(name, error))?;
+    bind(channel, names, name, key).await
+}
+
+async fn bind(channel: &Channel, names: &Names, queue: &str, key: &str) -> Result<(), BrokerError> {
     let (exchange, options) = (names.exchange().into(), QueueBindOptions::default());
-    channel.queue_bind(name.into(), exchange, key.into(), options, FieldTable::default()).await?;
+    channel.queue_bind(queue.into(), exchange, key.into(), options, FieldTable::default()).await?;
     Ok(())
 }
 

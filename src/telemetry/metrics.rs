@@ -108,6 +108,7 @@ struct Inner {
     dead_letters: IntCounterVec,
     unsettled_drops: IntCounter,
     replies_unroutable: IntCounter,
+    results_refused: IntCounter,
     panics: IntCounter,
     line_stopped: IntGaugeVec,
     policy_limits: IntGaugeVec,
@@ -196,6 +197,10 @@ impl Metrics {
             )?,
             replies_unroutable: declare
                 .counter("replies_unroutable_total", "Results whose reply_to queue did not exist.")?,
+            results_refused: declare.counter(
+                "results_refused_total",
+                "Results that a queue of a reader's did not take, being full for instance; they are lost for it.",
+            )?,
             panics: declare.counter("panics_total", "Panics caught while working on a request.")?,
             policy_limits: declare.gauges(
                 "policy_limits",
@@ -306,6 +311,11 @@ impl Metrics {
     /// A result could not be routed to the `reply_to` of its request.
     pub fn reply_unroutable(&self) {
         self.0.replies_unroutable.inc();
+    }
+
+    /// A reader's queue did not take a result.
+    pub fn result_refused(&self) {
+        self.0.results_refused.inc();
     }
 
     /// A panic was caught while working on a request.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lapin::BasicProperties;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::publishers::Publishers;
+use super::results::Results;
 use super::waits::Waits;
 use crate::broker::BrokerError;
 use crate::broker::connection::Session;
@@ -39,7 +39,7 @@ pub(super) struct Handler {
     /// Where deliveries come from.
     queue: Arc<str>,
     publishers: Publishers,
-    budget: Budget,
+    results: Results,
     waits: Waits,
     /// How often a message may come back before it gets a new copy.
     most_returns: u32,
@@ -71,7 +71,8 @@ impl Handler {
         let queue = names.requests().into();
         let publishers = Publishers::new(settings.publishers.as_ref());
         let most_returns = settings.broker.delivery_limit;
-        Self { eraser, line, metrics, names, queue, publishers, budget, waits, most_returns, hand_back }
+        let results = Results::new(settings, budget, metrics.clone());
+        Self { eraser, line, metrics, names, queue, publishers, results, waits, most_returns, hand_back }
     }
 
     pub(super) fn shortest_wait(&self) -> Duration {
@@ -224,7 +225,7 @@ impl Handler {
         let key = format!("result.{}", event.outcome);
         let mut span = traces::publishing(&message.trace, self.names.exchange(), &key, &event.id);
         let properties = result_properties(event, message, &span.context(&message.trace));
-        if !self.publish_routed(&key, &event.body, properties, session, &mut span).await? {
+        if !self.results.publish(session, &key, &event.body, properties, &mut span).await? {
             return Ok(false);
         }
         drop(span);
@@ -234,36 +235,12 @@ impl Handler {
         let key = case.kind.routing_key();
         let mut span = traces::publishing(&message.trace, self.names.exchange(), key, &case.id);
         let properties = event_properties(&case.id, &span.context(&message.trace));
-        if !self.publish_routed(key, &case.body, properties, session, &mut span).await? {
+        if !self.results.publish(session, key, &case.body, properties, &mut span).await? {
             return Ok(false);
         }
         self.metrics.notice(case.kind);
         tracing::info!(event = case.id, "the request's case is complete");
         Ok(true)
-    }
-
-    async fn publish_routed(
-        &self,
-        key: &str,
-        body: &str,
-        properties: BasicProperties,
-        session: &Session,
-        span: &mut Span,
-    ) -> Result<bool, BrokerError> {
-        let (exchange, mut budget) = (self.names.exchange(), self.budget.start());
-        loop {
-            let published = session.publisher().publish(exchange, key, body.as_bytes(), properties.clone()).await;
-            let routed = not_published(published, span)?;
-            if let Routed::Yes = routed {
-                return Ok(true);
-            }
-            let Some(delay) = budget.next(None) else {
-                span.failed("unroutable", || "no queue took it".to_owned());
-                tracing::error!(exchange, key, ?routed, "no queue takes results");
-                return Ok(false);
-            };
-            tokio::time::sleep(delay).await;
-        }
     }
 
     /// The copy for `reply_to`. A requester that has gone away must not hold up the queue: its copy is given up, the
@@ -369,7 +346,7 @@ fn note_verdict(span: &mut Span, verdict: &Result<Result<Verdict, LedgerError>, 
 }
 
 /// An error of publishing goes onto its span, and on.
-fn not_published<T>(published: Result<T, BrokerError>, span: &mut Span) -> Result<T, BrokerError> {
+pub(super) fn not_published<T>(published: Result<T, BrokerError>, span: &mut Span) -> Result<T, BrokerError> {
     published.inspect_err(|error| span.failed("not_confirmed", || error.to_string()))
 }
 

@@ -35,6 +35,8 @@ pub struct Conditions {
     pub clocks_jump: bool,
     /// Whether the broker takes only small frames.
     pub small_frames: bool,
+    /// Whether a reader is bound for results whose queue refuses all of them.
+    pub refusing_reader: bool,
     /// Whether the workers reach the database through a pooler.
     pub pooler: bool,
 }
@@ -56,6 +58,7 @@ impl Conditions {
             blind: random.u32(0..6) == 0,
             clocks_jump,
             small_frames: random.u32(0..4) == 0,
+            refusing_reader: random.u32(0..4) == 0,
             pooler: store == Store::Postgres && random.u32(0..3) == 0,
         }
     }

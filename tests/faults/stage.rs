@@ -16,6 +16,7 @@ use super::asks::{Ask, Asks, Kind, PROTECTED, REFUSED_CODE};
 use super::conditions::{Conditions, INTRUDER, PUBLISHER, WORKER};
 use super::plan::{BadAnswer, Fault, Store};
 use super::proxy::Proxy;
+use crate::refusing_readers::refusing_reader;
 use crate::support::clock::now_ms;
 use crate::support::party::{Party, add_user, url};
 use crate::support::private::{PrivateBroker, PrivatePooler, PrivatePostgres};
@@ -135,6 +136,9 @@ impl Stage {
         self.world.broker.queue_beside(REPLIES, None).await;
         if self.conditions.started_events {
             self.world.broker.queue_beside(STARTED, Some("event.#")).await;
+        }
+        if self.conditions.refusing_reader {
+            refusing_reader(&self.world, "refusing", "classic", 0).await;
         }
         self.world.add_replicas(self.replicas - 1).await;
         // A kill of the broker would lose queues that are younger.
