@@ -237,6 +237,8 @@ fn said(error: &Error) -> String {
 fn advice(error: &Error) -> &'static str {
     let Some(code) = error.code() else { return tls::advice(error).unwrap_or(UNREACHABLE) };
     match &code.code()[..2] {
+        // From a pooler, too, that does not reach the server behind it.
+        "08" => UNREACHABLE,
         "28" => "check user and password in the URL, and the server's pg_hba.conf",
         "3D" => "create the database, or name another one in the URL",
         "53" if *code == SqlState::TOO_MANY_CONNECTIONS => "raise the server's max_connections",

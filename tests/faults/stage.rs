@@ -11,6 +11,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::block_in_place;
+use tokio_postgres::NoTls;
 
 use super::asks::{Ask, Asks, Kind, PROTECTED, REFUSED_CODE};
 use super::conditions::{Conditions, INTRUDER, PUBLISHER, WORKER};
@@ -22,7 +23,7 @@ use crate::support::party::{Party, add_user, url};
 use crate::support::private::{PrivateBroker, PrivatePooler, PrivatePostgres};
 use crate::support::s3::{BUCKET, S3};
 use crate::support::sandbox::try_text;
-use crate::support::{LIMIT, World};
+use crate::support::{LIMIT, World, until};
 
 /// What the full disk of a run can still take; every file of a worker is longer.
 const FULL_BYTES: u64 = 1;
@@ -52,7 +53,7 @@ pub struct Stage {
     pub to_provider: Proxy,
     to_database: Option<Proxy>,
     /// Between the workers and that proxy.
-    _pooler: Option<PrivatePooler>,
+    pooler: Option<PrivatePooler>,
     /// Assets by number, for faults that are for some of them only.
     assets: Vec<String>,
     refused: Vec<String>,
@@ -110,7 +111,7 @@ impl Stage {
             to_broker,
             to_provider,
             to_database,
-            _pooler: pooler,
+            pooler,
             assets: asks.assets.clone(),
             refused: named(Kind::Refused),
             slow: named(Kind::Slow),
@@ -297,6 +298,7 @@ impl Stage {
 
     /// Starts a worker, and waits until it is ready.
     async fn started(&mut self, replica: usize) {
+        self.until_pooled().await;
         self.world.start_replica_unready(replica).await;
         let (began, url) = (Instant::now(), format!("{}/readyz", self.world.addresses().await[replica]));
         while !try_text(&url).await.is_some_and(|said| said.contains(r#""ready":true"#)) {
@@ -341,6 +343,17 @@ impl Stage {
         let database = self.database.as_ref().expect("the ledger is in PostgreSQL");
         block_in_place(|| away(database));
         block_in_place(|| database.start_again());
+    }
+
+    /// Until the pooler has noticed that the database is back: a worker that starts before that is told so, and ends.
+    async fn until_pooled(&self) {
+        let Some(pooler) = &self.pooler else { return };
+        until("the pooler leads to the database", || async {
+            let (client, connection) = tokio_postgres::connect(&pooler.url, NoTls).await.ok()?;
+            tokio::spawn(connection);
+            client.batch_execute("SELECT 1").await.ok()
+        })
+        .await;
     }
 
     /// The old server is never reached again: it would take what the new one does not get.
