@@ -13,7 +13,8 @@
 # So a test declares, settles, publishes, kills. (Seen on 3.10.8 and 4.0.5.)
 #
 # A second `start` with the same DIR is the same broker again, on the same port, with the messages it held.
-# Files DIR/conf.d/*.conf, if any, are read as more of its configuration; DIR/plugins, if any, names its plugins.
+# Files DIR/conf.d/*.conf, if any, are read as more of its configuration; DIR/plugins, if any, names its plugins; DIR/member,
+# if any, makes it a node of a cluster (see private-cluster.sh).
 # $RABBITMQ_SERVER names another server executable (see rabbitmq-in-root.sh); the default is Debian's.
 set -euo pipefail
 
@@ -72,6 +73,20 @@ settle() {
     while [[ -n $(find "$dir/data" -path '*/quorum/*/config' -newermt "-$SETTLE_S seconds" 2>/dev/null) ]]; do
         sleep 0.2
     done
+}
+
+# What the cluster says of its node: `node=NAME epmd_port=PORT cookie=WORD`. The epmd is the cluster's then.
+node=private cluster_epmd_port='' cookie=''
+read_member() {
+    local epmd_port
+    [[ -f $dir/member ]] || return 0
+    # shellcheck disable=SC1091
+    . "$dir/member"
+    cluster_epmd_port=$epmd_port
+    if [[ ! -e $dir/.erlang.cookie ]]; then
+        printf '%s' "$cookie" >"$dir/.erlang.cookie"
+        chmod 400 "$dir/.erlang.cookie"
+    fi
 }
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -133,7 +148,7 @@ in_its_world() {
     exec env -u XDG_CONFIG_HOME -u NOTIFY_SOCKET \
         PRIVATE_RABBITMQ_ID="$id" HOME="$dir" \
         ERL_EPMD_PORT="$epmd_port" ERL_EPMD_ADDRESS=127.0.0.1 \
-        RABBITMQ_NODENAME=private@localhost RABBITMQ_USE_LONGNAME=false \
+        RABBITMQ_NODENAME="$node@localhost" RABBITMQ_USE_LONGNAME=false \
         RABBITMQ_DIST_PORT="$dist_port" \
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
         RABBITMQ_CONF_ENV_FILE="$dir/rabbitmq-env.conf" \
@@ -204,7 +219,7 @@ start() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     for ((try = 1; try <= PORT_TRIES; try++)); do
-        amqp_port=${fixed_port:-$(free_port)} dist_port=$(free_port) epmd_port=$(free_port)
+        amqp_port=${fixed_port:-$(free_port)} dist_port=$(free_port) epmd_port=${cluster_epmd_port:-$(free_port)}
         write_files
         launch
         if wait_ready; then
@@ -238,6 +253,7 @@ if [[ ! -s $dir/id ]]; then
     printf '%s\n' "$$-$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')" >"$dir/id"
 fi
 id=$(cat "$dir/id")
+read_member
 
 case $command in
     start) start "$port" ;;
