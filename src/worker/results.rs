@@ -1,8 +1,10 @@
 //! Results, published until the queue has them that an answer depends on.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lapin::BasicProperties;
+use tokio::sync::watch;
 
 use super::handle::not_published;
 use crate::broker::BrokerError;
@@ -14,13 +16,21 @@ use crate::retry::Budget;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Span;
 
-/// Clones share the counters.
+/// How long a queue may take to find a leader again. RabbitMQ refuses what is published meanwhile, as a full queue does.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long after a refusal the next one is no surprise.
+const KNOWN: Duration = Duration::from_secs(60);
+
+/// Clones share what they know of the readers.
 #[derive(Clone)]
 pub(super) struct Results {
     exchange: Arc<str>,
     /// Whether the worker has a queue of its own for results.
     own_queue: bool,
     budget: Budget,
+    /// When a reader's queue refused a result last.
+    refused: watch::Sender<Option<Instant>>,
     metrics: Metrics,
 }
 
@@ -47,7 +57,8 @@ impl Sending<'_> {
 impl Results {
     pub fn new(settings: &Settings, budget: Budget, metrics: Metrics) -> Self {
         let exchange = Names::new(&settings.broker.prefix).exchange().into();
-        Self { exchange, own_queue: settings.broker.results_queue, budget, metrics }
+        let (own_queue, refused) = (settings.broker.results_queue, watch::Sender::new(None));
+        Self { exchange, own_queue, budget, refused, metrics }
     }
 
     /// Publishes until the broker confirms that a queue has it. `false` when none has it within the budget: the delivery
@@ -65,38 +76,53 @@ impl Results {
     ) -> Result<bool, BrokerError> {
         let (publisher, exchange, body) = (session.publisher(), &*self.exchange, body.as_bytes());
         let sending = Sending { publisher, exchange, key, body, properties };
-        let (mut budget, mut everyone) = (self.budget.start(), true);
-        loop {
-            let sent = if everyone { sending.to_every_reader().await } else { sending.to_own_queue().await };
-            let routed = not_published(sent, span)?;
-            let taken = match routed {
-                Routed::Yes => true,
-                Routed::Refused if everyone => not_published(self.without_readers(&sending).await, span)?,
-                Routed::Refused | Routed::No => false,
-            };
-            if taken {
-                return Ok(true);
-            }
-            // A reader has what it took, and gets it no second time.
-            everyone = routed == Routed::No && everyone;
+        let mut budget = self.budget.start();
+        let mut routed = not_published(self.to_all(&sending).await, span)?;
+        while routed != Routed::Yes {
             let Some(delay) = budget.next(None) else {
                 span.failed("unroutable", || "no queue took it".to_owned());
                 tracing::error!(exchange, key, ?routed, "no queue takes results");
                 return Ok(false);
             };
             tokio::time::sleep(delay).await;
+            // A reader has what it took, and gets it no second time.
+            let again = match routed {
+                Routed::Refused => sending.to_own_queue().await,
+                _ => self.to_all(&sending).await,
+            };
+            routed = not_published(again, span)?;
+        }
+        Ok(true)
+    }
+
+    /// To every queue, or where one refuses it, to all that an answer depends on.
+    async fn to_all(&self, sending: &Sending<'_>) -> Result<Routed, BrokerError> {
+        match self.patiently(sending).await? {
+            Routed::Refused => self.without_readers(sending).await,
+            routed => Ok(routed),
         }
     }
 
-    /// Whether all that an answer depends on has it, after a queue has refused it. Where the worker's own queue takes it at
-    /// once, that queue was a reader's.
-    async fn without_readers(&self, sending: &Sending<'_>) -> Result<bool, BrokerError> {
+    /// To every queue; once more after a while where one refuses it, unless that is no surprise.
+    async fn patiently(&self, sending: &Sending<'_>) -> Result<Routed, BrokerError> {
+        let routed = sending.to_every_reader().await?;
+        if routed != Routed::Refused || self.refused.borrow().is_some_and(|at| at.elapsed() < KNOWN) {
+            return Ok(routed);
+        }
+        tokio::time::sleep(PATIENCE).await;
+        sending.to_every_reader().await
+    }
+
+    /// To the worker's own queue, after a queue has refused it. Where the own queue takes it, or there is none, the other was
+    /// a reader's.
+    async fn without_readers(&self, sending: &Sending<'_>) -> Result<Routed, BrokerError> {
         let own = if self.own_queue { sending.to_own_queue().await? } else { Routed::Yes };
         if own == Routed::Yes {
+            self.refused.send_replace(Some(Instant::now()));
             self.metrics.result_refused();
             let key = sending.key;
             tracing::warn!(key, "a reader's queue did not take a result, which is lost for it; is that queue full?");
         }
-        Ok(own == Routed::Yes)
+        Ok(own)
     }
 }
