@@ -15,6 +15,7 @@ mod bystanders;
 mod case_counts;
 mod cases;
 mod clocks;
+mod cluster;
 mod commands;
 mod confirms_target;
 mod conflicts;

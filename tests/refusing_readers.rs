@@ -106,12 +106,14 @@ async fn a_full_own_queue_holds_requests_up_and_readers_get_no_third_copy() {
     for number in 2..6 {
         world.ask(json!({"request_id": format!("r-{number}"), "asset_id": format!("a-{number}")})).await;
     }
-    let patient = || async { (world.broker.count("patient").await >= 10).then_some(()) };
-    until("the patient reader has them, and once more after a while", patient).await;
+    let patient = || async { (world.broker.count("patient").await >= 6).then_some(()) };
+    until("the patient reader has them", patient).await;
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    assert_eq!(world.broker.count("patient").await, 10, "no third copy");
+    assert_eq!(world.broker.count("patient").await, 6, "no second copy while the own queue is full");
     broker.ctl(&["clear_policy", "full"]);
     world.broker.requests_answered(6).await;
     world.broker.until_empty(0).await;
+    assert!(world.broker.count("patient").await <= 10, "no third copy");
+    assert_eq!(world.sample(0, "asset_eraser_results_refused_total").await, 0.0, "it was no reader that refused");
     world.finish(0).await;
 }

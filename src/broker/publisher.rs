@@ -86,7 +86,7 @@ impl Publisher {
     ///
     /// # Errors
     /// As for [`Publisher::publish`].
-    pub(super) async fn publish_apart(
+    pub async fn publish_apart(
         &self,
         exchange: &str,
         key: &str,

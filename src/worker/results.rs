@@ -12,7 +12,7 @@ use crate::broker::connection::Session;
 use crate::broker::publisher::{Publisher, Routed};
 use crate::broker::topology::Names;
 use crate::config::Settings;
-use crate::retry::Budget;
+use crate::retry::{Backoff, Budget};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Span;
 
@@ -48,9 +48,12 @@ impl Sending<'_> {
         self.publisher.publish(self.exchange, self.key, self.body, self.properties.clone()).await
     }
 
+    async fn to_every_reader_again(&self) -> Result<Routed, BrokerError> {
+        self.publisher.publish_apart(self.exchange, self.key, self.body, self.properties.clone()).await
+    }
+
     async fn to_own_queue(&self) -> Result<Routed, BrokerError> {
-        // Boxed: it is rare, and its future would be a part of every delivery's.
-        Box::pin(self.publisher.publish_to_own(self.exchange, self.key, self.body, self.properties.clone())).await
+        self.publisher.publish_to_own(self.exchange, self.key, self.body, self.properties.clone()).await
     }
 }
 
@@ -63,9 +66,6 @@ impl Results {
 
     /// Publishes until the broker confirms that a queue has it. `false` when none has it within the budget: the delivery
     /// must not be held for as long as that lasts.
-    ///
-    /// The broker refuses a message whole when one queue refuses it, and does not say which. What a reader's queue refuses
-    /// is lost for that reader, and is published again for the worker's own queue alone.
     pub async fn publish(
         &self,
         session: &Session,
@@ -77,52 +77,63 @@ impl Results {
         let (publisher, exchange, body) = (session.publisher(), &*self.exchange, body.as_bytes());
         let sending = Sending { publisher, exchange, key, body, properties };
         let mut budget = self.budget.start();
-        let mut routed = not_published(self.to_all(&sending).await, span)?;
-        while routed != Routed::Yes {
-            let Some(delay) = budget.next(None) else {
-                span.failed("unroutable", || "no queue took it".to_owned());
-                tracing::error!(exchange, key, ?routed, "no queue takes results");
+        let done = not_published(self.to_all(&sending, &mut budget).await, span)?;
+        if !done {
+            span.failed("unroutable", || "no queue took it".to_owned());
+            tracing::error!(exchange, key, "no queue takes results");
+        }
+        Ok(done)
+    }
+
+    async fn to_all(&self, sending: &Sending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
+        loop {
+            match sending.to_every_reader().await? {
+                Routed::Yes => return Ok(true),
+                Routed::Refused => return Box::pin(self.after_refusal(sending, budget)).await,
+                Routed::No => {}
+            }
+            if !waited(budget).await {
                 return Ok(false);
-            };
-            tokio::time::sleep(delay).await;
-            // A reader has what it took, and gets it no second time.
-            let again = match routed {
-                Routed::Refused => sending.to_own_queue().await,
-                _ => self.to_all(&sending).await,
-            };
-            routed = not_published(again, span)?;
-        }
-        Ok(true)
-    }
-
-    /// To every queue, or where one refuses it, to all that an answer depends on.
-    async fn to_all(&self, sending: &Sending<'_>) -> Result<Routed, BrokerError> {
-        match self.patiently(sending).await? {
-            Routed::Refused => self.without_readers(sending).await,
-            routed => Ok(routed),
+            }
         }
     }
 
-    /// To every queue; once more after a while where one refuses it, unless that is no surprise.
-    async fn patiently(&self, sending: &Sending<'_>) -> Result<Routed, BrokerError> {
-        let routed = sending.to_every_reader().await?;
-        if routed != Routed::Refused || self.refused.borrow().is_some_and(|at| at.elapsed() < KNOWN) {
-            return Ok(routed);
+    /// The broker refuses a message whole when one queue refuses it, and does not say which. So the worker's own queue gets it
+    /// alone, as that is what the answer depends on; what is refused once that queue has it, is a reader's to lose.
+    async fn after_refusal(&self, sending: &Sending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
+        let known = self.refused.borrow().is_some_and(|at| at.elapsed() < KNOWN);
+        if !known {
+            tokio::time::sleep(PATIENCE).await;
         }
-        tokio::time::sleep(PATIENCE).await;
-        sending.to_every_reader().await
+        if self.own_queue && !to_own_queue(sending, budget).await? {
+            return Ok(false);
+        }
+        let again = if known { Routed::Refused } else { sending.to_every_reader_again().await? };
+        if again == Routed::Refused {
+            self.note_refused(sending.key);
+        }
+        Ok(self.own_queue || again != Routed::No)
     }
 
-    /// To the worker's own queue, after a queue has refused it. Where the own queue takes it, or there is none, the other was
-    /// a reader's.
-    async fn without_readers(&self, sending: &Sending<'_>) -> Result<Routed, BrokerError> {
-        let own = if self.own_queue { sending.to_own_queue().await? } else { Routed::Yes };
-        if own == Routed::Yes {
-            self.refused.send_replace(Some(Instant::now()));
-            self.metrics.result_refused();
-            let key = sending.key;
-            tracing::warn!(key, "a reader's queue did not take a result, which is lost for it; is that queue full?");
-        }
-        Ok(own)
+    fn note_refused(&self, key: &str) {
+        self.refused.send_replace(Some(Instant::now()));
+        self.metrics.result_refused();
+        tracing::warn!(key, "a reader's queue did not take a result, which is lost for it; is that queue full?");
     }
+}
+
+async fn to_own_queue(sending: &Sending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
+    while sending.to_own_queue().await? != Routed::Yes {
+        if !waited(budget).await {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Waits before the next try, if there is one.
+async fn waited(budget: &mut Backoff) -> bool {
+    let Some(delay) = budget.next(None) else { return false };
+    tokio::time::sleep(delay).await;
+    true
 }

@@ -62,6 +62,12 @@ impl Broker {
         Self { prefix, url, channel, seen, sums: Arc::default(), collecting: None, connection }
     }
 
+    /// To another node of the cluster.
+    pub async fn reconnect_to(&mut self, url: &str) {
+        url.clone_into(&mut self.url);
+        self.reconnect().await;
+    }
+
     /// After a restart of the broker.
     pub async fn reconnect(&mut self) {
         let url = self.url.clone();
@@ -91,10 +97,14 @@ impl Broker {
     pub async fn publish_request(&self, body: &[u8], properties: BasicProperties) {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = properties.with_delivery_mode(2);
-        let (exchange, key) = (self.prefix.as_str().into(), "request".into());
-        let sent = self.channel.basic_publish(exchange, key, options, body, properties).await;
-        let confirmed = sent.unwrap().await.unwrap();
-        assert!(confirmed.is_ack() && confirmed.take_message().is_none(), "the request was not routed");
+        // A queue of a cluster refuses until it has found a leader.
+        until("the broker takes the request", || async {
+            let (exchange, key) = (self.prefix.as_str().into(), "request".into());
+            let sent = self.channel.basic_publish(exchange, key, options, body, properties.clone()).await;
+            let confirmed = sent.unwrap().await.unwrap();
+            confirmed.is_ack().then(|| assert!(confirmed.take_message().is_none(), "the request was not routed"))
+        })
+        .await;
     }
 
     /// Takes the results out of their queue as they come.

@@ -76,6 +76,54 @@ impl Drop for PrivateBroker {
     }
 }
 
+/// Three brokers that are one cluster. Nodes have the numbers 1 to 3.
+pub struct PrivateCluster {
+    dir: TempDir,
+    urls: Vec<String>,
+}
+
+impl PrivateCluster {
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let urls = run("private-cluster.sh", "start", &[dir.path().to_str().unwrap()]);
+        Self { dir, urls: urls.lines().map(str::to_owned).collect() }
+    }
+
+    fn call(&self, verb: &str, args: &[&str]) -> String {
+        run("private-cluster.sh", verb, &[&[self.dir.path().to_str().unwrap()], args].concat())
+    }
+
+    /// Every node's, as one setting.
+    pub fn url(&self) -> String {
+        self.urls.join(",")
+    }
+
+    pub fn url_of(&self, node: usize) -> &str {
+        &self.urls[node - 1]
+    }
+
+    /// Does a verb of the script to a node, such as `kill-node`.
+    pub fn node(&self, verb: &str, node: usize) {
+        self.call(verb, &[&node.to_string()]);
+    }
+
+    /// The node that leads a quorum queue.
+    pub fn leader(&self, queue: &str) -> usize {
+        self.call("leader", &["/", queue]).parse().unwrap()
+    }
+
+    /// Waits until every queue is old enough to survive a kill.
+    pub fn settle(&self) {
+        self.call("settle", &[]);
+    }
+}
+
+impl Drop for PrivateCluster {
+    fn drop(&mut self) {
+        self.call("kill", &[]);
+    }
+}
+
 /// A database server; the worker's ledger.
 pub struct PrivatePostgres {
     dir: TempDir,
