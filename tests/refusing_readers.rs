@@ -54,7 +54,8 @@ async fn what_a_reader_refuses_is_lost_for_that_reader_alone() {
     world.broker.queue_beside("patient", Some("result.#")).await;
     all_answered(&mut world, "a", 5).await;
     world.broker.until_empty(0).await;
-    assert_eq!(world.sample(0, "asset_eraser_results_refused_total").await, 6.0, "five results and the end of a case");
+    // Five results and the end of a case.
+    world.until_sample("asset_eraser_results_refused_total", 6.0).await;
     // A refusal that is a surprise may be a queue without a leader, so each is published to all once more.
     let patient = world.broker.count("patient").await;
     assert!((6..=12).contains(&patient), "{patient}");
@@ -66,7 +67,7 @@ async fn what_a_reader_refuses_is_lost_for_that_reader_alone() {
         began.elapsed()
     );
     world.broker.until_empty(0).await;
-    assert_eq!(world.sample(0, r#"asset_eraser_put_off_total{reason="unroutable"}"#).await, 0.0);
+    assert!(world.sample(0, r#"asset_eraser_put_off_total{reason="unroutable"}"#).await < 0.5);
     let copies = copies(&world);
     assert!(copies.len() == 12 && copies.values().all(|count| *count <= 3), "{copies:?}");
     let patient = || async { (world.broker.count("patient").await == patient + 6).then_some(()) };
@@ -114,6 +115,6 @@ async fn a_full_own_queue_holds_requests_up_and_readers_get_no_third_copy() {
     world.broker.requests_answered(6).await;
     world.broker.until_empty(0).await;
     assert!(world.broker.count("patient").await <= 10, "no third copy");
-    assert_eq!(world.sample(0, "asset_eraser_results_refused_total").await, 0.0, "it was no reader that refused");
+    assert!(world.sample(0, "asset_eraser_results_refused_total").await < 0.5, "it was no reader that refused");
     world.finish(0).await;
 }
