@@ -34,6 +34,7 @@ mod fence_model;
 mod heard;
 mod hostile_messages;
 mod hostile_provider;
+mod http_connections;
 mod https;
 mod in_use;
 mod job_table;

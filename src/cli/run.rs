@@ -73,7 +73,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let (metrics_shown, line_shown, ledger_shown) = (metrics.clone(), line.clone(), ledger.clone());
     let shown =
         http::State { metrics: metrics_shown, line: line_shown, broker, ledger: ledger_shown, token, dry_run, console };
-    beside.run("the HTTP server", http::serve(listener, shown, drained.clone()));
+    beside.run("the HTTP server", well(http::serve(listener, shown, drained.clone())));
     if let Some(tracing) = &settings.tracing {
         // Until the worker is done: what it does last is sent as well.
         beside.run("the task that sends traces", well(traces::start(tracing)?.run(drained.clone())));

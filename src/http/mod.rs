@@ -4,9 +4,10 @@
 //! must be answered the quicker the worse things are.
 
 pub mod console;
+mod server;
 mod v1;
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Router,
@@ -47,10 +48,7 @@ pub struct State {
 }
 
 /// Serves until `shutdown` is cancelled, then lets running requests finish for at most two seconds.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationToken) {
     let drained = {
         let shutdown = shutdown.clone();
         async move {
@@ -58,11 +56,11 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
             tokio::time::sleep(DRAIN_LIMIT).await;
         }
     };
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.cancelled_owned());
+    let (metrics, most) = (state.metrics.clone(), server::most_connections());
     tokio::select! {
         // Nothing is lost when this arm is dropped half-way: only reads are served.
-        result = server => result,
-        () = drained => Ok(()),
+        () = server::serve(listener, router(state), most, metrics, shutdown) => {}
+        () = drained => {}
     }
 }
 

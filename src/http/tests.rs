@@ -21,7 +21,7 @@ struct Server {
     ledger: Ledger,
     broker: watch::Sender<BrokerState>,
     shutdown: CancellationToken,
-    running: JoinHandle<io::Result<()>>,
+    running: JoinHandle<()>,
 }
 
 async fn server(broker: BrokerState) -> Server {
@@ -138,7 +138,7 @@ async fn shutdown_ends_it_although_a_client_says_nothing() {
     let _silent = TcpStream::connect(server.address).await.unwrap();
     assert_eq!(get(server.address, "/livez").await.0, 200);
     server.shutdown.cancel();
-    timeout(SOON, server.running).await.unwrap().unwrap().unwrap();
+    timeout(SOON, server.running).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
@@ -188,4 +188,46 @@ async fn the_ledger_is_told_only_to_who_knows_the_token() {
     assert_eq!(status, 404);
     let (status, ..) = get(server.address, "/livez").await;
     assert_eq!(status, 200, "probes need no token");
+}
+
+/// A connection that has sent so much of a request, and whether the server has closed it.
+async fn begun(address: SocketAddr, part: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(part.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
+    let mut answer = Vec::new();
+    timeout(within, stream.read_to_end(&mut answer)).await.is_ok()
+}
+
+#[tokio::test]
+async fn idle_and_half_sent_connections_give_way_to_the_next_one() {
+    let server = server(BrokerState::Connected).await;
+    let most = super::server::most_connections();
+    let mut first = begun(server.address, "").await;
+    let mut others = Vec::new();
+    for number in 0..most + 20 {
+        let part = ["", "GET /livez HTTP/1.1\r\nHost: x\r\n"][number % 2];
+        others.push(begun(server.address, part).await);
+    }
+    assert!(is_closed(&mut first, Duration::from_secs(5)).await, "the one that was idle longest");
+    assert_eq!(get(server.address, "/livez").await.0, 200);
+    let (_, _, metrics) = get(server.address, "/metrics").await;
+    let open = metrics.lines().find_map(|line| line.strip_prefix("asset_eraser_http_connections ")).unwrap();
+    assert!(open.parse::<usize>().unwrap() <= most, "{open} of {most}");
+    assert!(!metrics.contains("asset_eraser_http_connections_displaced_total 0"));
+}
+
+#[tokio::test]
+async fn a_connection_has_ten_seconds_for_a_head_and_for_being_idle() {
+    let server = server(BrokerState::Connected).await;
+    let mut all = Vec::new();
+    for part in ["", "GET /liv", "GET /livez HTTP/1.1\r\nHost: x\r\n", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        all.push((part, begun(server.address, part).await));
+    }
+    for (part, stream) in &mut all {
+        assert!(is_closed(stream, Duration::from_secs(13)).await, "{part:?} stays open");
+    }
 }
