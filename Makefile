@@ -11,7 +11,7 @@ WITH_SERVERS := deploy/dev/with-servers.sh
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help demo test faults soak bench bench-goodput bench-scale bench-programs bench-retention fuzz mutants contract fmt clippy doc deny check image need-cargo
+.PHONY: help demo test faults cluster soak bench bench-goodput bench-scale bench-programs bench-retention fuzz mutants contract fmt clippy doc deny check image need-cargo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench-scale: bench-programs ## measure one, two and four workers with one Postgr
 
 faults: need-cargo ## random faults for FAULTS_MINUTES (10), and every promise checked; FAULTS_SEED repeats a run
 	$(WITH_SERVERS) --postgres $(CARGO) test --locked --test it many_faults -- --ignored --nocapture
+
+cluster: need-cargo ## two thousand requests over three brokers that are killed, cut off and restarted (four minutes)
+	$(WITH_SERVERS) $(CARGO) test --locked --test it whatever_happens_to_nodes -- --ignored --nocapture
 
 soak: need-cargo ## a steady load with faults for SOAK_MINUTES (30): nothing may grow
 	$(WITH_SERVERS) $(CARGO) test --locked --test it in_the_long_run -- --ignored --nocapture

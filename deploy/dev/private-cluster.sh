@@ -105,6 +105,9 @@ write_node() {
     chmod 700 "$folder"
     printf 'node=n%s epmd_port=%s cookie=%s\n' "$number" "$epmd_port" "$cookie" >"$folder/member"
     printf 'cluster_partition_handling = pause_minority\nnet_ticktime = 20\n' >"$folder/conf.d/00-cluster.conf"
+    # What a queue was handing on (at-least-once dead-lettering) to a leader that died, it hands on again after this time.
+    # The default is three minutes.
+    printf '[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].\n' >"$folder/advanced"
     if [[ $number != 1 ]]; then
         cat >>"$folder/conf.d/00-cluster.conf" <<CONF
 cluster_formation.peer_discovery_backend = classic_config
@@ -223,21 +226,26 @@ cut() {
             {_, Far} = lists:keyfind(node(), 1, rpc:call(Other, erlang, system_info, [dist_ctrl])),
             ok = rpc:call(Other, inet, setopts, [Far, [{active, false}]]),
             ok = inet:setopts(Near, [{active, false}])
-         end || {Other, Near} <- Links, lists:member(Other, $(others "$1"))], ok.")
+         end || {Other, Near} <- Links, lists:member(Other, $(others "$1"))], ok.") || true
     [[ $answer == ok ]] || die "cannot cut off node $1: $answer"
 }
 
 # Every node reads its links again. What was sent meanwhile arrives late, as after a short cut of a network.
 heal() {
-    local number answer
+    local number answer tries
     for number in $NODES; do
-        answer=$(evaluate "$number" "
-            case node() of
-                n$1@localhost -> [erlang:set_cookie(Other, erlang:get_cookie()) || Other <- $(others "$1")];
-                _ -> ok
-            end,
-            [inet:setopts(Link, [{active, true}]) || {_, Link} <- erlang:system_info(dist_ctrl), is_port(Link)], ok.")
-        [[ $answer == ok ]] || die "cannot heal node $number: $answer"
+        for ((tries = 1; ; tries++)); do
+            answer=$(evaluate "$number" "
+                case node() of
+                    n$1@localhost -> [erlang:set_cookie(Other, erlang:get_cookie()) || Other <- $(others "$1")];
+                    _ -> ok
+                end,
+                [inet:setopts(Link, [{active, true}]) || {_, Link} <- erlang:system_info(dist_ctrl), is_port(Link)], ok.") || true
+            [[ $answer != ok ]] || break
+            # A node that is just pausing may be too busy to answer.
+            ((tries < 5)) || die "cannot heal node $number: $answer"
+            sleep 1
+        done
     done
     rm -f "$dir/n$1/cut"
     wait_together "$1"

@@ -13,8 +13,8 @@
 # So a test declares, settles, publishes, kills. (Seen on 3.10.8 and 4.0.5.)
 #
 # A second `start` with the same DIR is the same broker again, on the same port, with the messages it held.
-# Files DIR/conf.d/*.conf, if any, are read as more of its configuration; DIR/plugins, if any, names its plugins; DIR/member,
-# if any, makes it a node of a cluster (see private-cluster.sh).
+# Files DIR/conf.d/*.conf, if any, are read as more of its configuration; DIR/plugins, if any, names its plugins; DIR/advanced,
+# if any, is its advanced.config; DIR/member, if any, makes it a node of a cluster (see private-cluster.sh).
 # $RABBITMQ_SERVER names another server executable (see rabbitmq-in-root.sh); the default is Debian's.
 set -euo pipefail
 
@@ -126,7 +126,7 @@ find_server() {
 write_files() {
     mkdir -p "$dir/conf.d"
     : >"$dir/rabbitmq-env.conf"
-    printf '[].\n' >"$dir/advanced.config"
+    cat "$dir/advanced" >"$dir/advanced.config" 2>/dev/null || printf '[].\n' >"$dir/advanced.config"
     printf '[%s].\n' "$(cat "$dir/plugins" 2>/dev/null || true)" >"$dir/enabled_plugins"
     cat >"$dir/rabbitmq.conf" <<CONF
 listeners.tcp.1 = 127.0.0.1:$amqp_port

@@ -4,6 +4,7 @@
 //! without limit and would put asset IDs where they do not belong.
 
 mod backups;
+mod connections;
 
 use std::{
     collections::BTreeSet,
@@ -109,13 +110,12 @@ struct Inner {
     unsettled_drops: IntCounter,
     replies_unroutable: IntCounter,
     results_refused: IntCounter,
-    http_connections: IntGauge,
-    http_connections_displaced: IntCounter,
     panics: IntCounter,
     line_stopped: IntGaugeVec,
     policy_limits: IntGaugeVec,
     circuit_opened: IntCounterVec,
     backups: backups::Backups,
+    connections: connections::Connections,
     concurrency_limit: IntGauge,
     rate_limit: Gauge,
 }
@@ -203,11 +203,6 @@ impl Metrics {
                 "results_refused_total",
                 "Results that a queue of a reader's did not take, being full for instance; they are lost for it.",
             )?,
-            http_connections: declare.gauge("http_connections", "Open connections to the HTTP port.")?,
-            http_connections_displaced: declare.counter(
-                "http_connections_displaced_total",
-                "Idle connections to the HTTP port that were closed to make room for another.",
-            )?,
             panics: declare.counter("panics_total", "Panics caught while working on a request.")?,
             policy_limits: declare.gauges(
                 "policy_limits",
@@ -225,6 +220,7 @@ impl Metrics {
                 &["circuit"],
             )?,
             backups: backups::Backups::declare(&declare)?,
+            connections: connections::Connections::declare(&declare)?,
             concurrency_limit: declare.gauge("concurrency_limit", "Requests that may be worked on at once.")?,
             rate_limit: declare.float_gauge(
                 "rate_limit",
@@ -323,16 +319,6 @@ impl Metrics {
     /// A reader's queue did not take a result.
     pub fn result_refused(&self) {
         self.0.results_refused.inc();
-    }
-
-    /// So many connections to the HTTP port are open.
-    pub fn http_connections(&self, open: usize) {
-        self.0.http_connections.set(i64::try_from(open).unwrap_or(i64::MAX));
-    }
-
-    /// An idle connection to the HTTP port was closed to make room.
-    pub fn http_connection_displaced(&self) {
-        self.0.http_connections_displaced.inc();
     }
 
     /// A panic was caught while working on a request.
