@@ -1,4 +1,4 @@
-//! A reader whose queue refuses results loses them, and neither holds up a request nor makes others read twice.
+//! A reader whose queue refuses results loses them, holds up no request, and makes others read one twice at most.
 
 use std::collections::BTreeMap;
 

@@ -190,7 +190,7 @@ async fn the_ledger_is_told_only_to_who_knows_the_token() {
     assert_eq!(status, 200, "probes need no token");
 }
 
-/// A connection that has sent so much of a request, and whether the server has closed it.
+/// A connection over which this part of a request was sent.
 async fn begun(address: SocketAddr, part: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(part.as_bytes()).await.unwrap();
