@@ -259,6 +259,23 @@ impl World {
 
     pub async fn kill_and_restart_replica(&mut self, number: usize) {
         self.kill_replica(number).await;
+        self.restart_killed(number).await;
+    }
+
+    /// SIGKILL for the first so many replicas, none of which outlives another by more than a signal.
+    pub async fn kill_and_restart_at_once(&mut self, replicas: usize) {
+        for replica in &self.replicas[..replicas - 1] {
+            replica.signal(nix::sys::signal::Signal::SIGKILL);
+        }
+        for number in 0..replicas {
+            self.kill_replica(number).await;
+        }
+        for number in 0..replicas {
+            self.restart_killed(number).await;
+        }
+    }
+
+    async fn restart_killed(&mut self, number: usize) {
         self.start_replica_unready(number).await;
         let url = format!("{}/readyz", self.addresses().await[number]);
         until("a replica is ready", || async { (sandbox::http_get(&url).await.0 == 200).then_some(()) }).await;
