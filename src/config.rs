@@ -266,9 +266,11 @@ pub struct Http {
     pub token: Option<SecretString>,
 }
 
-/// The pages for people, at `/` of the HTTP port.
+/// The pages for people.
 #[derive(Clone, Debug)]
 pub struct Console {
+    /// Their address and port; `None`: at `/` of the HTTP port.
+    pub listen: Option<SocketAddr>,
     /// Who may log in.
     pub user: String,
     /// With which password; as a bearer token it does without the user.

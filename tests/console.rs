@@ -1,6 +1,7 @@
 //! The pages for people, as a person uses them: in a browser.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use fantoccini::{Client, Locator};
 use lapin::BasicProperties;
@@ -177,6 +178,45 @@ async fn nobody_gets_in_without_the_login_and_no_other_site_can_use_it() {
     assert_eq!(drop(&token, "yes", "same-origin").await.unwrap().status(), StatusCode::NOT_FOUND);
     // The others need no login of the console's.
     assert_eq!(client.get(format!("{url}/livez")).send().await.unwrap().status(), StatusCode::OK);
+    world.finish(0).await;
+}
+
+/// A client that does not wait for its answer tries no password sooner, also beside others.
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_tried_slowly_by_all_clients_together() {
+    let mut world = world(&SETTINGS).await;
+    let url = console(&mut world, "").await;
+    let began = Instant::now();
+    let impatient = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(300)).build().unwrap();
+    let guesses = (0..60).map(|n| impatient.get(&url).basic_auth("operator", Some(format!("wrong-{n}"))).send());
+    futures_util::future::join_all(guesses).await;
+    until("the right password gets in again", || async {
+        let page = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).bearer_auth(PASSWORD).send().await;
+        page.unwrap().status().is_success().then_some(())
+    })
+    .await;
+    let wrong = world.sample(0, r#"asset_eraser_console_logins_refused_total{reason="wrong"}"#).await;
+    let refused = world.sample(0, r#"asset_eraser_console_logins_refused_total{reason="not_looked_at"}"#).await;
+    assert!(wrong >= 1.0 && refused >= 1.0, "{wrong} {refused}");
+    assert!(began.elapsed().as_secs_f64() >= wrong / 2.0, "{wrong} in {:?}", began.elapsed());
+    world.finish(0).await;
+}
+
+#[tokio::test]
+async fn pages_with_an_address_of_their_own_are_not_beside_the_rest() {
+    let mut world = world(&[&SETTINGS[..], &[("CONSOLE__LISTEN", "127.0.0.1:0")]].concat()).await;
+    let pages = world.worker().said("console on ").await;
+    let rest = console(&mut world, "").await;
+    let status = async |url: String| {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        client.get(url).bearer_auth(PASSWORD).send().await.unwrap().status().as_u16()
+    };
+    for (path, at_pages, at_rest) in
+        [("/", 200, 404), ("/dead", 200, 404), ("/livez", 404, 200), ("/metrics", 404, 200), ("/readyz", 404, 200)]
+    {
+        assert_eq!(status(format!("{pages}{path}")).await, at_pages, "{path}");
+        assert_eq!(status(format!("{rest}{path}")).await, at_rest, "{path}");
+    }
     world.finish(0).await;
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn root(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -95,6 +95,18 @@ fn sort_by_name(value: &mut Value) {
     }
 }
 
+/// Namespaces that may ask `/v1` have no business at its login.
+fn only_who_may_look_reaches_the_console(rules: &[Value]) {
+    let of_port = |name: &str| -> Vec<&Value> {
+        let rules = rules.iter().filter(|rule| array(&rule["ports"]).iter().any(|port| port["port"] == name));
+        rules.flat_map(|rule| array(&rule["from"])).collect()
+    };
+    let (may_look, may_ask) = (of_port("console"), of_port("http"));
+    let label = json!({"namespaceSelector": {"matchLabels": {"asset-eraser.example/may-look": "true"}}});
+    assert_eq!(may_look, [&label]);
+    assert!(!may_ask.contains(&&label));
+}
+
 #[test]
 fn every_name_label_and_port_leads_somewhere() {
     for variant_name in VARIANTS {
@@ -114,6 +126,7 @@ fn every_name_label_and_port_leads_somewhere() {
         let policy = &of_kind(&all, "NetworkPolicy")[0]["spec"];
         assert!(selects(&policy["podSelector"]["matchLabels"], labels));
         assert_eq!(&policy["ingress"][0]["ports"][0]["port"], port);
+        only_who_may_look_reaches_the_console(array(&policy["ingress"]));
         let spread = &pod(&all)["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"];
         assert!(selects(spread, labels));
         for budget in of_kind(&all, "PodDisruptionBudget") {

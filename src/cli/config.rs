@@ -65,10 +65,9 @@ pub fn print(settings: &Settings) -> String {
         ("log", section(vec![("format", format.into()), ("level", log.level.clone().into())])),
     ];
     let console = console.as_ref().map(|console| {
-        (
-            "console",
-            section(vec![("enabled", true.into()), ("user", console.user.clone().into()), ("password", HIDDEN.into())]),
-        )
+        let login = [("enabled", true.into()), ("user", console.user.clone().into()), ("password", HIDDEN.into())];
+        let listen = console.listen.map(|listen| ("listen", listen.to_string().into()));
+        ("console", section(login.into_iter().chain(listen).collect()))
     });
     let brake = brake.map(|brake| {
         let limit = vec![("max_deletions", i64::from(brake.max_deletions).into()), ("window", time(brake.window))];

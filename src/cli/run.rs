@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io::Write;
+use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +16,7 @@ use crate::broker::{BrokerState, policies};
 use crate::config::Settings;
 use crate::eraser::Eraser;
 use crate::guard::Guard;
-use crate::http::{self, console::Console};
+use crate::http::{self, Listeners, console::Console};
 use crate::ledger::{Ledger, retention};
 use crate::pace::gate::Gate;
 use crate::pace::line::Line;
@@ -44,13 +45,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     }
     eraser.ledger_at_start().await;
     eraser.brake_at_start().await?;
-    let listener = TcpListener::bind(settings.http.listen)
-        .await
-        .map_err(|error| format!("http.listen: cannot listen on {}: {error}", settings.http.listen))?;
-    let address = listener.local_addr()?;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    // For scripts that let the system choose the port. Nobody may be reading: not an error.
-    let _ = writeln!(std::io::stdout(), "listening on http://{address}");
+    let listeners = listen(&settings).await?;
 
     let (state, broker) = watch::channel(BrokerState::Connecting);
     // Two tokens: /readyz and /metrics stay up while the worker drains.
@@ -69,11 +64,11 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     }
     let token = settings.http.token.clone();
     let dry_run = settings.worker.dry_run;
-    let console = Console::new(&settings, gate.clone());
+    let console = Console::new(&settings, gate.clone(), ledger.id());
     let (metrics_shown, line_shown, ledger_shown) = (metrics.clone(), line.clone(), ledger.clone());
     let shown =
         http::State { metrics: metrics_shown, line: line_shown, broker, ledger: ledger_shown, token, dry_run, console };
-    beside.run("the HTTP server", well(http::serve(listener, shown, drained.clone())));
+    beside.run("the HTTP server", well(http::serve(listeners, shown, drained.clone())));
     if let Some(tracing) = &settings.tracing {
         // Until the worker is done: what it does last is sent as well.
         beside.run("the task that sends traces", well(traces::start(tracing)?.run(drained.clone())));
@@ -88,6 +83,26 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     ended?;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn listen(settings: &Settings) -> Result<Listeners, Box<dyn Error>> {
+    let console = settings.console.as_ref().and_then(|console| console.listen);
+    let console = match console {
+        Some(address) => Some(bound("console.listen", "console", address).await?),
+        None => None,
+    };
+    // Last: who reads its line knows that all are open.
+    Ok(Listeners { console, http: bound("http.listen", "listening", settings.http.listen).await? })
+}
+
+async fn bound(key: &str, what: &str, wanted: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {
+    let listener =
+        TcpListener::bind(wanted).await.map_err(|error| format!("{key}: cannot listen on {wanted}: {error}"))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "{what}");
+    // For scripts that let the system choose the port. That no one reads it is no error.
+    let _ = writeln!(std::io::stdout(), "{what} on http://{address}");
+    Ok(listener)
 }
 
 /// For work that can't fail.

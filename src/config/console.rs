@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::raw::RawConsole;
 use super::source::Source;
-use super::validate::secret;
+use super::validate::{address, secret};
 use super::{ConfigError, Console};
 
 /// Shortest password, in characters. Whoever guesses it can replay and drop dead letters.
@@ -15,6 +15,7 @@ pub(super) fn console(source: &Source, raw: &RawConsole) -> Result<Option<Consol
     if !raw.enabled.0.unwrap_or(false) {
         return Ok(None);
     }
+    let listen = raw.listen.as_deref().map(|given| address(source, "console.listen", given)).transpose()?;
     let user = raw.user.clone().unwrap_or_else(|| "operator".to_owned());
     // A colon ends the user's name in HTTP's basic login.
     if user.is_empty() || user.contains(':') || user.chars().any(char::is_control) {
@@ -28,7 +29,7 @@ pub(super) fn console(source: &Source, raw: &RawConsole) -> Result<Option<Consol
     if password.expose_secret().len() < SHORTEST {
         return Err(source.problem("console.password", format!("must have {SHORTEST} characters or more")));
     }
-    Ok(Some(Console { user, password }))
+    Ok(Some(Console { listen, user, password }))
 }
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ mod tests {
             (vec![on], "console.password"),
             (vec![on, ("CONSOLE__PASSWORD", "short")], "console.password"),
             (vec![on, long, ("CONSOLE__USER", "a:b")], "console.user"),
+            (vec![on, long, ("CONSOLE__LISTEN", "9465")], "console.listen"),
         ] {
             let error = load(&set).unwrap_err().to_string();
             assert!(error.starts_with(key) && !error.contains("short"), "{error}");

@@ -163,10 +163,19 @@ pub const KEYS: &[Key] = &[
     key("backup.concurrency", "4", "copies at once; each takes up to 32 MiB of memory"),
     key("backup.allow_http", "false", "`true`: an asset's URL may be `http`"),
     key("backup.allow_hosts", "", "hosts of assets' URLs that may have addresses that are not public"),
-    key("http.listen", "127.0.0.1:9464", "address and port of `/metrics`, `/livez`, `/readyz`, `/v1` and the console"),
+    key(
+        "http.listen",
+        "127.0.0.1:9464",
+        "address and port of `/metrics`, `/livez`, `/readyz`, `/v1`, and of the console unless it has its own",
+    ),
     key("http.token", "", "bearer token that `/v1` wants (or `http.token_file`)"),
     key("http.token_file", "", "a file that holds it"),
     key("console.enabled", "false", "pages for people at `/`, behind a login"),
+    key(
+        "console.listen",
+        "",
+        "address and port of the pages alone, such as `127.0.0.1:9465`; none: those of `http.listen`",
+    ),
     key("console.user", "operator", "who logs in"),
     key(
         "console.password",

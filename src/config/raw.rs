@@ -164,6 +164,7 @@ pub(super) struct RawHttp {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawConsole {
     pub(super) enabled: Wire<Flag>,
+    pub(super) listen: Option<String>,
     pub(super) user: Option<String>,
     pub(super) password: Option<SecretString>,
     pub(super) password_file: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! From what is written to what is meant: defaults filled in, every rule checked.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,10 +28,7 @@ const LONGEST_BUDGET: Duration = Duration::from_secs(120);
 
 pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigError> {
     let grace = within(source, "worker.grace", raw.worker.grace.0, 25 * SECOND, Duration::ZERO, 3600 * SECOND)?;
-    let listen = raw.http.listen.as_deref().unwrap_or("127.0.0.1:9464");
-    let listen = listen
-        .parse()
-        .map_err(|_| source.problem("http.listen", "must be an address and a port, such as 127.0.0.1:9464"))?;
+    let listen = address(source, "http.listen", raw.http.listen.as_deref().unwrap_or("127.0.0.1:9464"))?;
     let default_format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
     let broker = broker(source, &raw.broker)?;
     let retry = retry(source, &raw.retry)?;
@@ -61,6 +59,10 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         backup: backup::backup(source, &raw.backup)?,
         protected: safety::protected(source, raw.protected.0.as_deref().unwrap_or_default())?,
     })
+}
+
+pub(super) fn address(source: &Source, key: &str, given: &str) -> Result<SocketAddr, ConfigError> {
+    given.parse().map_err(|_| source.problem(key, "must be an address and a port, such as 127.0.0.1:9464"))
 }
 
 fn concurrency(source: &Source, raw: &Raw) -> Result<Concurrency, ConfigError> {

@@ -47,8 +47,17 @@ pub struct State {
     pub console: Option<Console>,
 }
 
+/// Where connections come in.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For everything that the console's does not serve.
+    pub http: TcpListener,
+    /// For the pages for people alone.
+    pub console: Option<TcpListener>,
+}
+
 /// Serves until `shutdown` is cancelled, then lets running requests finish for at most two seconds.
-pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationToken) {
+pub async fn serve(listeners: Listeners, state: State, shutdown: CancellationToken) {
     let drained = {
         let shutdown = shutdown.clone();
         async move {
@@ -56,18 +65,28 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
             tokio::time::sleep(DRAIN_LIMIT).await;
         }
     };
-    let (metrics, most) = (state.metrics.clone(), server::most_connections());
     tokio::select! {
         // Nothing is lost when this arm is dropped half-way: only reads are served.
-        () = server::serve(listener, router(state), most, metrics, shutdown) => {}
+        () = serve_both(listeners, state, shutdown) => {}
         () = drained => {}
     }
 }
 
-fn router(state: State) -> Router {
-    let console = state.console.clone().map(|console| console::routes(&state, console));
-    console
-        .unwrap_or_default()
+async fn serve_both(listeners: Listeners, state: State, shutdown: CancellationToken) {
+    let (metrics, most) = (state.metrics.clone(), server::most_connections());
+    let pages = state.console.clone().map(|console| console::routes(&state, console)).unwrap_or_default();
+    let Some(console) = listeners.console else {
+        return server::serve(listeners.http, router(pages, state), most, metrics, shutdown).await;
+    };
+    let pages = pages.with_state(state.clone());
+    tokio::join!(
+        server::serve(listeners.http, router(Router::new(), state), most, metrics.clone(), shutdown.clone()),
+        server::serve(console, pages, server::FEWEST, metrics, shutdown)
+    );
+}
+
+fn router(pages: Router<State>, state: State) -> Router {
+    pages
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))

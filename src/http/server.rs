@@ -37,13 +37,13 @@ const LARGEST_HEAD: usize = 32 * 1024;
 const NO_DESCRIPTOR: Duration = Duration::from_millis(200);
 
 /// The fewest and the most connections at once.
-const FEWEST: u64 = 16;
-const MOST: u64 = 512;
+pub(super) const FEWEST: usize = 16;
+const MOST: usize = 512;
 
 /// A quarter of the descriptors that this process may have open, within bounds.
 pub(super) fn most_connections() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from((descriptors / 4).clamp(FEWEST, MOST)).unwrap_or(usize::MAX)
+    usize::try_from(descriptors / 4).unwrap_or(usize::MAX).clamp(FEWEST, MOST)
 }
 
 /// Every connection that is open.
@@ -87,11 +87,12 @@ impl Connections {
             let idle = open.iter().filter_map(|(number, one)| Some((one.idle?, *number)));
             let longest = idle.min()?.1;
             open.remove(&longest).inspect(|one| one.close.cancel())?;
+            self.metrics.http_connection_closed();
             self.metrics.http_connection_displaced();
         }
         let close = CancellationToken::new();
         open.insert(number, Open { idle: Some(Instant::now()), close: close.clone() });
-        self.metrics.http_connections(open.len());
+        self.metrics.http_connection_opened();
         Some(Seat { number, close, connections: self.clone() })
     }
 
@@ -105,9 +106,9 @@ impl Connections {
     }
 
     fn remove(&self, number: u64) {
-        let mut open = self.open();
-        open.remove(&number);
-        self.metrics.http_connections(open.len());
+        if self.open().remove(&number).is_some() {
+            self.metrics.http_connection_closed();
+        }
         self.room.notify_one();
     }
 }

@@ -45,7 +45,7 @@ async fn server_with(broker: BrokerState, token: Option<&str>) -> Server {
         dry_run: false,
         console: None,
     };
-    let running = tokio::spawn(serve(listener, state, shutdown.clone()));
+    let running = tokio::spawn(serve(Listeners { http: listener, console: None }, state, shutdown.clone()));
     Server { address, metrics, line, ledger, broker, shutdown, running }
 }
 

@@ -36,9 +36,14 @@ impl Process {
 
     /// The address from its line `listening on http://…`.
     pub async fn address(&self) -> String {
-        until(&format!("{} listens", self.name), || async {
+        self.said("listening on ").await
+    }
+
+    /// The rest of its line on standard output that begins so.
+    pub async fn said(&self, beginning: &str) -> String {
+        until(&format!("{} says {beginning:?}", self.name), || async {
             let out = std::fs::read_to_string(self.dir.join(format!("{}.out", self.name))).unwrap();
-            let line = out.lines().find_map(|line| line.strip_prefix("listening on "));
+            let line = out.lines().find_map(|line| line.strip_prefix(beginning));
             line.filter(|_| out.ends_with('\n')).map(str::to_owned)
         })
         .await

@@ -1,7 +1,5 @@
 //! Who may see the pages, and what keeps other sites from using a login that a browser remembers.
 
-use std::time::Duration;
-
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -10,28 +8,28 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::Here;
+use super::tries::Tries;
 use crate::config;
 use crate::http::same;
-
-/// What a wrong login waits for, so that passwords are not tried by the thousand.
-const WRONG: Duration = Duration::from_millis(500);
 
 /// The one login there is.
 pub(super) struct Login {
     user: String,
     password: SecretString,
+    tries: Tries,
     form_token: String,
 }
 
 impl Login {
-    pub(super) fn new(settings: &config::Console) -> Self {
-        let config::Console { user, password } = settings.clone();
-        // The same in every replica and after a restart. Only those are told it who know the password.
-        let keyed = Sha256::new().chain_update(b"asset-eraser console form ").chain_update(password.expose_secret());
-        let form_token = hex::encode(keyed.finalize());
-        Self { user, password, form_token }
+    /// `key` is random, and the same for every replica and after a restart. A page shows what follows from it, so it has
+    /// nothing to do with the password.
+    pub(super) fn new(settings: &config::Console, key: Uuid) -> Self {
+        let config::Console { user, password, .. } = settings.clone();
+        let keyed = Sha256::new().chain_update(b"asset-eraser console form ").chain_update(key);
+        Self { user, password, tries: Tries::default(), form_token: hex::encode(keyed.finalize()) }
     }
 
     /// Goes into every form.
@@ -58,19 +56,42 @@ impl Login {
     }
 }
 
-/// Lets nobody through who has not logged in.
+/// Lets only those through who have logged in.
 pub(super) async fn required(Shared(here): Shared<Here>, request: Request, next: Next) -> Response {
-    if here.console.0.login.accepts(request.headers()) {
-        return next.run(request).await;
+    match here.try_login(request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused,
     }
-    if request.headers().contains_key(header::AUTHORIZATION) {
+}
+
+impl Here {
+    async fn try_login(&self, headers: &HeaderMap) -> Result<(), Response> {
+        if !headers.contains_key(header::AUTHORIZATION) {
+            return Err(log_in());
+        }
+        let login = &self.console.0.login;
+        let Some(turn) = login.tries.turn().await else {
+            self.state.metrics.console_login_unseen();
+            return Err(come_back());
+        };
+        if login.accepts(headers) {
+            return Ok(());
+        }
         tracing::warn!("a wrong login at the console");
-        tokio::time::sleep(WRONG).await;
+        self.state.metrics.console_login_wrong();
+        turn.end_wrong().await;
+        Err(log_in())
     }
-    let mut refused = (StatusCode::UNAUTHORIZED, "Log in with console.user and console.password.\n").into_response();
-    let basic = HeaderValue::from_static("Basic realm=\"asset-eraser\", charset=\"UTF-8\"");
-    refused.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
-    refused
+}
+
+fn log_in() -> Response {
+    let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"asset-eraser\", charset=\"UTF-8\"")];
+    (StatusCode::UNAUTHORIZED, challenge, "Log in with console.user and console.password.\n").into_response()
+}
+
+fn come_back() -> Response {
+    let text = "Too many wrong logins are waiting, of this or another client. Try again in a few seconds.\n";
+    (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "5")], text).into_response()
 }
 
 #[cfg(test)]
@@ -78,7 +99,12 @@ mod tests {
     use super::*;
 
     fn login() -> Login {
-        Login::new(&config::Console { user: "operator".to_owned(), password: "0123456789ab".into() })
+        with_key("0123456789ab", 1)
+    }
+
+    fn with_key(password: &str, key: u128) -> Login {
+        let settings = config::Console { listen: None, user: "operator".to_owned(), password: password.into() };
+        Login::new(&settings, Uuid::from_u128(key))
     }
 
     fn with(name: &'static str, value: &str) -> HeaderMap {
@@ -112,6 +138,12 @@ mod tests {
         assert!(login.sent(&with("sec-fetch-site", "same-origin"), &token));
         assert!(!login.sent(&with("sec-fetch-site", "cross-site"), &token));
         assert!(!login.sent(&with("sec-fetch-site", "same-origin"), ""));
-        assert!(!token.contains("0123456789ab"));
+    }
+
+    #[test]
+    fn a_page_tells_nothing_of_the_password_and_suits_every_replica() {
+        let token = |password, key| with_key(password, key).form_token;
+        assert_eq!(token("0123456789ab", 1), token("another password", 1));
+        assert_ne!(token("0123456789ab", 1), token("0123456789ab", 2));
     }
 }

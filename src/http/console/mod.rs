@@ -9,6 +9,7 @@ mod glance;
 mod letters;
 mod login;
 mod overview;
+mod tries;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, extract::Request, middleware::Next};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use self::glance::Glances;
 use self::login::Login;
@@ -65,10 +67,10 @@ impl std::fmt::Debug for Console {
 }
 
 impl Console {
-    /// The console, if the settings have one.
+    /// The console, if the settings have one. `ledger` is the ledger's random ID.
     #[must_use]
-    pub fn new(settings: &Settings, gate: Gate) -> Option<Self> {
-        let login = Login::new(settings.console.as_ref()?);
+    pub fn new(settings: &Settings, gate: Gate, ledger: Uuid) -> Option<Self> {
+        let login = Login::new(settings.console.as_ref()?, ledger);
         Some(Self(Arc::new(Inner {
             login,
             broker: settings.broker.clone(),
