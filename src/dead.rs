@@ -12,6 +12,7 @@ use crate::broker::BrokerError;
 use crate::broker::dead::{DeadLetters, Letter};
 use crate::config;
 use crate::message::{Envelope, Request};
+use crate::text::{plain, plain_json};
 
 /// Which letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,13 +186,7 @@ async fn act_counting(
 pub fn readable(body: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(body) else { return body.escape_ascii().to_string() };
     let json: Option<Value> = serde_json::from_str(text).ok();
-    json.map_or_else(|| plain(text), |json| format!("{json:#}"))
-}
-
-/// What comes from outside must not move the cursor of a terminal.
-#[must_use]
-pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    json.map_or_else(|| plain(text), |json| plain_json(&format!("{json:#}")))
 }
 
 #[cfg(test)]
@@ -201,7 +196,8 @@ mod tests {
     #[test]
     fn a_body_is_shown_as_what_it_is_and_moves_no_cursor() {
         assert_eq!(readable(br#"{"a":"\u001b[2J"}"#), "{\n  \"a\": \"\\u001b[2J\"\n}");
-        assert_eq!(readable(b"no\x1b[2JJSON"), "no [2JJSON");
+        assert_eq!(readable(b"no\x1b[2JJSON"), "no<U+001B>[2JJSON");
+        assert_eq!(readable("\"\u{202e}\"".as_bytes()), "\"\\u202e\"");
         assert_eq!(readable(b"\xff\x00"), "\\xff\\x00");
     }
 }

@@ -23,4 +23,5 @@ pub mod retry;
 pub mod telemetry;
 #[cfg(test)]
 mod test_http;
+pub mod text;
 pub mod worker;

@@ -1,11 +1,13 @@
 //! `check` and `config`, as an operator calls them.
 
+use std::os::unix::fs::PermissionsExt;
+
 use fantoccini::Locator;
 use serde_json::json;
 
 use crate::support::backups::keeping_world;
 use crate::support::browser::browse;
-use crate::support::world;
+use crate::support::{nothing_unseen_in, outcome, world};
 
 #[tokio::test]
 async fn check_says_what_is_reached() {
@@ -207,5 +209,46 @@ async fn where_a_copy_is_kept_is_shown_with_its_request() {
 
     let mut verify = world.command_with(&["ledger", "verify"]);
     assert!(verify.ended().await.success(), "{}", verify.output());
+    world.finish(0).await;
+}
+
+/// Whatever a publisher writes into a request, and wherever a person then reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_unseen_of_a_request_reaches_a_person() {
+    let login = "a-long-password-for-the-console";
+    let mut world = world(&[("CONSOLE__ENABLED", "true"), ("CONSOLE__PASSWORD", login)]).await;
+    world.sandbox.add_named("a", "name\u{202e}\u{1b}[2J", "type\u{9b}2J").await;
+    let unseen = |word: &str| format!("{word}\u{202e}\u{200b}\u{2066}\u{e0041}");
+    let body = json!({
+        "request_id": "r-1", "asset_id": "a", "case_id": "case-1", "reason": unseen("reason"),
+        "requested_by": unseen("by"), "expect": {"name": unseen("name")},
+    });
+    world.ask(body).await;
+    assert_eq!(outcome(&world.broker.result("r-1").await).0, "rejected");
+    let url = world.worker().address().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut read = Vec::new();
+    for path in ["/find?q=case-1", "/v1/requests/r-1", "/v1/assets/a", "/"] {
+        let page = client.get(format!("{url}{path}")).bearer_auth(login).send().await.unwrap();
+        read.push(page.text().await.unwrap());
+    }
+    for args in [
+        &["ledger", "show", "r-1"][..],
+        &["ledger", "show", "r-1", "--json"],
+        &["ledger", "export", "--case", "case-1"],
+    ] {
+        let mut command = world.command_with(args);
+        assert!(command.ended().await.success(), "{}", command.output());
+        read.push(command.output());
+    }
+    for report in ["erasure-report.html", "erasure-report.json"] {
+        let path = world.dir.path().join(report);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{report}");
+        read.push(std::fs::read_to_string(path).unwrap());
+    }
+    for text in &read {
+        nothing_unseen_in(text);
+    }
+    assert!(read[0].contains("reason&#60;U+202E&#62;") && read[1].contains("reason\\u202e"), "{read:?}");
     world.finish(0).await;
 }

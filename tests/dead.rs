@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lapin::BasicProperties;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -136,6 +137,36 @@ async fn a_request_that_expired_in_the_queue_is_dead_and_carried_out_when_it_is_
     assert_eq!(dead(&mut world, &["replay", "--yes", "--why", "broker_expired"]).await.0, Some(0));
     assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
     world.finish(0).await;
+}
+
+/// What a publisher can write into a message that a worker has never seen.
+fn forged(user: &str) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in [("user-id", user), ("why", "\u{202e}yks"), ("detail", "\u{202e}d\u{9b}2J"), ("at", "never")] {
+        headers.insert(format!("x-asset-eraser-{name}").into(), AMQPValue::LongString(value.into()));
+    }
+    BasicProperties::default().with_headers(headers).with_message_id("m-\u{2066}1".into()).with_expiration("50".into())
+}
+
+#[tokio::test]
+async fn a_publisher_passes_for_no_other_among_dead_letters_and_writes_nothing_that_cannot_be_seen() {
+    let mut world = world(&[("PUBLISHERS__ALLOW", "alice")]).await;
+    world.stop_worker().await;
+    let body = json!({"request_id": "r-\u{202e}1", "asset_id": "a\u{200b}", "reason": "\u{2028}\u{e0041}"}).to_string();
+    world.broker.publish_request(body.as_bytes(), forged("alice")).await;
+    until("it is dead", || async { (world.broker.count("dead").await == 1).then_some(()) }).await;
+    let letter = listed(&mut world, &[]).await.remove(0);
+    assert_eq!((&letter["publisher"], &letter["why"]), (&Value::Null, &json!("broker_expired")));
+    let id = letter["id"].as_str().unwrap().to_owned();
+    let mut all = String::new();
+    for args in [&["list"][..], &["list", "--json"], &["show", &id]] {
+        all += &dead(&mut world, args).await.1;
+    }
+    assert!(all.contains("<U+202E>") && all.contains("\\u202e"), "{all}");
+    let unseen = all.chars().find(|c| *c != '\n' && asset_eraser::text::is_hidden(*c));
+    assert_eq!(unseen, None, "{all}");
+    world.start_worker().await;
+    world.finish(1).await;
 }
 
 /// RabbitMQ 4 drops a message that came back twenty times, where nobody says otherwise.

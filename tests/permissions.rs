@@ -113,7 +113,12 @@ async fn whoever_looks_after_dead_letters_can_do_nothing_else() {
     };
     let listed: Value = serde_json::from_str(&run(&["dead", "list", "--json"]).await).unwrap();
     let id = listed["letters"][0]["id"].as_str().unwrap();
+    assert_eq!(listed["letters"][0]["publisher"], "eraser", "who that is, sexton does not know");
+    assert!(run(&["dead", "list"]).await.contains("--worker-user eraser"));
+    let listed: Value =
+        serde_json::from_str(&run(&["dead", "list", "--json", "--worker-user", "eraser"]).await).unwrap();
     assert_eq!(listed["letters"][0]["publisher"], "desk");
+    assert!(run(&["dead", "show", id, "--worker-user", "eraser"]).await.contains("published by: desk"));
     run(&["dead", "drop", "--yes", id]).await;
     run(&["dead", "replay", "--yes", "--all"]).await;
     until("it is dead again", || async { (world.broker.count("dead").await == 1).then_some(()) }).await;

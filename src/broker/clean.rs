@@ -8,7 +8,6 @@ mod methods;
 mod properties;
 mod rest;
 
-pub(super) use self::properties::LEFT_OUT;
 #[cfg(any(test, fuzzing))]
 pub(super) use self::properties::is_readable;
 

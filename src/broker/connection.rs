@@ -73,10 +73,7 @@ impl Session {
         topology: &TopologySettings,
         metrics: &Metrics,
     ) -> Result<Self, BrokerError> {
-        let own = publishers.map(|publishers| ShortString::from(publishers.own.as_str()));
-        if let Some(own) = &own {
-            known_as(settings, own).await?;
-        }
+        let own = signature(settings, publishers).await?;
         let connection = Arc::new(connect(settings).await?);
         let lost = CancellationToken::new();
         let (tell, state) = watch::channel(BrokerState::Connected);
@@ -203,11 +200,39 @@ pub(super) async fn listen(
 async fn dropped_by(settings: &config::Broker, properties: BasicProperties) -> Result<(), BrokerError> {
     // A connection of its own: a channel that the broker closes over a refusal costs the session on its connection.
     let connection = connect(settings).await?;
+    // Kept until the connection is closed, as it would begin to close itself.
     let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    let options = BasicPublishOptions::default();
-    channel.basic_publish("".into(), "".into(), options, b"", properties).await?.await?;
-    Ok(connection.close(200, "tried".into()).await?)
+    let tried = async {
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let options = BasicPublishOptions::default();
+        channel.basic_publish("".into(), "".into(), options, b"", properties).await?.await
+    };
+    let tried = tried.await;
+    close(&connection).await;
+    Ok(tried.map(drop)?)
+}
+
+/// The user that copies and results are signed with. Without `publishers.allow` nothing depends on it, so a broker that knows
+/// us by another name, or does not tell, gets them unsigned.
+async fn signature(
+    settings: &config::Broker,
+    publishers: Option<&config::Publishers>,
+) -> Result<Option<ShortString>, BrokerError> {
+    if let Some(publishers) = publishers {
+        let own = ShortString::from(publishers.own.as_str());
+        known_as(settings, &own).await?;
+        return Ok(Some(own));
+    }
+    let Some(own) = settings.own_user().map(ShortString::from) else { return Ok(None) };
+    match dropped_by(settings, BasicProperties::default().with_user_id(own.clone())).await {
+        Err(BrokerError::Amqp(error))
+            if topology::is_refused_precondition(&error) || topology::is_refused_access(&error) =>
+        {
+            tracing::info!(%error, "copies and results are not signed with the worker's user");
+            Ok(None)
+        }
+        dropped => dropped.map(|()| Some(own)),
+    }
 }
 
 /// Makes sure that the broker knows us as `user`, which it may not where a token or a certificate says who we are. It

@@ -10,14 +10,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Acker, BasicProperties, Channel, Connection};
 use sha2::{Digest, Sha256};
 
 use super::connection::connect;
 use super::settlement::{Message, read};
 use super::topology::{Names, is_not_found};
-use super::{BrokerError, clean, headers, settlement};
+use super::{BrokerError, headers, settlement};
 use crate::config;
 
 /// Longest wait for any one answer of the broker.
@@ -47,8 +47,10 @@ pub struct Letter {
     pub detail: String,
     /// Since when.
     pub since: Option<Timestamp>,
-    /// What it says. The publisher is proven only where `publishers.allow` is set.
+    /// What it says.
     pub message: Message,
+    /// Who published the original, as a header says, which every publisher can write.
+    original_by: Option<String>,
     /// Its properties and headers, for a person.
     pub properties: Vec<(String, String)>,
     acker: Acker,
@@ -113,16 +115,27 @@ impl DeadLetters {
 impl Letter {
     fn new(delivery: lapin::message::Delivery, ours: &Names) -> Self {
         let (properties, acker) = (delivery.properties, delivery.acker);
-        let mut message = read(delivery.data, &properties, None);
-        // A copy is the worker's, also by its `user_id`, and says in a header whose the original was.
-        let names = properties.headers().iter().flat_map(|headers| headers.inner().keys());
-        if names.map(ShortString::as_str).any(|name| name.starts_with(headers::OURS) && name != clean::LEFT_OUT) {
-            message.publisher = settlement::header_text(&properties, headers::USER_ID);
-        }
+        let message = read(delivery.data, &properties, None);
+        let original_by = settlement::header_text(&properties, headers::USER_ID);
         let (why, detail, since) = death(&properties, ours);
         let properties = shown(&properties);
         let id = id(&message.body, &properties);
-        Self { id, why, detail, since, message, properties, acker }
+        Self { id, why, detail, since, message, original_by, properties, acker }
+    }
+
+    /// Who has published it, as far as the broker vouches for that. A copy is the worker's, by its `user_id`, and is believed
+    /// about the original where that is `worker`.
+    #[must_use]
+    pub fn publisher(&self, worker: Option<&str>) -> Option<&str> {
+        let publisher = self.message.publisher.as_deref();
+        if publisher.is_some() && publisher == worker { self.original_by.as_deref() } else { publisher }
+    }
+
+    /// The user who signed it as a copy, if that is not `worker`: the worker under another name, or a publisher who lies.
+    #[must_use]
+    pub fn signed_by_another(&self, worker: Option<&str>) -> Option<&str> {
+        let signer = self.message.publisher.as_deref()?;
+        (self.original_by.is_some() && Some(signer) != worker).then_some(signer)
     }
 
     /// Has the broker move it to the request queue, as if it had just been published.
@@ -173,7 +186,9 @@ fn death(properties: &BasicProperties, names: &Names) -> (String, String, Option
     }
     let said = |name: &str| settlement::header_text(properties, name);
     let since = said("x-asset-eraser-at").and_then(|at| at.parse().ok());
-    let why = said("x-asset-eraser-why").unwrap_or_else(|| "unknown".to_owned());
+    // A word of the worker's; anything else is a publisher's.
+    let is_word = |why: &String| why.len() <= 64 && why.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let why = said("x-asset-eraser-why").filter(is_word).unwrap_or_else(|| "unknown".to_owned());
     (why, said("x-asset-eraser-detail").unwrap_or_default(), since)
 }
 

@@ -7,9 +7,6 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 const NOT_COPIED: [&str; 6] = ["CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", "x-opt-deaths"];
 const NOT_COPIED_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
 
-/// What the names of all headers begin with that the worker puts on a copy.
-pub(super) const OURS: &str = "x-asset-eraser-";
-
 /// Where a copy keeps the broker-validated `user_id`: as a property, the broker would refuse it from our connection.
 /// Anybody can write this header, so it says who published the original only on a copy that is signed: whose own
 /// `user_id`, validated like any other, is ours.

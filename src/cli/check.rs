@@ -14,6 +14,7 @@ use crate::message::{AssetId, TraceContext};
 use crate::pace::gate::Gate;
 use crate::provider::{Client, Meaning};
 use crate::telemetry::metrics::Metrics;
+use crate::text::plain_lines;
 
 /// Longest wait for one of the five.
 const LIMIT: Duration = Duration::from_secs(45);
@@ -36,10 +37,10 @@ pub async fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let mut bad = 0;
     for (name, result) in parts {
         match result {
-            Ok(said) => println!("ok    {name:<9} {said}"),
+            Ok(said) => println!("ok    {name:<9} {}", plain_lines(&said)),
             Err(why) => {
                 bad += 1;
-                println!("FAIL  {name:<9} {why}");
+                println!("FAIL  {name:<9} {}", plain_lines(&why));
             }
         }
     }

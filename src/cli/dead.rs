@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::ask::confirmed;
 use crate::broker::dead::Letter;
 use crate::config::Broker;
-use crate::dead::{self, Asked, Deed, Done, Which, plain, readable};
+use crate::dead::{self, Asked, Deed, Done, Listing, Which, readable};
+use crate::text::{plain, plain_json};
 
 /// Most characters of one column.
 const WIDEST: usize = 40;
@@ -29,6 +30,9 @@ pub enum DeadCommand {
         /// As one JSON object.
         #[arg(long)]
         json: bool,
+        /// Who is believed about publishers.
+        #[command(flatten)]
+        signer: Signer,
     },
     /// Show one with its properties, its headers and its body.
     Show {
@@ -37,12 +41,30 @@ pub enum DeadCommand {
         /// The body alone, byte for byte.
         #[arg(long)]
         raw: bool,
+        /// Who is believed about publishers.
+        #[command(flatten)]
+        signer: Signer,
     },
     /// Send letters through again, as if they had just been published: every check applies, and what was answered gets
     /// the recorded answer. Asks first, as assets may be deleted.
     Replay(Selected),
     /// Remove letters for good. Asks first.
     Drop(Selected),
+}
+
+/// Who is believed about the publisher of an original.
+#[derive(Args, Debug)]
+pub struct Signer {
+    /// The worker's RabbitMQ user, if it is not the one of `broker.url`. Only its copies are believed about who published the
+    /// original.
+    #[arg(long, value_name = "USER")]
+    worker_user: Option<String>,
+}
+
+impl Signer {
+    fn user(&self, broker: &Broker) -> Option<String> {
+        self.worker_user.clone().or_else(|| broker.own_user())
+    }
 }
 
 /// Which letters, and whether to ask.
@@ -86,27 +108,24 @@ impl Selection {
 pub async fn dead(broker: &Broker, command: &DeadCommand) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     match command {
-        DeadCommand::List { why, limit, json } => {
+        DeadCommand::List { why, limit, json, signer } => {
             let which = why.clone().map_or(Which::All, Which::Why);
-            list(broker, &which, *limit, *json, &mut out).await
+            let found = dead::list(broker, &which, *limit).await?;
+            list(&found, signer.user(broker).as_deref(), *json, &mut out)
         }
-        DeadCommand::Show { id, raw } => show(broker, id, *raw, &mut out).await,
+        DeadCommand::Show { id, raw, signer } => {
+            show(&letter(broker, id).await?, signer.user(broker).as_deref(), *raw, &mut out)
+        }
         DeadCommand::Replay(selected) => act(broker, selected, Deed::Replay, &mut out).await,
         DeadCommand::Drop(selected) => act(broker, selected, Deed::Drop, &mut out).await,
     }
 }
 
-async fn list(
-    broker: &Broker,
-    which: &Which,
-    limit: usize,
-    as_json: bool,
-    out: &mut impl Write,
-) -> Result<(), Box<dyn Error>> {
-    let found = dead::list(broker, which, limit).await?;
+fn list(found: &Listing, worker: Option<&str>, as_json: bool, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     if as_json {
-        let letters: Vec<Value> = found.letters.iter().map(object).collect();
-        writeln!(out, "{:#}", json!({"total": found.total, "complete": found.complete, "letters": letters}))?;
+        let letters: Vec<Value> = found.letters.iter().map(|letter| object(letter, worker)).collect();
+        let listed = json!({"total": found.total, "complete": found.complete, "letters": letters});
+        writeln!(out, "{}", plain_json(&format!("{listed:#}")))?;
         return Ok(());
     }
     if found.letters.is_empty() {
@@ -114,19 +133,29 @@ async fn list(
         return Ok(());
     }
     let heads = ["ID", "SINCE", "WHY", "BY", "REQUEST", "ASSET", "DETAIL"].map(str::to_owned);
-    table(&[heads].into_iter().chain(found.letters.iter().map(line)).collect::<Vec<_>>(), out)?;
+    table(
+        &[heads].into_iter().chain(found.letters.iter().map(|letter| line(letter, worker))).collect::<Vec<_>>(),
+        out,
+    )?;
     let rest = if found.complete { "" } else { "; --limit shows more" };
     writeln!(out, "{} of {}{rest}", found.letters.len(), letters(found.total))?;
+    for user in found.letters.iter().filter_map(|letter| letter.signed_by_another(worker)).collect::<BTreeSet<_>>() {
+        let user = plain(user);
+        writeln!(
+            out,
+            "if {user} is the worker's RabbitMQ user, --worker-user {user} shows who has published the originals"
+        )?;
+    }
     Ok(())
 }
 
-fn line(letter: &Letter) -> [String; 7] {
+fn line(letter: &Letter, worker: Option<&str>) -> [String; 7] {
     let asked = Asked::of(letter);
     let known = |text: Option<String>| text.map_or_else(|| "-".to_owned(), |text| cut(&plain(&text)));
     let since = letter.since.map(|since| format!("{since:.0}"));
     let id = letter.id.clone();
     let why = cut(&plain(&letter.why));
-    let publisher = known(letter.message.publisher.clone());
+    let publisher = known(letter.publisher(worker).map(str::to_owned));
     [id, known(since), why, publisher, known(asked.request_id), known(asked.asset_id), plain(&letter.detail)]
 }
 
@@ -139,30 +168,34 @@ fn table(lines: &[[String; 7]], out: &mut impl Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn object(letter: &Letter) -> Value {
+fn object(letter: &Letter, worker: Option<&str>) -> Value {
     let Asked { request_id, asset_id, requested_by } = Asked::of(letter);
     let properties: BTreeMap<&str, &str> =
         letter.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     json!({
         "id": letter.id, "why": letter.why, "detail": letter.detail, "since": letter.since,
-        "publisher": letter.message.publisher, "request_id": request_id, "asset_id": asset_id,
+        "publisher": letter.publisher(worker), "request_id": request_id, "asset_id": asset_id,
         "requested_by": requested_by, "bytes": letter.message.body.len(), "properties": properties,
     })
 }
 
-async fn show(broker: &Broker, id: &str, raw: bool, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+async fn letter(broker: &Broker, id: &str) -> Result<Letter, Box<dyn Error>> {
     let which = Which::Ids(BTreeSet::from([id.to_owned()]));
-    let Some(letter) = dead::list(broker, &which, 1).await?.letters.pop() else {
-        return Err(format!("there is no letter {id:?} in the dead queue; `asset-eraser dead list` shows them").into());
-    };
+    let found = dead::list(broker, &which, 1).await?.letters.pop();
+    found.ok_or_else(|| {
+        format!("there is no letter {id:?} in the dead queue; `asset-eraser dead list` shows them").into()
+    })
+}
+
+fn show(letter: &Letter, worker: Option<&str>, raw: bool, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     if raw {
         return Ok(out.write_all(&letter.message.body)?);
     }
     let since = letter.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
     writeln!(out, "{} is dead{since}: {} {}", letter.id, plain(&letter.why), plain(&letter.detail))?;
-    let Asked { request_id, asset_id, requested_by } = Asked::of(&letter);
+    let Asked { request_id, asset_id, requested_by } = Asked::of(letter);
     let asked = [("request", request_id), ("asset", asset_id), ("requested by", requested_by)];
-    for (name, text) in asked.into_iter().chain([("published by", letter.message.publisher.clone())]) {
+    for (name, text) in asked.into_iter().chain([("published by", letter.publisher(worker).map(str::to_owned))]) {
         writeln!(out, "  {name}: {}", text.map_or_else(|| "not known".to_owned(), |text| plain(&text)))?;
     }
     writeln!(out, "properties:")?;

@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 
 use self::report::Report;
 use super::ask::confirmed;
+use super::private_file;
 use crate::config::Settings;
-use crate::dead::plain;
 use crate::ledger::{Acceptance, Change, Entry, Ledger};
 use crate::message::CaseId;
 use crate::telemetry::metrics::Metrics;
+use crate::text::{plain, plain_json};
 
 /// Requests shown at most; whoever has more exports the case.
 const MOST: u32 = 1_000;
@@ -95,7 +96,8 @@ async fn show(ledger: &Ledger, key: &str, as_json: bool, out: &mut impl Write) -
         }
     }
     if as_json {
-        writeln!(out, "{:#}", json!({"key": key, "complete": !cut, "requests": requests}))?;
+        let found = json!({"key": key, "complete": !cut, "requests": requests});
+        writeln!(out, "{}", plain_json(&format!("{found:#}")))?;
     } else if cut {
         writeln!(out, "(only the first {MOST} requests are shown)")?;
     }
@@ -115,11 +117,12 @@ fn object(entry: &Entry, history: &[Change]) -> Result<Value, serde_json::Error>
 }
 
 fn person(entry: &Entry, history: &[Change], out: &mut impl Write) -> std::io::Result<()> {
-    let part = |name: &str, text: Option<&str>| text.map(|text| format!("  {name} {text}")).unwrap_or_default();
+    let part =
+        |name: &str, text: Option<&str>| text.map(|text| format!("  {name} {}", plain(text))).unwrap_or_default();
     let (asset, case) = (part("asset", entry.asset_id.as_deref()), part("case", entry.case_id.as_deref()));
     let dry = if entry.dry_run { "  (dry run)" } else { "" };
     let stands = entry.outcome.as_deref().unwrap_or(entry.state);
-    writeln!(out, "request {}{asset}{case}{dry}: {}", entry.request_id, plain(stands))?;
+    writeln!(out, "request {}{asset}{case}{dry}: {}", plain(&entry.request_id.to_string()), plain(stands))?;
     for change in history {
         let why = change.why.as_deref().map(plain).unwrap_or_default();
         writeln!(out, "  {:.3}  {:<9} attempt {:<3} {why}", change.at, plain(&change.state), change.attempts)?;
@@ -156,11 +159,10 @@ async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write
         return Err(format!("nothing is on record for case {case:?}").into());
     }
     let report = Report::new(case, known.as_ref(), &requests, Timestamp::now());
-    for (name, text) in
-        [("erasure-report.html", report.render()?), ("erasure-report.json", serde_json::to_string_pretty(&report)?)]
-    {
+    let json = plain_json(&serde_json::to_string_pretty(&report)?);
+    for (name, text) in [("erasure-report.html", report.render()?), ("erasure-report.json", json)] {
         let path = folder.join(name);
-        let written = std::fs::File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        let written = private_file::new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
         written.map_err(|error| format!("{}: {error}", path.display()))?;
         writeln!(out, "{}", path.display())?;
     }
@@ -193,7 +195,7 @@ async fn verify(ledger: &Ledger, out: &mut impl Write) -> Result<(), Box<dyn Err
         entries += page.entries;
         wrong += page.problems.len();
         for (request, what) in &page.problems {
-            writeln!(out, "WRONG  request {request}: {what}")?;
+            writeln!(out, "WRONG  request {}: {what}", plain(&request.to_string()))?;
         }
         last = Some(page.last);
     }

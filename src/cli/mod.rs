@@ -8,6 +8,7 @@ pub mod config;
 pub mod dead;
 pub mod ledger;
 mod pages;
+mod private_file;
 pub mod run;
 pub mod submit;
 
@@ -19,6 +20,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::submit::SubmitError;
 use crate::config::{ConfigError, Settings, keys, variables};
+use crate::text::plain_lines;
 
 /// Deletes a provider's assets irreversibly, on request from RabbitMQ, and proves it.
 #[derive(Parser)]
@@ -118,10 +120,10 @@ fn finish(command: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(
 }
 
 fn fail(error: &dyn Error, code: u8) -> ExitCode {
-    eprintln!("asset-eraser: {error}");
+    eprintln!("asset-eraser: {}", plain_lines(&error.to_string()));
     let mut source = error.source();
     while let Some(cause) = source {
-        eprintln!("  because: {cause}");
+        eprintln!("  because: {}", plain_lines(&cause.to_string()));
         source = cause.source();
     }
     ExitCode::from(code)

@@ -11,13 +11,11 @@ mod lines;
 mod progress;
 mod report;
 mod sending;
-mod shown;
 mod spool;
 mod tally;
 mod twins;
 
 use std::error::Error;
-use std::fs::File;
 use std::io::stderr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -33,8 +31,10 @@ use self::progress::{BETWEEN_LOOKS, Progress};
 use self::report::{End, Report};
 use self::sending::Sending;
 use super::ask::{Answer, ask};
+use super::private_file;
 use crate::broker::requester::Requester;
 use crate::config;
+use crate::text::plain;
 
 /// What to ask for, and how.
 #[derive(Debug, Args)]
@@ -130,15 +130,16 @@ async fn submitted(broker: &config::Broker, args: &SubmitArgs) -> Result<(), Sub
     let name = args.batch.as_deref().unwrap_or_default();
     let batch = Batch::read(&input, &args.defaults, name).map_err(|refused| {
         for line in refused.lines {
-            eprintln!("{line}");
+            eprintln!("{}", plain(&line));
         }
         SubmitError::Refused(refused.problem)
     })?;
     for note in &batch.notes {
-        eprintln!("note: {note}");
+        eprintln!("note: {}", plain(note));
     }
     let results = args.results.as_ref().map(|path| {
-        File::create(path).map_err(|error| SubmitError::Refused(format!("--results: {}: {error}", path.display())))
+        private_file::written(path)
+            .map_err(|error| SubmitError::Refused(format!("--results: {}: {error}", path.display())))
     });
     let results = results.transpose()?;
     confirmed(broker, &batch, args.yes).await?;

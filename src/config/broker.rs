@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Broker;
+use super::safety::MAX_USER;
 use super::source::text_of;
 use super::validate::usable_urls;
 
@@ -26,6 +27,16 @@ impl Broker {
         let url = self.first()?;
         let user = percent_decode_str(url.username()).decode_utf8().ok()?.into_owned();
         (!user.is_empty()).then_some(user)
+    }
+
+    /// As whom the broker knows the worker; `None` where a certificate says that, or the name is longer than a `user_id`.
+    #[must_use]
+    pub fn own_user(&self) -> Option<String> {
+        let url = self.first()?;
+        if url.query_pairs().any(|(key, value)| key == "auth_mechanism" && value.eq_ignore_ascii_case("external")) {
+            return None;
+        }
+        self.user().filter(|user| user.len() <= MAX_USER)
     }
 
     fn first(&self) -> Option<Url> {

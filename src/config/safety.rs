@@ -1,8 +1,5 @@
 //! The settings that keep deletions within what an operator wants.
 
-use secrecy::ExposeSecret;
-use url::Url;
-
 use super::raw::RawBrake;
 use super::source::Source;
 use super::validate::{DAY, SECOND, within};
@@ -10,7 +7,7 @@ use super::{Brake, Broker, ConfigError, Publishers};
 use crate::message::AssetPattern;
 
 /// Longest name of a user, in bytes: the AMQP property `user_id` takes no longer one.
-const MAX_USER: usize = 255;
+pub(super) const MAX_USER: usize = 255;
 
 pub(super) fn brake(source: &Source, raw: &RawBrake) -> Result<Option<Brake>, ConfigError> {
     let window = within(source, "brake.window", raw.window.0, 3600 * SECOND, 60 * SECOND, 7 * DAY)?;
@@ -47,7 +44,7 @@ pub(super) fn publishers(
         let problem = "must name RabbitMQ users, of 1 to 255 bytes each; leave it out to allow everybody";
         return Err(source.problem(key, problem));
     }
-    let Some(own) = own_user(broker) else {
+    let Some(own) = broker.own_user() else {
         let problem = "needs a user in broker.url that the broker knows the worker by (not auth_mechanism=external): \
                        copies of messages are signed with it";
         return Err(source.problem(key, problem));
@@ -59,13 +56,4 @@ pub(super) fn publishers(
         return Err(source.problem(key, problem));
     }
     Ok(Some(Publishers { allow: allow.to_vec(), own }))
-}
-
-/// As whom the worker logs in; `None` when a certificate says that.
-fn own_user(broker: &Broker) -> Option<String> {
-    let url = Url::parse(broker.urls.first()?.expose_secret()).ok()?;
-    if url.query_pairs().any(|(key, value)| key == "auth_mechanism" && value.eq_ignore_ascii_case("external")) {
-        return None;
-    }
-    broker.user().filter(|user| user.len() <= MAX_USER)
 }

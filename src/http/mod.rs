@@ -22,7 +22,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use self::console::Console;
-use crate::{broker::BrokerState, ledger::Ledger, pace::line::Line, telemetry::metrics::Metrics};
+use crate::{broker::BrokerState, ledger::Ledger, pace::line::Line, telemetry::metrics::Metrics, text::plain_json};
 
 /// How long open connections may take to finish after shutdown began. Without a limit, a client that has connected and
 /// sends nothing would keep the process from ending.
@@ -132,7 +132,7 @@ async fn readyz(Shared(state): Shared<State>) -> Response {
     let readiness = Readiness::of(&state);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match serde_json::to_string(&readiness) {
-        Ok(json) => (status, [(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Ok(json) => (status, [(header::CONTENT_TYPE, "application/json")], plain_json(&json)).into_response(),
         Err(error) => {
             tracing::error!(%error, "readiness cannot be written out");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::{State, same};
 use crate::ledger::{AssetState, Entry, LedgerError};
 use crate::message::{AssetId, RequestId};
+use crate::text::plain_json;
 
 pub(super) fn routes(state: &State) -> Router<State> {
     Router::new()
@@ -104,5 +105,5 @@ async fn authorised(Shared(token): Shared<Option<SecretString>>, request: Reques
 
 fn json_response(status: StatusCode, body: &Value) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    (status, headers, body.to_string()).into_response()
+    (status, headers, plain_json(&body.to_string())).into_response()
 }

@@ -17,6 +17,7 @@ use tracing_subscriber::{
 };
 
 use crate::config::{Log, LogFormat};
+use crate::text::LogLines;
 
 /// The target of this crate's lines: the library's and the binary's (`asset-eraser` has this crate name too).
 const OURS: &str = "asset_eraser";
@@ -46,12 +47,23 @@ pub fn init(log: &Log) -> Result<(), LogError> {
     subscriber(log, std::io::stderr, std::io::stderr().is_terminal())?.try_init().map_err(|_| LogError::AlreadySet)
 }
 
+/// Where lines go, without what turns a direction or cannot be seen in them.
+struct Lines<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
+    type Writer = LogLines<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LogLines(self.0.make_writer())
+    }
+}
+
 fn subscriber<W>(log: &Log, writer: W, colours: bool) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
+        .with_writer(Lines(writer))
         // It reports a failed write with eprintln!, which panics when it is stderr that is gone.
         .log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {

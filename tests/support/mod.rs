@@ -404,7 +404,9 @@ impl World {
             stop(replica).await;
         }
         for run in 1..=self.runs {
-            self.no_secret_in(&self.output(run));
+            let printed = self.output(run);
+            self.no_secret_in(&printed);
+            nothing_unseen_in(&printed);
         }
         self.broker.clean_up().await;
     }
@@ -434,6 +436,12 @@ impl World {
         assert!(password == "guest" || !text.contains(&password), "the broker password was printed or served");
         assert!(!text.contains(&format!(":{password}@")), "the broker URL was printed or served");
     }
+}
+
+/// What others wrote turns no direction where a person reads it, and hides nothing. Those of ASCII move a progress bar.
+pub fn nothing_unseen_in(text: &str) {
+    let unseen = text.chars().find(|c| !c.is_ascii() && asset_eraser::text::is_hidden(*c));
+    assert_eq!(unseen, None, "{}", text.escape_unicode());
 }
 
 async fn stop(mut worker: Process) {

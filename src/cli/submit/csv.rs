@@ -13,7 +13,7 @@ use self::record::{Record, Records};
 use super::draft::{Said, json, object};
 use super::input::Take;
 use super::lines::Lines;
-use super::shown::{code_point, shown};
+use crate::text::{code_point, quoted};
 
 /// The columns of `expect`, beside those that are called like the request's fields.
 const EXPECT: [(&str, &str); 2] = [("expect.asset_type", "asset_type"), ("expect.name", "name")];
@@ -72,11 +72,11 @@ fn value(column: &str, cell: &str) -> Result<Option<String>, String> {
     Ok(match column {
         // It decides about a deletion: so it is said, or there is no such column.
         "dry_run" => Some(truth().ok_or_else(|| {
-            format!("dry_run: must be true or false, in every line that has the column; it is {}", shown(cell))
+            format!("dry_run: must be true or false, in every line that has the column; it is {}", quoted(cell))
         })?),
         _ if cell.is_empty() => None,
         "backup" => Some(truth().ok_or_else(|| {
-            format!("backup: must be true or false, or empty where the line does not say; it is {}", shown(cell))
+            format!("backup: must be true or false, or empty where the line does not say; it is {}", quoted(cell))
         })?),
         "case_size" => Some(cell.parse::<u32>().map_or_else(|_| json(cell), |size| size.to_string())),
         _ => Some(json(cell)),
@@ -87,7 +87,7 @@ fn value(column: &str, cell: &str) -> Result<Option<String>, String> {
 fn check(column: &str, cell: &str) -> Result<(), String> {
     let is_free = FREE_TEXT.contains(&column);
     if !is_free && cell.contains(['\n', '\r']) {
-        return Err(format!("{column}: has a line break, and no {column} has one; it is {}", shown(cell)));
+        return Err(format!("{column}: has a line break, and no {column} has one; it is {}", quoted(cell)));
     }
     let is_allowed = |character| matches!(character, '\t' | '\n' | '\r');
     let is_bad = |character: &char| character.is_control() || LINE_BREAKS_AND_MARKS.contains(character);
@@ -95,14 +95,14 @@ fn check(column: &str, cell: &str) -> Result<(), String> {
         return Err(format!(
             "{column}: has the character {}, which no text has; it is {}",
             code_point(bad),
-            shown(cell)
+            quoted(cell)
         ));
     }
     if is_half_quoted(cell) {
         return Err(format!(
             "{column}: has one of a pair of quotes that are not CSV's; a text with a separator in it goes in straight \
              quotes (\"); it is {}",
-            shown(cell)
+            quoted(cell)
         ));
     }
     Ok(())

@@ -5,10 +5,10 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::shown::{code_point, is_hidden, shown};
 use crate::message::fields::Fields;
 use crate::message::request::{FIELDS, MAX_CASE_SIZE};
 use crate::message::{CaseId, Envelope, Expect, OnInUse, Request, RequestId, Unreadable};
+use crate::text::{code_point, is_hidden, quoted};
 
 /// Name space of the request IDs (RFC 9562, version 5). Changing it would make every request that is submitted again
 /// another one.
@@ -237,11 +237,11 @@ fn seen(case: &CaseId) -> Result<(), String> {
         return Err(format!(
             "case_id: has the character {}, which cannot be seen; it is {}",
             code_point(hidden),
-            shown(case)
+            quoted(case)
         ));
     }
     if case.trim() != case {
-        return Err(format!("case_id: begins or ends with a space; it is {}", shown(case)));
+        return Err(format!("case_id: begins or ends with a space; it is {}", quoted(case)));
     }
     Ok(())
 }
@@ -251,7 +251,7 @@ fn with_value(problem: String, said: &Said) -> String {
     let field = problem.split(':').next().unwrap_or_default();
     let value = said.iter().find(|(name, _)| name == field).map(|(_, value)| value);
     match value.and_then(|value| serde_json::from_str::<String>(value).ok()) {
-        Some(text) if !text.is_empty() => format!("{problem}; it is {}", shown(&text)),
+        Some(text) if !text.is_empty() => format!("{problem}; it is {}", quoted(&text)),
         _ => problem,
     }
 }

@@ -9,9 +9,9 @@ use clap::ValueEnum;
 use super::csv;
 use super::draft::{Said, json};
 use super::lines::{Line, Lines};
-use super::shown::shown;
 use crate::message::fields::Fields;
 use crate::message::request::FIELDS;
+use crate::text::quoted;
 
 /// How requests are written in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -123,11 +123,11 @@ fn object_line(text: &str) -> Result<Said, String> {
     let fields = Fields::read(text).map_err(|problem| by_column(&problem))?;
     // Before a `null` is left out, which could be the one that stands twice.
     if let Some(name) = fields.duplicate() {
-        return Err(format!("{}: stands twice", shown(name)));
+        return Err(format!("{}: stands twice", quoted(name)));
     }
     if let Some(name) = fields.unknown(&FIELDS) {
         let known = FIELDS.join(", ");
-        return Err(format!("{}: is not a field of a request; the fields are {known}", shown(name)));
+        return Err(format!("{}: is not a field of a request; the fields are {known}", quoted(name)));
     }
     Ok(fields.written().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }

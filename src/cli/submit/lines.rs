@@ -5,8 +5,8 @@ mod utf16;
 use std::io::{self, BufRead, BufReader, Read};
 
 use self::utf16::Utf16;
-use super::shown::code_point;
 use crate::message::request::MAX_BODY;
+use crate::text::code_point;
 
 /// The longest line, in bytes. One that is longer can be no request, and is not read to its end.
 pub(super) const MOST_LINE: usize = 4 * MAX_BODY;

@@ -10,6 +10,7 @@ use super::SubmitError;
 use super::batch::Batch;
 use super::cases::Named;
 use super::sending::{NO_ANSWER, Sending};
+use crate::text::plain_json;
 
 /// What to do about a case that was sent with another size before.
 const OTHER_SIZE: &str = "A case keeps the case_size that was said first. To add requests to a case that was sent before: \
@@ -62,7 +63,7 @@ impl Report<'_> {
         let (mut out, mut error) = (stdout().lock(), stderr().lock());
         let numbers = self.sending.numbers();
         if self.json {
-            writeln!(out, "{}", self.to_json())?;
+            writeln!(out, "{}", plain_json(&self.to_json().to_string()))?;
         } else if let Some(answered) = numbers.answered {
             self.sending.tally().table(numbers.total - answered, &mut out)?;
         }

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::dead::plain;
+use crate::text::{plain, plain_json};
 
 /// The outcomes that leave nothing to be done.
 const GOOD: [&str; 3] = ["deleted", "already_absent", "would_delete"];
@@ -55,9 +55,9 @@ impl Result {
             #[serde(flatten)]
             result: &'a Result,
         }
-        let mut text = serde_json::to_vec(&Line { line, result: self })?;
-        text.push(b'\n');
-        Ok(text)
+        let mut text = plain_json(&serde_json::to_string(&Line { line, result: self })?);
+        text.push('\n');
+        Ok(text.into_bytes())
     }
 }
 

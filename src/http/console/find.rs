@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Here, notice, page as shown, second};
 use crate::ledger::{Change, Entry};
 use crate::message::Backup;
+use crate::text::plain_json;
 
 /// Requests shown at most.
 const MOST: u32 = 50;
@@ -97,7 +98,7 @@ impl Request {
             asked_at: second(entry.first_seen),
             backup: entry.backup.clone(),
             history: history.iter().map(step).collect(),
-            event: event.map(|event| format!("{event:#}")).unwrap_or_default(),
+            event: event.map(|event| plain_json(&format!("{event:#}"))).unwrap_or_default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::{Here, age, notice, page, second};
@@ -74,14 +74,14 @@ struct Shown<'a> {
 }
 
 impl Line {
-    fn new(letter: &Letter, now: Timestamp) -> (Self, String) {
+    fn new(letter: &Letter, worker: Option<&str>, now: Timestamp) -> (Self, String) {
         let asked = dead::Asked::of(letter);
         let line = Self {
             id: letter.id.clone(),
             why: letter.why.clone(),
             detail: letter.detail.clone(),
             since: letter.since.map(|since| age(since, now)).unwrap_or_default(),
-            publisher: letter.message.publisher.clone().unwrap_or_default(),
+            publisher: letter.publisher(worker).unwrap_or_default().to_owned(),
             request: asked.request_id.unwrap_or_default(),
             asset: asked.asset_id.unwrap_or_default(),
         };
@@ -95,8 +95,8 @@ pub(super) async fn list(Shared(here): Shared<Here>, Query(told): Query<Told>) -
         Ok(listed) => listed,
         Err(error) => return not_answered(&error),
     };
-    let now = Timestamp::now();
-    let lines: Vec<Line> = listed.letters.iter().map(|letter| Line::new(letter, now).0).collect();
+    let (worker, now) = (here.console.0.broker.own_user(), Timestamp::now());
+    let lines: Vec<Line> = listed.letters.iter().map(|letter| Line::new(letter, worker.as_deref(), now).0).collect();
     let mut causes = BTreeMap::new();
     for line in &lines {
         *causes.entry(line.why.clone()).or_default() += 1;
@@ -113,7 +113,7 @@ pub(super) async fn show(Shared(here): Shared<Here>, Path(id): Path<String>) -> 
         Err(error) => return not_answered(&error),
     };
     let Some(letter) = letter else { return gone() };
-    let (line, requested_by) = Line::new(&letter, Timestamp::now());
+    let (line, requested_by) = Line::new(&letter, here.console.0.broker.own_user().as_deref(), Timestamp::now());
     let shown = Shown {
         token: here.console.0.login.form_token(),
         line,
@@ -132,10 +132,12 @@ pub(super) async fn replay(
     headers: HeaderMap,
     Form(sent): Form<Sent>,
 ) -> Response {
-    let after = if sent.request.is_empty() {
+    // Percent-encoded by the page, which shows no text as it is.
+    let request = percent_decode_str(&sent.request).decode_utf8_lossy();
+    let after = if request.is_empty() {
         "/dead?done=1".to_owned()
     } else {
-        format!("/find?q={}", utf8_percent_encode(&sent.request, NON_ALPHANUMERIC))
+        format!("/find?q={}", utf8_percent_encode(&request, NON_ALPHANUMERIC))
     };
     here.act(&headers, &sent, Which::Ids(BTreeSet::from([id])), Deed::Replay, Some(after)).await
 }

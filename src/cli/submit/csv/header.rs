@@ -5,8 +5,8 @@ use std::io::Read;
 use super::record::{Record, Records};
 use super::{EXPECT, FREE_TEXT};
 use crate::cli::submit::lines::Line;
-use crate::cli::submit::shown::shown;
 use crate::message::request::FIELDS;
+use crate::text::quoted;
 
 /// What separates cells, in the order in which a header is searched for it.
 const SEPARATORS: [char; 3] = [',', ';', '\t'];
@@ -70,7 +70,7 @@ impl Header {
                 Some(column) if FREE_TEXT.contains(column) => cells.push((*column, cell.as_str())),
                 Some(column) => cells.push((*column, cell.trim_matches([' ', '\t']))),
                 None if is_filled(cell) => {
-                    return Err(format!("column {} has no name in the header; it is {}", at + 1, shown(cell)));
+                    return Err(format!("column {} has no name in the header; it is {}", at + 1, quoted(cell)));
                 }
                 None => {}
             }
@@ -124,6 +124,10 @@ fn column(name: &str) -> Result<Option<&'static str>, String> {
     known().find(|column| *column == plain).map(Some).ok_or_else(|| {
         let hint = if name.contains([';', '\t', '|']) { ", with commas between them" } else { "" };
         let known: Vec<&str> = known().collect();
-        format!("{}: is not a column; the first line names the columns{hint}, out of {}", shown(name), known.join(", "))
+        format!(
+            "{}: is not a column; the first line names the columns{hint}, out of {}",
+            quoted(name),
+            known.join(", ")
+        )
     })
 }
