@@ -205,8 +205,17 @@ async fn describe(
     description: Description,
     mut number: u32,
 ) -> Result<Kept, Trouble> {
-    let text = description.to_json().map_err(|error| Trouble::Lasting(format!("backup.json: {error}")))?;
+    let text = description.to_json();
     let backup = description.backup;
+    let text = match (text, place.described(&backup.location)) {
+        (Ok(text), _) => text,
+        (Err(problem), key) => {
+            if let Some(key) = key {
+                store.take_away(&key).await;
+            }
+            return Err(Trouble::Lasting(format!("backup.json: {problem}")));
+        }
+    };
     loop {
         if store.describe(&place.description(number), text.clone()).await? {
             return Ok(Kept::Made(backup));

@@ -63,6 +63,21 @@ fn part(id: &str) -> String {
     if written.len() <= LONGEST_PART { written } else { format!("=sha256={}", hex::encode(Sha256::digest(id))) }
 }
 
+/// The longest description that is read, in bytes.
+pub(super) const DESCRIPTION_LIMIT: u64 = 64 * 1024;
+
+/// The longest text of others that a description keeps, in bytes. What is longer is cut, so that a description stays far below
+/// what is read of one, whatever a host or the provider says.
+const LONGEST_TOLD: usize = 1024;
+
+fn told(text: &str) -> String {
+    if text.len() <= LONGEST_TOLD {
+        return text.to_owned();
+    }
+    let end = (0..=LONGEST_TOLD).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
 /// What is written beside an asset's bytes, once they were read back whole: there is no backup without it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Description {
@@ -95,14 +110,14 @@ impl Description {
             request_id: wanted.request_id.to_string(),
             asset_id: wanted.asset_id.to_string(),
             backup,
-            content_type,
+            content_type: content_type.as_deref().map(told),
             made_at,
             asset: Told {
-                name: asset.name.clone(),
-                asset_type: asset.asset_type.clone(),
-                created: asset.created.clone(),
-                status: asset.status.clone(),
-                url: asset.url.as_ref().and_then(|url| unsigned(url.expose())),
+                name: asset.name.as_deref().map(told),
+                asset_type: asset.asset_type.as_deref().map(told),
+                created: asset.created.as_deref().map(told),
+                status: asset.status.as_deref().map(told),
+                url: asset.url.as_ref().and_then(|url| unsigned(url.expose())).as_deref().map(told),
             },
         }
     }
@@ -114,8 +129,14 @@ impl Description {
         meant.then_some(read)
     }
 
-    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec_pretty(self)
+    /// # Errors
+    /// When it is longer than what is read of one, and would not be found again.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>, String> {
+        let text = serde_json::to_vec_pretty(self).map_err(|error| error.to_string())?;
+        match u64::try_from(text.len()) {
+            Ok(length) if length <= DESCRIPTION_LIMIT => Ok(text),
+            _ => Err(format!("has {} bytes, and at most {DESCRIPTION_LIMIT} are read", text.len())),
+        }
     }
 }
 

@@ -23,13 +23,12 @@ use url::Url;
 use uuid::Uuid;
 
 use super::pieces::Pieces;
+use super::place::DESCRIPTION_LIMIT;
 use super::source::Download;
 use super::{BackupError, Trouble, within};
 use crate::config;
 use crate::crypto;
 
-/// The longest description that is read, in bytes.
-const DESCRIPTION_LIMIT: u64 = 64 * 1024;
 /// How long the store may take to forget an upload that failed.
 const ABORT_LIMIT: Duration = Duration::from_secs(10);
 /// The store's own tries of one call, after the first. What lasts longer is for the request's own retries.

@@ -144,6 +144,24 @@ async fn a_copy_is_kept_described_and_found_again() {
     assert!(!asked.contains("authorization") && !asked.contains(SECRET), "{asked}");
 }
 
+/// What a host or the provider says may be of any length, and grows when it is written as JSON.
+#[tokio::test]
+async fn a_copy_is_found_again_whatever_was_said_of_it() {
+    let bytes = png(1_000);
+    for long in ["x".repeat(70_000), "é".repeat(1_000), "\u{1}".repeat(100_000)] {
+        let told = if long.starts_with('\u{1}') { "a" } else { &long };
+        let head = format!("200 OK\r\ncontent-type: image/png;{told}\r\ncontent-length: {}", bytes.len());
+        let server = Server::answering(http(&head, &bytes), false).await;
+        let mut trial = Trial::new(&format!("{}{}", url(&server), "/x".repeat(1_500)));
+        let said = Some(long.clone());
+        (trial.asset.name, trial.asset.created, trial.asset.status) = (said.clone(), said.clone(), said);
+        let kept = trial.keep().await;
+        let Ok(Kept::Made(backup)) = kept else { panic!("{kept:?}") };
+        assert_eq!(trial.keep().await, Ok(Kept::Found(backup)));
+        assert_eq!(server.asked().len(), 1, "not downloaded again");
+    }
+}
+
 #[tokio::test]
 async fn a_copy_in_many_pieces_is_the_same_bytes() {
     let bytes = png((20 << 20) + 7);
