@@ -140,7 +140,7 @@ impl Backups {
                 return Err(trouble);
             }
         };
-        let description = Description::new(&wanted, backup, content_type, Timestamp::now());
+        let description = Description::new(&wanted, backup, content_type.as_deref(), Timestamp::now());
         within(deadline, describe(store, &place, wanted, description, number)).await
     }
 

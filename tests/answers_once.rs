@@ -67,12 +67,21 @@ async fn two_requests_for_one_asset_take_turns() {
 #[tokio::test]
 async fn a_malformed_request_uses_its_request_id_up() {
     let mut world = world(&[]).await;
-    world.ask(json!({"request_id": "r", "asset_id": "a/b"})).await;
-    world.broker.result("r").await;
-    world.sandbox.add("a").await;
-    world.ask_with(json!({"request_id": "r", "asset_id": "a"}), BasicProperties::default()).await;
+    let malformed = json!({"request_id": "r", "asset_id": "a/b", "reason": "the victim's"});
+    for _ in 0..2 {
+        world.ask(malformed.clone()).await;
+    }
     let results = world.broker.results("r", 2).await;
     assert_eq!(results[0].text, results[1].text);
+    // Another message learns nothing of it, whether it can be read or not.
+    world.sandbox.add("a").await;
+    let others = [json!({"request_id": "r", "asset_id": "a"}), json!({"request_id": "r"})];
+    for (n, other) in others.into_iter().enumerate() {
+        world.ask_with(other, BasicProperties::default()).await;
+        let answer = world.broker.results("r", n + 3).await.remove(n + 2);
+        assert_eq!(outcome(&answer.event), ("rejected", "request_conflict"));
+        assert!(!answer.text.contains("victim"), "{}", answer.text);
+    }
     assert!(world.sandbox.calls().await.is_empty());
-    world.finish(1).await;
+    world.finish(3).await;
 }

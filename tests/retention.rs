@@ -36,6 +36,11 @@ async fn an_old_request_becomes_a_tombstone_and_is_never_worked_on_again() {
     assert_eq!(again[1].text, again[2].text, "the same message has the same answer");
     let detail = again[1].event["data"]["detail"].as_str().unwrap();
     assert!(detail.contains("was answered \"deleted\" on 20") && detail.contains("no longer kept"), "{detail}");
+    // A message that only guesses learns nothing of it.
+    world.ask(json!({"request_id": "r-a", "asset_id": "a"})).await;
+    let guessed = world.broker.results("r-a", 4).await.remove(3).event;
+    let detail = guessed["data"]["detail"].as_str().unwrap();
+    assert!(detail.contains("differs from this one") && !detail.contains("deleted"), "{detail}");
     assert_eq!(deletes(&world.sandbox.calls_of("a").await), 1);
     let mut show = world.command_with(&["ledger", "show", "a"]);
     assert!(show.ended().await.success());

@@ -104,13 +104,13 @@ struct Told {
 }
 
 impl Description {
-    pub(super) fn new(wanted: &Wanted<'_>, backup: Backup, content_type: Option<String>, made_at: Timestamp) -> Self {
+    pub(super) fn new(wanted: &Wanted<'_>, backup: Backup, content_type: Option<&str>, made_at: Timestamp) -> Self {
         let asset = wanted.asset;
         Self {
             request_id: wanted.request_id.to_string(),
             asset_id: wanted.asset_id.to_string(),
             backup,
-            content_type: content_type.as_deref().map(told),
+            content_type: content_type.map(told),
             made_at,
             asset: Told {
                 name: asset.name.as_deref().map(told),

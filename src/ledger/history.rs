@@ -72,14 +72,19 @@ pub(super) fn append(id: &RequestId, row: &mut Row) -> Change {
 /// kept, and bound by a new one to all that stays.
 pub(super) fn seal(id: &RequestId, row: &mut Row) {
     let head = std::mem::take(&mut row.chain.head);
+    row.request = row.request.as_deref().map(sha256);
     row.chain.head = tombstone_hash(id, row, &head);
-    row.request = None;
     row.waited_for = None;
     row.backup_asked = None;
     row.backup = None;
     if let Some(decision) = &mut row.decision {
         decision.kept = Kept::Sealed(head);
     }
+}
+
+/// Whether a tombstone is that of this request, equal in every field.
+pub(super) fn is_of(row: &Row, request: &str) -> bool {
+    row.request.as_deref() == Some(sha256(request).as_str())
 }
 
 /// The one entry that stands for all those of a tombstone; `None` for any other row. Its digest is the hash of the last
@@ -166,13 +171,13 @@ fn tombstone_problem(id: &RequestId, row: &Row, head: &str, changes: &[Change]) 
         return Some("it is a tombstone, and has entries".to_owned());
     }
     // Whatever a tombstone does not keep is not in its hash, and would be believed.
-    let more = row.backup.is_some() || row.backup_asked.is_some() || row.request.is_some();
+    let more = row.backup.is_some() || row.backup_asked.is_some();
     (more || row.chain.head != tombstone_hash(id, row, head)).then(|| "the tombstone was changed".to_owned())
 }
 
 /// Over everything that a tombstone keeps.
 fn tombstone_hash(id: &RequestId, row: &Row, head: &str) -> String {
-    let Row { asset_id, case_id, dry_run, attempts, deletes, decision, first_seen, updated, chain, .. } = row;
+    let Row { asset_id, case_id, dry_run, request, attempts, deletes, decision, first_seen, updated, chain, .. } = row;
     let kept = serde_json::json!([
         "tombstone",
         head,
@@ -180,6 +185,7 @@ fn tombstone_hash(id: &RequestId, row: &Row, head: &str) -> String {
         asset_id,
         case_id,
         dry_run,
+        request,
         attempts,
         deletes,
         decision.as_ref().map(|decision| &decision.outcome),

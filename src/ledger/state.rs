@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::backups::BackedUp;
 use super::brake::Deletion;
 use super::clock::Clock;
-use super::history::Chain;
+use super::history::{self, Chain};
 use super::{Asked, AssetState, Attempt, Begun, Beside, Entry, Past, Record, Refused, Token, UsedUp};
 use crate::config::Brake;
 use crate::message::Backup;
@@ -242,12 +242,9 @@ pub(super) fn begin(
 /// What has used up the request ID, when the request on record does not answer this one: it has to be equal in every
 /// field, since the evidence keeps the words of the first.
 fn used_up(row: &Row, asked: &Asked) -> Option<UsedUp> {
-    // It was refused while it could not be read: there is nothing to compare with, and its answer stands.
-    row.asset_id.as_ref()?;
-    let same_asset = row.asset_id.as_deref() == Some(asked.asset_id.as_str());
     let another = Some(UsedUp::AnotherRequest);
     match &row.decision {
-        Some(Decision { outcome, kept: Kept::Sealed(_) }) if same_asset && row.dry_run == asked.dry_run => {
+        Some(Decision { outcome, kept: Kept::Sealed(_) }) if history::is_of(row, &asked.request) => {
             Some(UsedUp::Forgotten { outcome: outcome.clone(), decided: row.updated })
         }
         Some(Decision { kept: Kept::Sealed(_), .. }) => another,
@@ -374,8 +371,10 @@ pub(super) fn refuse(
         return Ok(Step::write(row, Refused::Recorded { event, of_case }));
     };
     Ok(Step::read(match row.decision.map(|decision| decision.kept) {
-        // By a malformed message of the same ID, which this one may be.
-        Some(Kept::Event(event)) if row.asset_id.is_none() => Refused::Recorded { event, of_case: row.case_id },
+        // By a malformed message that says the same: its answer has no word that this one does not have.
+        Some(Kept::Event(recorded)) if row.asset_id.is_none() && recorded == event(row.first_seen) => {
+            Refused::Recorded { event: recorded, of_case: row.case_id }
+        }
         _ => Refused::Known { first_seen: row.first_seen },
     }))
 }
@@ -416,6 +415,8 @@ impl Row {
     }
 
     pub(super) fn entry(self, request_id: RequestId) -> Entry {
+        // Of a tombstone's request there is a hash.
+        let sealed = matches!(self.decision, Some(Decision { kept: Kept::Sealed(_), .. }));
         let (outcome, event) = match self.decision {
             None => (None, None),
             Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event)),
@@ -425,7 +426,7 @@ impl Row {
             request_id,
             asset_id: self.asset_id,
             case_id: self.case_id,
-            request: self.request,
+            request: self.request.filter(|_| !sealed),
             dry_run: self.dry_run,
             state: self.state.as_str(),
             attempts: self.attempts,

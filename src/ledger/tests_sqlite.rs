@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use super::tests::{asked, assert_some_is_there, at, begin, decided, first, id, nth, open_in, record_some};
+use super::tests::{asked, assert_some_is_there, at, begin, first, id, nth, open_in, record_some, recorded};
 use super::*;
 
 fn connect(folder: &Path) -> Connection {
@@ -29,8 +29,8 @@ async fn everything_is_there_after_a_restart() {
     let ledger = open_in(folder.path()).await;
     assert_some_is_there(&ledger).await;
     assert_eq!(
-        ledger.at(at(8)).begin(asked("refused", "c"), Beside::NoSuspect).await.unwrap(),
-        decided("refusal", None)
+        ledger.at(at(8)).refuse(&id("refused"), None, |_| "refusal".into()).await.unwrap(),
+        recorded("refusal", None)
     );
 }
 

@@ -208,17 +208,18 @@ pub(super) async fn to_compact(transaction: &Transaction<'_>, span: &Span) -> Re
     evidence(transaction, &sql, &[&at, &id, &before, &most]).await
 }
 
-/// Writes tombstones: the ID, the seal and the new hash of each.
+/// Writes tombstones: the ID, the seal, the new hash and the hash of the request of each.
 pub(super) async fn seal(
     transaction: &Transaction<'_>,
     ids: &[String],
     seals: &[String],
     heads: &[String],
+    requests: &[Option<String>],
 ) -> Result<(), Fault> {
     let sql = "UPDATE asset_eraser.requests AS r
-               SET request = NULL, waited_for = NULL, backup_asked = NULL, backup = NULL, event = '', sealed = t.sealed, chain = t.chain
-               FROM unnest($1::text[], $2::text[], $3::text[]) AS t (id, sealed, chain) WHERE r.request_id = t.id";
-    transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids, &seals, &heads]).await?;
+               SET request = t.request, waited_for = NULL, backup_asked = NULL, backup = NULL, event = '', sealed = t.sealed, chain = t.chain
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS t (id, sealed, chain, request) WHERE r.request_id = t.id";
+    transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids, &seals, &heads, &requests]).await?;
     let sql = "DELETE FROM asset_eraser.history WHERE request_id = ANY($1)";
     transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids]).await?;
     Ok(())

@@ -57,8 +57,8 @@ CREATE TABLE asset_eraser.requests (
     -- Whether the broker has confirmed the answer.
     heard        boolean     NOT NULL DEFAULT false,
     -- A tombstone is a decided request of which only this is kept: that it was decided, when, how, and of which asset.
-    -- What was asked is NULL then, the event is empty, and the history has no entry; this is the hash of the last one it
-    -- had, bound by `chain` to all that is kept.
+    -- Of what was asked there is the SHA-256 then, the event is empty, and the history has no entry; this is the hash of the
+    -- last one it had, bound by `chain` to all that is kept.
     sealed       text        CHECK (sealed IS NULL OR event = ''),
     first_seen   timestamptz NOT NULL,
     updated      timestamptz NOT NULL,

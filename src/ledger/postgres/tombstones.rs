@@ -11,7 +11,7 @@ use crate::ledger::state::{Decision, Kept};
 /// One step. Evidence that is not as it was written is kept, for whoever looks into it.
 pub(super) async fn compact(transaction: &Transaction<'_>, span: &Span) -> Result<Compacted, Fault> {
     let mut done = Compacted::default();
-    let (mut ids, mut seals, mut heads) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ids, mut seals, mut heads, mut requests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (id, mut row, changes) in rows::to_compact(transaction, span).await? {
         done.last = Some((row.updated, id.clone()));
         if let Some(what) = history::problem(&id, &row, &changes) {
@@ -23,9 +23,10 @@ pub(super) async fn compact(transaction: &Transaction<'_>, span: &Span) -> Resul
             ids.push(id.to_string());
             seals.push(seal);
             heads.push(row.chain.head);
+            requests.push(row.request);
         }
     }
     done.requests = ids.len();
-    rows::seal(transaction, &ids, &seals, &heads).await?;
+    rows::seal(transaction, &ids, &seals, &heads, &requests).await?;
     Ok(done)
 }

@@ -70,11 +70,11 @@ pub(super) fn seal(connection: &Connection, id: &RequestId, row: &Row) -> rusqli
     let (_, event, sealed) = decision(row);
     connection
         .prepare_cached(
-            "UPDATE requests SET request = NULL, waited_for = NULL, backup_asked = NULL, backup = NULL, event = ?2,
+            "UPDATE requests SET request = ?5, waited_for = NULL, backup_asked = NULL, backup = NULL, event = ?2,
                                  sealed = ?3, chain = ?4
              WHERE request_id = ?1",
         )?
-        .execute((id.as_str(), event, sealed, &row.chain.head))
+        .execute((id.as_str(), event, sealed, &row.chain.head, &row.request))
 }
 
 /// When the latest decision was taken that may be compacted.

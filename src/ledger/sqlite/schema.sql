@@ -50,8 +50,8 @@ CREATE TABLE requests (
     -- Whether the broker has confirmed the answer.
     heard        INTEGER NOT NULL CHECK (heard IN (0, 1)),
     -- A tombstone is a decided request of which only this is kept: that it was decided, when, how, and of which asset.
-    -- What was asked is NULL then, the event is empty, and the history has no entry; this is the hash of the last one it
-    -- had, bound by `chain` to all that is kept.
+    -- Of what was asked there is the SHA-256 then, the event is empty, and the history has no entry; this is the hash of the
+    -- last one it had, bound by `chain` to all that is kept.
     sealed       TEXT    CHECK (sealed IS NULL OR event = ''),
     -- RFC 3339, UTC, always three decimals: sorts as text.
     first_seen   TEXT    NOT NULL,
