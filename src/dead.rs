@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::broker::BrokerError;
 use crate::broker::dead::{DeadLetters, Letter};
 use crate::config;
-use crate::message::{Envelope, Request};
+use crate::message::Request;
 use crate::text::{plain, plain_json};
 
 /// Which letters.
@@ -91,11 +91,7 @@ impl Asked {
     #[must_use]
     pub fn of(letter: &Letter) -> Self {
         let message = &letter.message;
-        let decoded = Request::decode(Envelope {
-            body: &message.body,
-            content_type: message.content_type.as_deref(),
-            message_id: message.message_id.as_deref(),
-        });
+        let decoded = Request::decode(message.envelope());
         let (request_id, asset_id, labels) = match decoded {
             Ok(request) => (Some(request.request_id), Some(request.asset_id), request.labels),
             Err(unreadable) => (unreadable.request_id, unreadable.asset_id, unreadable.labels),
@@ -126,6 +122,22 @@ pub async fn list(broker: &config::Broker, which: &Which, most: usize) -> Result
     let total = look.total;
     look.close().await?;
     Ok(Listing { total, letters, complete: seen == total })
+}
+
+/// The body of a letter, however long it is.
+///
+/// # Errors
+/// When the broker does not answer. Nothing has changed then.
+pub async fn body(broker: &config::Broker, id: &str) -> Result<Option<Vec<u8>>, BrokerError> {
+    let mut look = DeadLetters::open_for_bodies(broker).await?;
+    let mut body = None;
+    while body.is_none()
+        && let Some(letter) = look.next().await?
+    {
+        body = (letter.id == id).then_some(letter.message.body);
+    }
+    look.close().await?;
+    Ok(body)
 }
 
 /// How many letters there are of each cause.
@@ -181,9 +193,18 @@ async fn act_counting(
     Ok(Done { letters: *begun, missing })
 }
 
+/// The body of a letter for a person.
+#[must_use]
+pub fn shown_body(letter: &Letter) -> String {
+    match letter.message.left_out {
+        Some(_) => format!("(longer than a request may be; `asset-eraser dead show --raw {}` prints it)", letter.id),
+        None => readable(&letter.message.body),
+    }
+}
+
 /// A body as what it is: JSON as JSON, other text as text, anything else as bytes.
 #[must_use]
-pub fn readable(body: &[u8]) -> String {
+fn readable(body: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(body) else { return body.escape_ascii().to_string() };
     let json: Option<Value> = serde_json::from_str(text).ok();
     json.map_or_else(|| plain(text), |json| plain_json(&format!("{json:#}")))

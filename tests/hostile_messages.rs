@@ -7,7 +7,8 @@ use lapin::types::{AMQPValue, ByteArray, FieldArray, FieldTable, ShortString};
 use serde_json::{Value, json};
 
 use crate::support::amqp::{self, RawPublisher};
-use crate::support::{World, outcome, until, world};
+use crate::support::private::PrivateBroker;
+use crate::support::{World, outcome, until, world, world_at};
 
 const CLOUD_EVENT: &str = "application/cloudevents+json";
 
@@ -185,7 +186,9 @@ async fn large_messages_are_buried_whole_and_memory_stays_bounded() {
     let mut world = world(&[]).await;
     let body = vec![b'{'; 8 * 1024 * 1024];
     for _ in 0..6 {
-        assert!(buried(&world, &body, BasicProperties::default()).await.starts_with("body: is 8388608 bytes long"));
+        world.broker.publish_request(&body, BasicProperties::default()).await;
+        let (_, dead) = until("a dead message", || world.broker.take("dead")).await;
+        assert!(dead == body, "another body of {} bytes", dead.len());
     }
     let peak = world.worker().peak_memory_kib();
     assert!(peak < 200 * 1024, "{peak} KiB");
@@ -267,4 +270,67 @@ async fn headers_that_are_nested_deeply_do_not_end_the_worker() {
 fn one_connection(world: &mut World) {
     let said = world.worker().output();
     assert_eq!(said.matches("broker connected").count(), 1, "{said}");
+}
+
+/// Longer than anything that is read, and more of it than a worker may have of memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_too_long_are_put_aside_unread_and_cost_no_memory() {
+    let mut world = world(&[("CONSOLE__ENABLED", "true"), ("CONSOLE__PASSWORD", "a-long-password")]).await;
+    let before = world.worker().peak_memory_kib();
+    let long = vec![b'x'; 6 << 20];
+    let headers = table("mine", text("kept"));
+    for n in 0..20 {
+        let named = BasicProperties::default().with_message_id(format!("long-{n}").into());
+        world.broker.publish_request(&long, named.with_headers(headers.clone())).await;
+    }
+    world.delete("after").await;
+    until("all are dead", || async { (world.broker.count("dead").await == 20).then_some(()) }).await;
+    let answer = world.broker.result("long-7").await;
+    assert_eq!(outcome(&answer), ("rejected", "invalid_request"));
+    let detail = answer["data"]["detail"].as_str().unwrap();
+    assert_eq!(detail, "body: is 6291456 bytes long; at most 65536 are allowed");
+    assert_eq!(world.get("/dead").await.0, 401);
+    let page = format!("{}/dead", world.worker().address().await);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let page = client.get(page).bearer_auth("a-long-password").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains(detail) && page.contains("20"), "{page}");
+    let grown = world.worker().peak_memory_kib() - before;
+    assert!(grown < 32 * 1024, "{grown} KiB");
+
+    let mut list = world.command_with(&["dead", "list", "--json", "--why", "invalid_request"]);
+    assert!(list.ended().await.success(), "{}", list.output());
+    let listed: Value = serde_json::from_str(&list.output()).unwrap();
+    let letter = &listed["letters"][0];
+    assert_eq!((&letter["bytes"], &letter["properties"]["mine"]), (&json!(6 << 20), &json!("kept")));
+    let id = letter["id"].as_str().unwrap();
+    let mut raw = world.command_with(&["dead", "show", "--raw", id]);
+    assert!(raw.ended().await.success());
+    assert!(raw.output().into_bytes() == long, "the body is as it was published");
+    // Through it again, and dead again.
+    let mut replay = world.command_with(&["dead", "replay", "--yes", id]);
+    assert!(replay.ended().await.success(), "{}", replay.output());
+    until("it is dead again", || async { (world.broker.count("dead").await == 20).then_some(()) }).await;
+    let mut drop = world.command_with(&["dead", "drop", "--yes", "--all"]);
+    assert!(drop.ended().await.success() && drop.output().contains("20 letters dropped"), "{}", drop.output());
+    world.finish(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_with_the_limits_that_are_shipped_takes_the_longest_request_and_no_flood_of_longer_ones() {
+    let limits = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rabbitmq/limits.conf");
+    let broker = PrivateBroker::start_with(|_| std::fs::read_to_string(limits).unwrap());
+    let mut world = world_at(&broker.url, &[]).await;
+    world.sandbox.add("a").await;
+    let request = |reason: String| json!({"request_id": "r", "asset_id": "a", "reason": reason});
+    let room = 64 * 1024 - request(String::new()).to_string().len();
+    world.ask(request("x".repeat(room))).await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    let channel = world.broker.another_channel().await;
+    let (exchange, options) = (world.broker.prefix.clone(), BasicPublishOptions::default());
+    let long = vec![b'x'; (1 << 20) + 1];
+    let sent =
+        channel.basic_publish(exchange.into(), "request".into(), options, &long, BasicProperties::default()).await;
+    let refused = sent.unwrap().await.unwrap_err().to_string();
+    assert!(refused.contains("larger than configured max size"), "{refused}");
+    world.finish(0).await;
 }

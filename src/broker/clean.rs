@@ -3,10 +3,17 @@
 //! The broker passes on names and texts that are not UTF-8, tables within tables within tables, and headers that are larger
 //! than a frame may be. The library gives a connection up over the first and the last, and overflows its stack over the
 //! second. Then the message cannot be taken out of its queue, and comes back first, each time, before all others.
+//!
+//! It also holds whatever body comes, so one that is longer than anything that is read is left out here, by the size that is
+//! announced before it: a header says how long it is.
 
 mod methods;
 mod properties;
 mod rest;
+
+use std::collections::BTreeMap;
+
+pub(super) use self::properties::BODY_LEFT_OUT;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::properties::is_readable;
@@ -18,6 +25,7 @@ const FRAME_END: usize = 1;
 pub(super) const AROUND: usize = FRAME_HEAD + FRAME_END;
 const METHOD: u8 = 1;
 const CONTENT_HEADER: u8 = 2;
+const BODY: u8 = 3;
 
 /// The longest frame that is held until all of it is here, in bytes. No broker lets a publisher write a longer header,
 /// unless its `frame_max` was raised; of those only the size of the body is read.
@@ -38,12 +46,17 @@ pub(super) struct Frames {
     skipping: usize,
     /// The longest frame that the library takes, in bytes.
     longest: u32,
+    /// The longest body that the library is given, in bytes.
+    longest_body: u64,
+    /// How many bytes of a body that is left out have still to come on a channel.
+    left_out: BTreeMap<[u8; 2], u64>,
 }
 
 impl Frames {
     /// The library asks the broker for frames of at most `frame_max` bytes.
-    pub(super) const fn new(frame_max: u32) -> Self {
-        Self { bytes: Vec::new(), fit: 0, passing: 0, skipping: 0, longest: frame_max }
+    pub(super) fn new(frame_max: u32, longest_body: u64) -> Self {
+        let (bytes, left_out) = (Vec::new(), BTreeMap::new());
+        Self { bytes, fit: 0, passing: 0, skipping: 0, longest: frame_max, longest_body, left_out }
     }
 
     /// Takes what has come.
@@ -65,12 +78,13 @@ impl Frames {
     fn frame(&mut self) -> Option<()> {
         self.go_on();
         let next = &self.bytes[self.fit..];
-        let head = next.first_chunk::<FRAME_HEAD>()?;
+        let head = *next.first_chunk::<FRAME_HEAD>()?;
         let whole = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize + AROUND;
         match head[0] {
             CONTENT_HEADER if whole > LONGEST_HELD => self.unseen(whole)?,
             METHOD if whole <= LONGEST_HELD => self.method(whole)?,
             CONTENT_HEADER => self.content_header(whole)?,
+            BODY if self.is_left_out([head[1], head[2]], whole - AROUND) => self.skipping = whole,
             _ => self.passing = whole,
         }
         Some(())
@@ -98,17 +112,44 @@ impl Frames {
     fn content_header(&mut self, whole: usize) -> Option<()> {
         let longest = self.longest as usize - AROUND;
         let frame = self.bytes[self.fit..].get_mut(..whole)?;
-        match properties::clean(&mut frame[FRAME_HEAD..whole - FRAME_END], longest) {
-            None => self.fit += whole,
-            Some(other) => self.replace(whole, &other),
+        let payload = &mut frame[FRAME_HEAD..whole - FRAME_END];
+        let cleaned = properties::clean(payload, longest);
+        match self.longest_body.checked_sub(properties::body_size(payload)) {
+            Some(_) if cleaned.is_none() => self.fit += whole,
+            Some(_) => self.replace(whole, &cleaned.unwrap_or_default()),
+            None => {
+                let payload = cleaned.unwrap_or_else(|| payload.to_vec());
+                let other = self.without_body(&payload);
+                self.replace(whole, &other);
+            }
         }
         Some(())
+    }
+
+    /// The payload of a content header for a message without its body, whose frames are left out from now on.
+    fn without_body(&mut self, payload: &[u8]) -> Vec<u8> {
+        let channel = [self.bytes[self.fit + 1], self.bytes[self.fit + 2]];
+        self.left_out.insert(channel, properties::body_size(payload));
+        properties::without_body(payload)
+    }
+
+    /// Whether the next part of a body is one that is left out.
+    fn is_left_out(&mut self, channel: [u8; 2], part: usize) -> bool {
+        let Some(left) = self.left_out.get_mut(&channel) else { return false };
+        *left = left.saturating_sub(part as u64);
+        if *left == 0 {
+            self.left_out.remove(&channel);
+        }
+        true
     }
 
     /// A content header of which only the beginning is looked at.
     fn unseen(&mut self, whole: usize) -> Option<()> {
         let looked_at = FRAME_HEAD + properties::BEFORE_FLAGS;
-        let other = properties::left_out(self.bytes[self.fit..].get(FRAME_HEAD..looked_at)?, "they are too long");
+        let mut other = properties::left_out(self.bytes[self.fit..].get(FRAME_HEAD..looked_at)?, "they are too long");
+        if properties::body_size(&other) > self.longest_body {
+            other = self.without_body(&other);
+        }
         self.replace(looked_at, &other);
         self.skipping = whole - looked_at;
         Some(())

@@ -21,6 +21,7 @@ use super::topology::{self, Names, TopologySettings};
 use super::{BrokerError, BrokerState, tls};
 use crate::config;
 use crate::crypto;
+use crate::message::request::MAX_BODY;
 use crate::telemetry::metrics::Metrics;
 
 /// Longest wait for a connection with everything declared.
@@ -251,18 +252,33 @@ async fn known_as(settings: &config::Broker, user: &ShortString) -> Result<(), B
     }
 }
 
-pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
-    connect_with(settings, FRAME_MAX).await
+/// The longest that comes in over a connection, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Longest {
+    /// `frame_max`, unless the URL says another.
+    pub frame: u32,
+    /// A longer body is left out (`clean`).
+    pub body: u64,
 }
 
-/// Connects with frames of at most `frame_max` bytes, or what the URL says.
-pub(super) async fn connect_with(settings: &config::Broker, frame_max: u32) -> Result<Connection, BrokerError> {
+impl Longest {
+    /// For a connection over which requests come. One that is a little too long is still buried with the reason beside it.
+    pub(super) const REQUEST: Self = Self { frame: FRAME_MAX, body: 4 * MAX_BODY as u64 };
+    /// For one that takes whatever there is.
+    pub(super) const ANY: Self = Self { frame: FRAME_MAX, body: u64::MAX };
+}
+
+pub(super) async fn connect(settings: &config::Broker) -> Result<Connection, BrokerError> {
+    connect_with(settings, Longest::REQUEST).await
+}
+
+pub(super) async fn connect_with(settings: &config::Broker, longest: Longest) -> Result<Connection, BrokerError> {
     crypto::install();
     let urls = settings.current_urls();
     let share = share(urls.len());
     let mut last = BrokerError::Settings("broker.url names no broker".to_owned());
     for url in &urls {
-        let connected = connect_to(url, settings, frame_max);
+        let connected = connect_to(url, settings, longest);
         let connected = tokio::time::timeout(share, connected).await;
         match connected.unwrap_or(Err(BrokerError::Timeout(share, "connect"))) {
             Ok(connection) => return Ok(connection),
@@ -282,7 +298,11 @@ fn share(nodes: usize) -> Duration {
     }
 }
 
-async fn connect_to(url: &SecretString, settings: &config::Broker, frame_max: u32) -> Result<Connection, BrokerError> {
+async fn connect_to(
+    url: &SecretString,
+    settings: &config::Broker,
+    longest: Longest,
+) -> Result<Connection, BrokerError> {
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
         // Not the parser's words: they may quote the URL.
         BrokerError::Settings("broker.url is no AMQP URL: amqp://USER:PASSWORD@HOST:PORT/VHOST".into())
@@ -292,12 +312,12 @@ async fn connect_to(url: &SecretString, settings: &config::Broker, frame_max: u3
         "/".clone_into(&mut uri.vhost);
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    uri.query.frame_max = Some(uri.query.frame_max.filter(|most| *most > 0).unwrap_or(frame_max));
+    uri.query.frame_max = Some(uri.query.frame_max.filter(|most| *most > 0).unwrap_or(longest.frame));
     let name = format!("asset-eraser {}", env!("CARGO_PKG_VERSION"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let (over_tls, config) = (uri.scheme == AMQPScheme::AMQPS, tls::config(settings)?);
     // Boxed: it is some kilobytes, and most of every future that has it in it.
-    let connected = Box::pin(stream::connect(uri, properties, config)).await;
+    let connected = Box::pin(stream::connect(uri, properties, config, longest.body)).await;
     connected.map_err(|error| if over_tls { tls::explained(error, settings) } else { error.into() })
 }
 

@@ -14,14 +14,19 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Acker, BasicProperties, Channel, Connection};
 use sha2::{Digest, Sha256};
 
-use super::connection::connect;
+use super::clean::BODY_LEFT_OUT;
+use super::connection::{Longest, connect_with};
 use super::settlement::{Message, read};
 use super::topology::{Names, is_not_found};
 use super::{BrokerError, headers, settlement};
 use crate::config;
+use crate::message::request::too_long;
 
 /// Longest wait for any one answer of the broker.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Why a letter is dead that was refused in the request queue.
+const BROKER_REJECTED: &str = "broker_rejected";
 
 /// Headers that tell of this one delivery, and are another at the next.
 const OF_THE_DELIVERY: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
@@ -34,6 +39,8 @@ pub struct DeadLetters {
     names: Names,
     /// Letters that nobody else held when the look began.
     pub total: u32,
+    /// The first of them, taken already.
+    first: Option<lapin::message::Delivery>,
     left: u32,
 }
 
@@ -63,22 +70,31 @@ impl DeadLetters {
     /// # Errors
     /// When the broker cannot be reached, or has no such queue.
     pub async fn open(settings: &config::Broker) -> Result<Self, BrokerError> {
+        Self::open_with(settings, Longest::REQUEST).await
+    }
+
+    /// The same; each letter comes with its body, which may be of any length.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::open`].
+    pub async fn open_for_bodies(settings: &config::Broker) -> Result<Self, BrokerError> {
+        Self::open_with(settings, Longest::ANY).await
+    }
+
+    async fn open_with(settings: &config::Broker, longest: Longest) -> Result<Self, BrokerError> {
         let names = Names::new(&settings.prefix);
-        let connection = limited(connect(settings)).await?;
+        let connection = limited(connect_with(settings, longest)).await?;
         let channel = limited(connection.create_channel()).await?;
+        // Before they are counted: a quorum queue may not count yet what the last look has given back, but hands it out.
+        let first = match limited(channel.basic_get(names.dead().into(), BasicGetOptions::default())).await {
+            Err(BrokerError::Amqp(error)) if is_not_found(&error) => return Err(no_queue(&names)),
+            first => first?.map(|got| got.delivery),
+        };
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(names.dead().into(), passive, FieldTable::default());
-        let total = match limited(declared).await {
-            Ok(queue) => queue.message_count(),
-            Err(BrokerError::Amqp(error)) if is_not_found(&error) => {
-                return Err(BrokerError::Settings(format!(
-                    "broker.prefix: the broker has no queue {}, which a worker with this prefix declares when it starts",
-                    names.dead()
-                )));
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Self { connection, channel, names, total, left: total })
+        let left = limited(declared).await?.message_count();
+        let total = left + u32::from(first.is_some());
+        Ok(Self { connection, channel, names, total, first, left })
     }
 
     /// The next letter; `None` after the last.
@@ -86,6 +102,9 @@ impl DeadLetters {
     /// # Errors
     /// When the broker does not answer.
     pub async fn next(&mut self) -> Result<Option<Letter>, BrokerError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(Letter::new(first, &self.names)));
+        }
         if self.left == 0 {
             return Ok(None);
         }
@@ -114,12 +133,19 @@ impl DeadLetters {
 
 impl Letter {
     fn new(delivery: lapin::message::Delivery, ours: &Names) -> Self {
-        let (properties, acker) = (delivery.properties, delivery.acker);
+        let (mut properties, acker) = (delivery.properties, delivery.acker);
+        if is_long(&delivery.data) {
+            properties = without_body(properties, delivery.data.len());
+        }
         let message = read(delivery.data, &properties, None);
         let original_by = settlement::header_text(&properties, headers::USER_ID);
-        let (why, detail, since) = death(&properties, ours);
+        let (mut why, mut detail, since) = death(&properties, ours);
         let properties = shown(&properties);
-        let id = id(&message.body, &properties);
+        let id = id(if is_long(&message.body) { &[] } else { &message.body }, &properties);
+        // The worker has nothing to copy of such a message, so it has the broker move it, without a word.
+        if let (Some(size), BROKER_REJECTED) = (message.left_out, why.as_str()) {
+            (why, detail) = ("invalid_request".to_owned(), too_long(size));
+        }
         Self { id, why, detail, since, message, original_by, properties, acker }
     }
 
@@ -138,6 +164,12 @@ impl Letter {
         (self.original_by.is_some() && Some(signer) != worker).then_some(signer)
     }
 
+    /// The length of its body, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.message.left_out.unwrap_or(self.message.body.len() as u64)
+    }
+
     /// Has the broker move it to the request queue, as if it had just been published.
     ///
     /// # Errors
@@ -153,6 +185,25 @@ impl Letter {
     pub async fn drop_for_good(&self) -> Result<(), BrokerError> {
         limited(self.acker.ack(BasicAckOptions::default())).await.map(|_| ())
     }
+}
+
+/// Whether a look leaves such a body out, unless it is one for bodies.
+fn is_long(body: &[u8]) -> bool {
+    body.len() as u64 > Longest::REQUEST.body
+}
+
+/// What came with a body, as it would have come without: a letter has one ID, however it is looked at.
+fn without_body(properties: BasicProperties, size: usize) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(BODY_LEFT_OUT.into(), AMQPValue::LongString(size.to_string().into()));
+    properties.with_headers(headers)
+}
+
+fn no_queue(names: &Names) -> BrokerError {
+    let queue = names.dead();
+    BrokerError::Settings(format!(
+        "broker.prefix: the broker has no queue {queue}, which a worker with this prefix declares when it starts"
+    ))
 }
 
 /// A connection that broke leaves some questions without an answer.
@@ -210,7 +261,8 @@ fn shown(properties: &BasicProperties) -> Vec<(String, String)> {
     shown
 }
 
-/// Short for all that a letter says. Two with one ID are the same letter twice, and either will do.
+/// Short for all that a letter says, but for a body that is too long. Two with one ID are the same letter twice, or can both
+/// not be handled, and either will do.
 fn id(body: &[u8], properties: &[(String, String)]) -> String {
     let mut hash = Sha256::new();
     for part in properties.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]).chain([body]) {

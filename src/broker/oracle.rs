@@ -3,7 +3,7 @@
 
 use lapin::protocol::basic::{gen_properties, parse_properties};
 
-use super::clean::{AROUND, Frames, is_readable};
+use super::clean::{AROUND, BODY_LEFT_OUT, Frames, is_readable};
 use super::headers::{copied, signed};
 use super::settlement;
 
@@ -21,14 +21,24 @@ pub(crate) fn properties(input: &[u8]) {
         }
         let (_, read) = parse_properties(&cleaned[BEFORE.len()..]).expect("the library can read whatever comes");
         message(&read, frame_max);
+        without_its_body(input, frame_max);
     }
+}
+
+/// The same before a body that is left out.
+fn without_its_body(input: &[u8], frame_max: u32) {
+    let long = [&BEFORE[..11], &[100], input].concat();
+    let cleaned = cleaned(&long, frame_max);
+    assert_eq!(cleaned[..12], BEFORE, "no body is announced");
+    let (_, read) = parse_properties(&cleaned[BEFORE.len()..]).expect("the library can read whatever comes");
+    assert_eq!(settlement::header_text(&read, BODY_LEFT_OUT).as_deref(), Some("100"));
 }
 
 /// What the library is given of a content header that comes in two pieces.
 fn cleaned(payload: &[u8], frame_max: u32) -> Vec<u8> {
     let size = u32::try_from(payload.len()).expect("a short input").to_be_bytes();
     let frame = [&[2, 0, 1][..], &size, payload, &[0xce]].concat();
-    let mut frames = Frames::new(frame_max);
+    let mut frames = Frames::new(frame_max, 10);
     let (first, second) = frame.split_at(frame.len() / 2);
     frames.take(first);
     frames.take(second);

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{close, connect_with, listen};
+use super::connection::{Longest, close, connect_with, listen};
 use super::publisher::{DIRECT_REPLY, Publisher, Routed};
 use super::topology::is_refused_access;
 use super::{BrokerError, BrokerState};
@@ -127,7 +127,7 @@ impl Replies {
 
 impl Open {
     async fn new(settings: &config::Broker, own: Option<ShortString>) -> Result<Self, BrokerError> {
-        let connection = Arc::new(connect_with(settings, FRAME_MAX).await?);
+        let connection = Arc::new(connect_with(settings, Longest { frame: FRAME_MAX, ..Longest::REQUEST }).await?);
         let lost = CancellationToken::new();
         let (tell, _) = watch::channel(BrokerState::Connected);
         let events = tokio::spawn(listen(connection.events_listener(), tell, lost.clone()));

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{OPEN, close, connect, listen};
+use super::connection::{Longest, OPEN, close, connect_with, listen};
 use super::publisher::{DIRECT_REPLY, Publisher, Routed};
 use super::topology::{NOT_FOUND, Names, REQUEST, is_not_found};
 use super::{BrokerError, BrokerState};
@@ -75,7 +75,7 @@ impl Requester {
     }
 
     async fn open_now(settings: &config::Broker, user: Option<&str>) -> Result<Self, BrokerError> {
-        let connection = Arc::new(connect(settings).await?);
+        let connection = Arc::new(connect_with(settings, Longest::ANY).await?);
         let lost = CancellationToken::new();
         let (tell, state) = watch::channel(BrokerState::Connected);
         let events = tokio::spawn(listen(connection.events_listener(), tell, lost.clone()));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     async fn clean_up(broker: &config::Broker) {
-        let connection = connect(broker).await.unwrap();
+        let connection = connect_with(broker, Longest::ANY).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         for queue in ["requests", "dead", "results", "wait.1s"] {
             let name = format!("{}.{queue}", broker.prefix);

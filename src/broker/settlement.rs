@@ -6,21 +6,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lapin::Acker;
 use lapin::BasicProperties;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, ShortString};
 
 use super::BrokerError;
+use super::clean::BODY_LEFT_OUT;
 use super::headers::{USER_ID, copied, longest_detail, signed};
 use super::publisher::{Publisher, Routed};
 use super::topology::{DEAD, Names, REQUEST, wait_key};
-use crate::message::TraceContext;
+use crate::message::{Envelope, TraceContext};
 use crate::telemetry::metrics::Metrics;
 
 /// What a message says, without what AMQP makes of it.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
-    /// The body.
+    /// The body; empty where it was left out.
     pub body: Vec<u8>,
+    /// How many bytes of a body were left out, because it is longer than any request may be.
+    pub left_out: Option<u64>,
     /// `message_id`.
     pub message_id: Option<String>,
     /// `correlation_id`.
@@ -35,6 +38,19 @@ pub struct Message {
     pub trace: TraceContext,
     /// How often it was delivered and came back, as the broker says; it is believed of a publisher, too.
     pub returns: u32,
+}
+
+impl Message {
+    /// What a request is read from.
+    #[must_use]
+    pub fn envelope(&self) -> Envelope<'_> {
+        Envelope {
+            body: &self.body,
+            left_out: self.left_out,
+            content_type: self.content_type.as_deref(),
+            message_id: self.message_id.as_deref(),
+        }
+    }
 }
 
 /// How a delivery goes back.
@@ -99,6 +115,10 @@ impl Delivery {
     /// # Errors
     /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
     pub async fn put_off(mut self, delay: Duration, reason: &str) -> Result<Copied, BrokerError> {
+        if self.message.left_out.is_some() {
+            tokio::time::sleep(delay).await;
+            return self.returned(Return::Nack).await.map(|()| Copied::Yes);
+        }
         let headers = [("x-asset-eraser-reason", reason)];
         if !self.copy(&wait_key(delay), &headers).await? {
             return Ok(Copied::Refused(Box::new(self)));
@@ -106,11 +126,16 @@ impl Delivery {
         self.ack().await.map(|()| Copied::Yes)
     }
 
-    /// Not to be handled: a confirmed copy in the dead queue that says why.
+    /// Not to be handled: a confirmed copy in the dead queue that says why. A message whose body was left out has no copy: the
+    /// broker moves it there itself.
     ///
     /// # Errors
     /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
     pub async fn buried(mut self, why: &'static str, detail: &str) -> Result<Copied, BrokerError> {
+        if self.message.left_out.is_some() {
+            self.metrics.dead_letter(why);
+            return self.rejected().await.map(|()| Copied::Yes);
+        }
         let most = longest_detail(self.publisher.frame_max());
         let end = (0..=detail.len().min(most)).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
         let at = Timestamp::now().to_string();
@@ -129,7 +154,9 @@ impl Delivery {
     /// When the channel is gone; then the broker has it back already.
     pub async fn returned(mut self, how: Return) -> Result<(), BrokerError> {
         match how {
-            Return::Fresh if self.copy(REQUEST, &[]).await.unwrap_or(false) => self.ack().await,
+            Return::Fresh if self.message.left_out.is_none() && self.copy(REQUEST, &[]).await.unwrap_or(false) => {
+                self.ack().await
+            }
             Return::Fresh | Return::Nack => {
                 self.settled = true;
                 let requeue = BasicNackOptions { requeue: true, multiple: false };
@@ -137,6 +164,13 @@ impl Delivery {
                 if self.publisher.while_it_lasts(nacked).await? { Ok(()) } else { Err(BrokerError::Stale) }
             }
         }
+    }
+
+    /// The queue dead-letters it.
+    async fn rejected(mut self) -> Result<(), BrokerError> {
+        self.settled = true;
+        let rejected = async { Ok(self.acker.reject(BasicRejectOptions { requeue: false }).await?) };
+        if self.publisher.while_it_lasts(rejected).await? { Ok(()) } else { Err(BrokerError::Stale) }
     }
 
     async fn ack(&mut self) -> Result<(), BrokerError> {
@@ -188,8 +222,10 @@ pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, own: Option<&Sho
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
     let header_text = |name: &str| header_text(properties, name);
     let copy = own.is_some() && properties.user_id().as_ref() == own;
+    let left_out = header_text(BODY_LEFT_OUT).filter(|_| body.is_empty()).and_then(|size| size.parse().ok());
     Message {
         body,
+        left_out,
         publisher: if copy { header_text(USER_ID) } else { text(properties.user_id()) },
         message_id: text(properties.message_id()),
         correlation_id: text(properties.correlation_id()),

@@ -34,6 +34,7 @@ pub(super) async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
     tls: OwnedTLSConfig,
+    longest_body: u64,
 ) -> lapin::Result<Connection> {
     let frame_max = uri.query.frame_max.unwrap_or_default();
     let runtime = Runtime::new(Kit::new(Tokio::current(), Cleaning(Tokio::current())));
@@ -48,7 +49,7 @@ pub(super) async fn connect(
             // It was closed at once, and the library tries again.
             None => uri.connect_with_config_async(tls.as_ref(), &plain).await?,
         };
-        Ok(AsyncTcpStream::Plain(Cleaned::new(stream, frame_max, given_up.clone())))
+        Ok(AsyncTcpStream::Plain(Cleaned::new(stream, Frames::new(frame_max, longest_body), given_up.clone())))
     };
     let connected = Connection::connector(uri, runtime, connect, properties).await?;
     waiting.disarm();
@@ -81,7 +82,9 @@ impl Reactor for Cleaning {
 
     fn tcp_connect_addr(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(addr);
-        async { Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?), 0, CancellationToken::new())) }
+        async {
+            Ok(Cleaned::new(AsyncTcpStream::Plain(connecting.await?), Frames::new(0, 0), CancellationToken::new()))
+        }
     }
 }
 
@@ -95,9 +98,9 @@ struct Cleaned {
 
 impl Cleaned {
     /// Fails once it is `given_up`.
-    fn new(inner: Plain, frame_max: u32, given_up: CancellationToken) -> Self {
+    fn new(inner: Plain, frames: Frames, given_up: CancellationToken) -> Self {
         let given_up = Box::pin(given_up.cancelled_owned());
-        Self { inner, frames: Frames::new(frame_max), chunk: vec![0; CHUNK].into(), given_up }
+        Self { inner, frames, chunk: vec![0; CHUNK].into(), given_up }
     }
 }
 

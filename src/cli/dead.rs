@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::ask::confirmed;
 use crate::broker::dead::Letter;
 use crate::config::Broker;
-use crate::dead::{self, Asked, Deed, Done, Listing, Which, readable};
+use crate::dead::{self, Asked, Deed, Done, Listing, Which};
 use crate::text::{plain, plain_json};
 
 /// Most characters of one column.
@@ -114,7 +114,15 @@ pub async fn dead(broker: &Broker, command: &DeadCommand) -> Result<(), Box<dyn 
             list(&found, signer.user(broker).as_deref(), *json, &mut out)
         }
         DeadCommand::Show { id, raw, signer } => {
-            show(&letter(broker, id).await?, signer.user(broker).as_deref(), *raw, &mut out)
+            let letter = letter(broker, id).await?;
+            if !*raw {
+                return show(&letter, signer.user(broker).as_deref(), &mut out);
+            }
+            let body = match letter.message.left_out {
+                Some(_) => dead::body(broker, id).await?.ok_or("the letter is no longer there")?,
+                None => letter.message.body,
+            };
+            Ok(out.write_all(&body)?)
         }
         DeadCommand::Replay(selected) => act(broker, selected, Deed::Replay, &mut out).await,
         DeadCommand::Drop(selected) => act(broker, selected, Deed::Drop, &mut out).await,
@@ -175,7 +183,7 @@ fn object(letter: &Letter, worker: Option<&str>) -> Value {
     json!({
         "id": letter.id, "why": letter.why, "detail": letter.detail, "since": letter.since,
         "publisher": letter.publisher(worker), "request_id": request_id, "asset_id": asset_id,
-        "requested_by": requested_by, "bytes": letter.message.body.len(), "properties": properties,
+        "requested_by": requested_by, "bytes": letter.size(), "properties": properties,
     })
 }
 
@@ -187,10 +195,7 @@ async fn letter(broker: &Broker, id: &str) -> Result<Letter, Box<dyn Error>> {
     })
 }
 
-fn show(letter: &Letter, worker: Option<&str>, raw: bool, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    if raw {
-        return Ok(out.write_all(&letter.message.body)?);
-    }
+fn show(letter: &Letter, worker: Option<&str>, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let since = letter.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
     writeln!(out, "{} is dead{since}: {} {}", letter.id, plain(&letter.why), plain(&letter.detail))?;
     let Asked { request_id, asset_id, requested_by } = Asked::of(letter);
@@ -202,8 +207,8 @@ fn show(letter: &Letter, worker: Option<&str>, raw: bool, out: &mut impl Write) 
     for (name, value) in &letter.properties {
         writeln!(out, "  {}: {}", plain(name), plain(value))?;
     }
-    writeln!(out, "body, {} bytes:", letter.message.body.len())?;
-    writeln!(out, "{}", readable(&letter.message.body))?;
+    writeln!(out, "body, {} bytes:", letter.size())?;
+    writeln!(out, "{}", dead::shown_body(letter))?;
     Ok(())
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn request(input: &[u8]) {
     let (kind, body) = input.split_first().map_or((b' ', input), |(kind, body)| (*kind, body));
     let content_type = matches!(kind, b'c' | b'b').then_some("application/cloudevents+json");
     let message_id = matches!(kind, b'm' | b'b').then_some("message-1");
-    let envelope = Envelope { body, content_type, message_id };
+    let envelope = Envelope { body, content_type, message_id, ..Envelope::default() };
     match Request::decode(envelope) {
         Ok(request) => accepted(&request, &envelope),
         Err(refused) => self::refused(&refused),

@@ -34,6 +34,8 @@ pub const FIELDS: [&str; 11] = [
 pub struct Envelope<'a> {
     /// The AMQP body.
     pub body: &'a [u8],
+    /// How many bytes it has, where it was too long to be read.
+    pub left_out: Option<u64>,
     /// The AMQP `content_type`; `application/cloudevents+json` marks a structured CloudEvent.
     pub content_type: Option<&'a str>,
     /// The AMQP `message_id`, the first fallback for `request_id`.
@@ -123,7 +125,8 @@ impl Request {
     pub fn decode(envelope: Envelope<'_>) -> Result<Self, Box<Unreadable>> {
         let message_id = ("AMQP message_id", envelope.message_id);
         // What no field can be read of still has the name that its publisher gave to the message.
-        let outer = body(envelope.body).map_err(|problem| unreadable(&Fields::none(), &[message_id], problem))?;
+        let outer = body(envelope.body, envelope.left_out)
+            .map_err(|problem| unreadable(&Fields::none(), &[message_id], problem))?;
         if !is_cloud_event(envelope.content_type) {
             return read(&outer, &[message_id]);
         }
@@ -159,11 +162,17 @@ fn is_cloud_event(content_type: Option<&str>) -> bool {
     media.trim().eq_ignore_ascii_case("application/cloudevents+json")
 }
 
+/// What is wrong with a body of so many bytes.
+#[must_use]
+pub fn too_long(size: u64) -> String {
+    format!("body: is {size} bytes long; at most {MAX_BODY} are allowed")
+}
+
 /// The fields of a body, which may begin with a byte order mark.
-fn body(body: &[u8]) -> Result<Fields<'_>, String> {
-    let size = body.len();
-    if size > MAX_BODY {
-        return Err(format!("body: is {size} bytes long; at most {MAX_BODY} are allowed"));
+fn body(body: &[u8], left_out: Option<u64>) -> Result<Fields<'_>, String> {
+    let size = left_out.unwrap_or(body.len() as u64);
+    if left_out.is_some() || size > MAX_BODY as u64 {
+        return Err(too_long(size));
     }
     let text = std::str::from_utf8(json::without_mark(body)).map_err(|e| format!("body: is not UTF-8: {e}"))?;
     Fields::read(text).map_err(|problem| format!("body: {problem}"))

@@ -92,7 +92,7 @@ fn size_and_encoding_are_limited() {
 fn a_cloud_event_carries_the_request_in_data_and_lends_its_id() {
     let event = |body: &str, message_id| {
         let content_type = Some("application/cloudevents+json; charset=utf-8");
-        Request::decode(Envelope { body: body.as_bytes(), content_type, message_id })
+        Request::decode(Envelope { body: body.as_bytes(), content_type, message_id, ..Envelope::default() })
     };
     let body = r#"{"specversion":"1.0","id":"ce-1","source":"/x","type":"t","extra":1,"data":{"asset_id":"a"}}"#;
     assert_eq!(event(body, None).unwrap().request_id.as_str(), "ce-1");
@@ -114,7 +114,9 @@ fn a_message_without_fields_has_the_name_of_its_message() {
     let too_long = " ".repeat(MAX_BODY + 1);
     for body in bodies.map(str::as_bytes).into_iter().chain([&b"\xff\xfe"[..], too_long.as_bytes()]) {
         for content_type in [None, Some("application/cloudevents+json")] {
-            let named = |message_id| Request::decode(Envelope { body, content_type, message_id }).unwrap_err();
+            let named = |message_id| {
+                Request::decode(Envelope { body, content_type, message_id, ..Envelope::default() }).unwrap_err()
+            };
             let bad = named(Some("m-1"));
             assert_eq!(bad.request_id.as_ref().map(RequestId::as_str), Some("m-1"), "{body:?}");
             assert!(bad.problem.starts_with("body: "), "{}", bad.problem);
@@ -129,7 +131,8 @@ fn a_message_without_fields_has_the_name_of_its_message() {
 fn a_cloud_event_without_a_request_lends_its_id_unless_the_request_has_its_own() {
     let name = |body: &str, message_id| {
         let content_type = Some("application/cloudevents+json");
-        let bad = Request::decode(Envelope { body: body.as_bytes(), content_type, message_id }).unwrap_err();
+        let bad = Request::decode(Envelope { body: body.as_bytes(), content_type, message_id, ..Envelope::default() })
+            .unwrap_err();
         bad.request_id.map(|id| id.as_str().to_owned())
     };
     let ce = |rest: &str| format!(r#"{{"specversion":"1.0","id":"ce-1","source":"s","type":"t"{rest}}}"#);

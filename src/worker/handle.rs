@@ -19,7 +19,7 @@ use crate::broker::topology::{Names, REQUEST};
 use crate::config::Settings;
 use crate::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
 use crate::ledger::LedgerError;
-use crate::message::{Cause, Envelope, Notice, Request, ResultEvent, TraceContext};
+use crate::message::{Cause, Notice, Request, ResultEvent, TraceContext};
 use crate::pace::line::{Line, Stop};
 use crate::panics::caught;
 use crate::retry::Budget;
@@ -119,7 +119,7 @@ impl Handler {
     /// that ended while a worker had the message, whatever ended it, so a request that can be read gets a new copy, and is
     /// counted anew. The crashes that it causes are counted in the ledger; those of a message that is no request are not.
     fn renews(&self, message: &Message) -> bool {
-        let read = || std::panic::catch_unwind(|| Request::decode(envelope(message)));
+        let read = || std::panic::catch_unwind(|| Request::decode(message.envelope()));
         message.returns >= self.most_returns && matches!(read(), Ok(Ok(_)))
     }
 
@@ -192,7 +192,7 @@ impl Handler {
     }
 
     async fn decide(&self, message: &Message, session: &Session, traced: &mut Span) -> Result<Verdict, LedgerError> {
-        let decoded = Request::decode(envelope(message));
+        let decoded = Request::decode(message.envelope());
         // Before anything else: whoever may not ask uses up no request ID, and nobody is called for it.
         if let Some(refused) = self.publishers.refusal(message.publisher.as_deref(), &decoded) {
             return Ok(refused);
@@ -274,14 +274,6 @@ impl Handler {
             }
         }
         self.metrics.reply_unroutable();
-    }
-}
-
-fn envelope(message: &Message) -> Envelope<'_> {
-    Envelope {
-        body: &message.body,
-        content_type: message.content_type.as_deref(),
-        message_id: message.message_id.as_deref(),
     }
 }
 

@@ -85,6 +85,13 @@ impl Broker {
         format!("{}.{name}", self.prefix)
     }
 
+    /// One that the broker may close; it confirms what is published.
+    pub async fn another_channel(&self) -> Channel {
+        let channel = self.connection.create_channel().await.unwrap();
+        channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.unwrap();
+        channel
+    }
+
     pub fn channel(&self) -> &Channel {
         &self.channel
     }

@@ -41,7 +41,10 @@ const HEADERS: u16 = 1 << 13;
 /// Says which headers are not there because they could not be read.
 pub(in crate::broker) const LEFT_OUT: &str = "x-asset-eraser-left-out";
 
-/// Room for [`LEFT_OUT`] and for what the broker adds at each delivery, in bytes: whether a header is left out must not
+/// How many bytes the body of a message has that is left out.
+pub(in crate::broker) const BODY_LEFT_OUT: &str = "x-asset-eraser-body-left-out";
+
+/// Room for [`LEFT_OUT`], [`BODY_LEFT_OUT`] and for what the broker adds at each delivery, in bytes: whether a header is left out must not
 /// depend on how often the message was delivered.
 const ROOM: usize = 512;
 
@@ -59,6 +62,39 @@ pub(super) fn clean(payload: &mut [u8], longest: usize) -> Option<Vec<u8>> {
 #[cfg(any(test, fuzzing))]
 pub(in crate::broker) fn is_readable(payload: &[u8]) -> bool {
     walk(&mut payload.to_vec()).is_ok()
+}
+
+/// The size of the body that a content header announces, in bytes.
+pub(super) fn body_size(payload: &[u8]) -> u64 {
+    payload.get(4..BEFORE_FLAGS).and_then(|size| size.try_into().ok()).map_or(0, u64::from_be_bytes)
+}
+
+/// The same message with an empty body, and a header that says how many bytes it had.
+pub(super) fn without_body(payload: &[u8]) -> Vec<u8> {
+    let said = entry(BODY_LEFT_OUT, &body_size(payload).to_string());
+    let mut other = payload.to_vec();
+    let table = walk(&mut other).unwrap_or_default();
+    let at = table.as_ref().map_or_else(|| before_headers(&other), |table| table.start - 4);
+    let (before, entries, after) = match &table {
+        Some(table) => (&other[..at], &payload[table.clone()], &payload[table.end..]),
+        None => (&other[..at], &[][..], &payload[at..]),
+    };
+    let mut other = joined(before, &[entries, &said].concat(), after);
+    other[4..BEFORE_FLAGS].fill(0);
+    other[BEFORE_FLAGS] |= HEADERS.to_be_bytes()[0];
+    other
+}
+
+/// Where the headers of a payload that has none would stand.
+fn before_headers(payload: &[u8]) -> usize {
+    let mut walked = payload.to_vec();
+    let mut rest = Rest(&mut walked);
+    // The two texts that come first have the two highest flags.
+    let texts = (payload[BEFORE_FLAGS] >> 6).count_ones();
+    let mut kinds = kinds(&mut rest).into_iter().flatten().take(texts as usize);
+    // All of them were walked over before.
+    let _ = kinds.try_for_each(|kind| property(&mut rest, kind).map(|_| ()));
+    payload.len() - rest.0.len()
 }
 
 /// Properties that end before or after their payload does.

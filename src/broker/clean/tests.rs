@@ -22,7 +22,7 @@ fn header(flags: u16, properties: &[u8]) -> Vec<u8> {
 
 /// What comes out when these bytes come in pieces of this length.
 fn cleaned(bytes: &[u8], piece: usize) -> Vec<u8> {
-    let (mut frames, mut out) = (Frames::new(1_000_000), Vec::new());
+    let (mut frames, mut out) = (Frames::new(1_000_000, u64::MAX), Vec::new());
     for come in bytes.chunks(piece) {
         frames.take(come);
         let mut to = [0; 100];
@@ -145,7 +145,7 @@ fn the_largest_headers_are_left_out_of_a_frame_that_is_too_large() {
         header(1 << 13 | 1 << 7, &[long(&table), short(b"id")].concat())
     };
     for (extra, kept) in [(&b""[..], &["a", "c", LEFT_OUT][..]), (&count, &["a", "c", LEFT_OUT, "x-delivery-count"])] {
-        let (mut frames, mut given) = (Frames::new(131_072), vec![0; 200_000]);
+        let (mut frames, mut given) = (Frames::new(131_072, u64::MAX), vec![0; 200_000]);
         frames.take(&all(extra));
         let length = frames.give(&mut given);
         assert!(length <= 131_072, "{length}");
@@ -163,7 +163,7 @@ fn a_frame_may_be_as_large_as_the_broker_offers_and_was_asked_for() {
     let with = |size: usize| header(1 << 13, &long(&[&short(b"a")[..], b"S", &long(&vec![b'v'; size])].concat()));
     for (asked, offered, fits) in [(131_072, 8192, 7000), (8192, 131_072, 7000), (8192, 0, 7000), (131_072, 1, 3000)] {
         for (size, kept) in [(fits, "a"), (fits + 1200, LEFT_OUT)] {
-            let (mut frames, mut given) = (Frames::new(asked), vec![0; 10_000]);
+            let (mut frames, mut given) = (Frames::new(asked, u64::MAX), vec![0; 10_000]);
             frames.take(&[tune(offered), with(size)].concat());
             let length = frames.give(&mut given);
             assert_eq!(names(super::tests::frames(&given[..length])[1].1), [kept], "{asked}, {offered}");
@@ -179,7 +179,7 @@ fn a_header_that_is_too_long_to_be_held_is_left_out_as_it_comes() {
     stream.resize(FRAME_HEAD + size, 0xff);
     stream.push(0xce);
     stream.extend(frame(3, b"the next"));
-    let mut all = Frames::new(131_072);
+    let mut all = Frames::new(131_072, u64::MAX);
     for piece in stream.chunks(100_000) {
         all.take(piece);
         assert!(all.bytes.len() < 200_000, "{} bytes are held", all.bytes.len());
@@ -207,5 +207,53 @@ fn names_and_routing_keys_of_methods_are_made_texts() {
     for method in [&deliver as &dyn Fn(&[u8]) -> Vec<u8>, &got, &returned, &closed, &blocked] {
         assert!(cleaned(&method(&bad), 3) == method(&good));
         assert!(cleaned(&method(&good), 3) == method(&good));
+    }
+}
+
+#[test]
+fn a_body_that_is_too_long_is_left_out_and_the_rest_of_its_message_stays() {
+    let on = |channel: u8, mut frame: Vec<u8>| {
+        frame[2] = channel;
+        frame
+    };
+    let sized = |flags: u16, properties: &[u8], size: u64| {
+        let mut frame = header(flags, properties);
+        frame[FRAME_HEAD + 4..FRAME_HEAD + 12].copy_from_slice(&size.to_be_bytes());
+        frame
+    };
+    let table = long(&[&short(b"a")[..], b"V"].concat());
+    let texts = [short(b"text/plain"), short(b"gzip")].concat();
+    let id = short(b"id");
+    for (flags, properties, kept) in [
+        (0, vec![], vec![]),
+        (1 << 7, id.clone(), vec![]),
+        (3 << 14 | 1 << 7, [&texts[..], &id].concat(), vec![]),
+        (1 << 14 | 1 << 7, [&short(b"gzip")[..], &id].concat(), vec![]),
+        (7 << 13 | 1 << 7, [&texts[..], &table, &id].concat(), vec!["a".to_owned()]),
+    ] {
+        let stream = [
+            on(1, sized(flags, &properties, 1_000)),
+            on(1, frame(BODY, &[0xff; 600])),
+            on(2, sized(0, b"", 3)),
+            on(2, frame(BODY, b"fit")),
+            on(1, frame(BODY, &[0xff; 400])),
+            on(1, sized(0, b"", 2)),
+            on(1, frame(BODY, b"ok")),
+        ]
+        .concat();
+        let (mut all, mut given) = (Frames::new(131_072, 10), vec![0; 1_000]);
+        stream.chunks(13).for_each(|piece| all.take(piece));
+        let length = all.give(&mut given);
+        let frames = frames(&given[..length]);
+        let bodies: Vec<&[u8]> = frames.iter().filter(|frame| frame.0 == BODY).map(|frame| frame.1).collect();
+        assert_eq!(bodies, [b"fit", &b"ok"[..]]);
+        let (first, said) = (frames[0].1, AMQPValue::LongString("1000".into()));
+        assert_eq!((properties::body_size(first), &headers(first).inner()[BODY_LEFT_OUT]), (0, &said));
+        let mut names = names(first);
+        names.retain(|name| name != BODY_LEFT_OUT);
+        assert_eq!(names, kept);
+        let (_, read) = lapin::protocol::basic::parse_properties(&first[12..]).unwrap();
+        assert_eq!(read.message_id().is_some(), flags & 1 << 7 != 0);
+        assert_eq!(read.content_encoding().is_some(), flags & 1 << 14 != 0);
     }
 }

@@ -69,7 +69,7 @@ struct Shown<'a> {
     requested_by: String,
     at: String,
     properties: &'a [(String, String)],
-    bytes: usize,
+    bytes: u64,
     body: String,
 }
 
@@ -120,8 +120,8 @@ pub(super) async fn show(Shared(here): Shared<Here>, Path(id): Path<String>) -> 
         requested_by,
         at: letter.since.map(second).unwrap_or_default(),
         properties: &letter.properties,
-        bytes: letter.message.body.len(),
-        body: dead::readable(&letter.message.body),
+        bytes: letter.size(),
+        body: dead::shown_body(&letter),
     };
     page(StatusCode::OK, &shown)
 }
