@@ -321,9 +321,12 @@ async fn a_broker_with_the_limits_that_are_shipped_takes_the_longest_request_and
     let broker = PrivateBroker::start_with(|_| std::fs::read_to_string(limits).unwrap());
     let mut world = world_at(&broker.url, &[]).await;
     world.sandbox.add("a").await;
-    let request = |reason: String| json!({"request_id": "r", "asset_id": "a", "reason": reason});
-    let room = 64 * 1024 - request(String::new()).to_string().len();
-    world.ask(request("x".repeat(room))).await;
+    let text = "\u{10fff}".repeat(4096);
+    let request = json!({"request_id": "r", "asset_id": "a", "reason": text, "requested_by": text});
+    let mut whole = request.to_string();
+    whole += &" ".repeat(64 * 1024 - whole.len());
+    world.asked_for(["a".to_owned()]);
+    world.broker.publish_request(whole.as_bytes(), BasicProperties::default()).await;
     assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
     let channel = world.broker.another_channel().await;
     let (exchange, options) = (world.broker.prefix.clone(), BasicPublishOptions::default());

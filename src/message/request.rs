@@ -11,6 +11,10 @@ use crate::json;
 /// Largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
+/// Longest text of a person's (`requested_by`, `reason`, what is expected), in characters. It is kept twice: in the request
+/// and in its event.
+pub const MAX_TEXT: usize = 4_096;
+
 /// Most requests of one case.
 pub const MAX_CASE_SIZE: u32 = 1_000_000;
 
@@ -98,9 +102,11 @@ pub enum OnInUse {
 pub struct Expect {
     /// The provider's `assetType`, compared exactly.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(max = MAX_TEXT)))]
     pub asset_type: Option<String>,
     /// The provider's `name`, compared exactly.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(max = MAX_TEXT)))]
     pub name: Option<String>,
 }
 
@@ -204,8 +210,8 @@ fn unreadable(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)], proble
 
 fn labels(fields: &Fields<'_>) -> Labels {
     Labels {
-        requested_by: fields.text("requested_by"),
-        reason: fields.text("reason"),
+        requested_by: text(fields, "requested_by").ok().flatten(),
+        reason: text(fields, "reason").ok().flatten(),
         case_id: case_id(fields).ok().flatten(),
         case_size: case_size(fields).ok().flatten(),
     }
@@ -227,7 +233,7 @@ fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Re
     }
     let rest = || -> Result<_, String> {
         for name in ["requested_by", "reason"] {
-            optional::<String>(fields, name, "must be a string")?;
+            text(fields, name)?;
         }
         case_id(fields)?;
         case_size(fields)?;
@@ -275,6 +281,16 @@ fn optional<T: for<'de> Deserialize<'de>>(fields: &Fields<'_>, name: &str, rule:
     serde_json::from_str(value.get()).map_err(|_| format!("{name}: {rule}"))
 }
 
+fn text(fields: &Fields<'_>, name: &str) -> Result<Option<String>, String> {
+    let text = optional::<String>(fields, name, "must be a string")?;
+    match text.as_ref().map_or(0, |text| text.chars().count()) {
+        length if length > MAX_TEXT => {
+            Err(format!("{name}: is {length} characters long; at most {MAX_TEXT} are allowed"))
+        }
+        _ => Ok(text),
+    }
+}
+
 fn case_id(fields: &Fields<'_>) -> Result<Option<CaseId>, String> {
     let text = optional::<String>(fields, "case_id", "must be a string")?;
     text.map(|text| CaseId::parse(&text)).transpose().map_err(|problem| format!("case_id: {problem}"))
@@ -317,8 +333,7 @@ fn expect(fields: &Fields<'_>) -> Result<Option<Expect>, String> {
         let name = shown(name);
         return Err(format!("expect.{name}: is not a field of expect; the fields are asset_type, name"));
     }
-    let text =
-        |name| optional::<String>(&inner, name, "must be a string").map_err(|problem| format!("expect.{problem}"));
+    let text = |name| text(&inner, name).map_err(|problem| format!("expect.{problem}"));
     match (text("asset_type")?, text("name")?) {
         (None, None) => Err("expect: must hold asset_type or name or both".into()),
         (asset_type, name) => Ok(Some(Expect { asset_type, name })),

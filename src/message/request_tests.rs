@@ -84,6 +84,13 @@ fn a_name_is_told_in_a_few_plain_characters_whatever_it_is() {
 fn size_and_encoding_are_limited() {
     let big = format!(r#"{{"request_id":"r","asset_id":"a","reason":"{}"}}"#, "x".repeat(MAX_BODY));
     assert!(problem(&big).starts_with("body: is "));
+    for name in ["reason", "requested_by"] {
+        let with = |length| format!(r#"{{"request_id":"r","asset_id":"a","{name}":"{}"}}"#, "ä".repeat(length));
+        assert!(decode(&with(MAX_TEXT)).is_ok());
+        assert_eq!(problem(&with(MAX_TEXT + 1)), format!("{name}: is 4097 characters long; at most 4096 are allowed"));
+        // The answer is kept as well, and does not repeat it.
+        assert_eq!(decode(&with(MAX_TEXT + 1)).unwrap_err().labels, Labels::default());
+    }
     let bad = Request::decode(Envelope { body: b"{\"request_id\":\"\xff\"}", ..Envelope::default() });
     assert!(bad.unwrap_err().problem.starts_with("body: is not UTF-8"));
 }

@@ -13,7 +13,7 @@ use super::cloud_event::{CloudEvent, event_type};
 use super::event::ResultData;
 use super::id::{AssetId, CaseId, RequestId};
 use super::notice::{CaseCompletedData, Kind, StartedData};
-use super::request::{Expect, MAX_CASE_SIZE, OnInUse};
+use super::request::{Expect, MAX_CASE_SIZE, MAX_TEXT, OnInUse};
 use super::{Cause, Outcome};
 
 /// What no schema can say of a request's body.
@@ -68,8 +68,10 @@ struct RequestBody {
     request_id: Option<RequestId>,
     asset_id: AssetId,
     /// Who asks; passed through to the result.
+    #[schemars(length(max = MAX_TEXT))]
     requested_by: Option<String>,
     /// Why; passed through to the result.
+    #[schemars(length(max = MAX_TEXT))]
     reason: Option<String>,
     /// The erasure case that the request belongs to.
     case_id: Option<CaseId>,

@@ -136,7 +136,9 @@ fn fitting(name: &str) -> BoxedStrategy<Value> {
 fn odd() -> Vec<Value> {
     let texts =
         ["", ".", "..", "a b", "a/b", "a\n", "\u{85}", "ä", "Wait", "tomorrow", "2026-11-24", "2026-02-30T10:00:00Z"];
-    let long = [128, 129, 256, 257].into_iter().flat_map(|length| ["a", "ä"].map(|text| json!(text.repeat(length))));
+    let long = [128, 129, 256, 257, MAX_TEXT, MAX_TEXT + 1]
+        .into_iter()
+        .flat_map(|length| ["a", "ä"].map(|text| json!(text.repeat(length))));
     let others = [
         json!(null),
         json!(true),
@@ -148,6 +150,8 @@ fn odd() -> Vec<Value> {
         json!([]),
         json!({}),
         json!({"name": null}),
+        json!({"name": "ä".repeat(MAX_TEXT)}),
+        json!({"name": "ä".repeat(MAX_TEXT + 1)}),
         json!({"asset_type": 7}),
         json!({"name": "x", "type": "y"}),
         json!(["wait"]),
