@@ -24,6 +24,28 @@ async fn an_asset_in_use_is_deleted_once_its_job_ends() {
     world.finish(0).await;
 }
 
+/// A flood of requests that wait for a day would ask the registry for each of them every `guard.poll`.
+#[tokio::test]
+async fn what_has_waited_long_is_looked_at_less_often() {
+    let mut world = world(&[("GUARD__POLL", "100ms"), ("RETRY__WAIT_STEPS", "100ms,700ms")]).await;
+    world.sandbox.add("a").await;
+    world.sandbox.job("video_1", &["a"], "processing").await;
+    world.ask(json!({"request_id": "r", "asset_id": "a"})).await;
+    let looks = async || {
+        let calls = world.sandbox.calls_of("a").await;
+        let looks = calls.into_iter().filter(|call| call["operation"] == "jobs");
+        looks.map(|call| call["at_ms"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    until("two looks are a step apart", || async {
+        let looks = looks().await;
+        looks.windows(2).any(|two| two[1] - two[0] >= 700 && two[0] - looks[0] >= 7_000).then_some(())
+    })
+    .await;
+    world.sandbox.job("video_1", &["a"], "completed").await;
+    assert_eq!(outcome(&world.broker.result("r").await), ("deleted", ""));
+    world.finish(0).await;
+}
+
 #[tokio::test]
 async fn who_does_not_want_to_wait_is_told_at_once() {
     let mut world = world(&[]).await;

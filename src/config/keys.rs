@@ -106,7 +106,11 @@ pub const KEYS: &[Key] = &[
         "false",
         "ask the provider whether a listed job has really not ended, so that a forgotten job can't block an erasure for ever",
     ),
-    key("guard.poll", "30s", "between two looks at an asset in use"),
+    key(
+        "guard.poll",
+        "30s",
+        "between two looks at an asset in use; later up to a tenth of the time that it was in use",
+    ),
     key("guard.none", "false", "`true`: there is no source, delete without asking"),
     key("retry.initial", "200ms", "first wait of the retries in process (full jitter below it)"),
     key("retry.max_interval", "5s", "longest of these waits"),

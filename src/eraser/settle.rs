@@ -90,6 +90,12 @@ impl Inner {
         Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await?, recorded: Some(recorded) })
     }
 
+    /// What has waited long is looked at less often, so that a flood of it costs little: the longest delay that adds no more
+    /// than a tenth to its age, or the least.
+    fn patient(&self, least: Duration, age: Duration) -> Duration {
+        patient(&self.settings.retry.wait_steps, least, age)
+    }
+
     /// A request that is answered when its deadline passes should be answered then, not an hour later: the longest delay
     /// that ends before the deadline, or the shortest there is.
     pub(super) fn not_past(&self, deadline: Option<Timestamp>, delay: Duration) -> Duration {
@@ -121,8 +127,7 @@ impl Run<'_> {
             ResultEvent::new(ledger, subject, &outcome, facts, now).body
         };
         let decided = self.eraser.ledger.decide(&self.record.attempt, name, event).await?;
-        let age = self.now().duration_since(self.record.first_seen);
-        self.eraser.metrics.decided_after(Duration::try_from(age).unwrap_or_default());
+        self.eraser.metrics.decided_after(self.age());
         self.eraser.answer(recorded(decided)?, &self.request.labels).await
     }
 
@@ -138,9 +143,9 @@ impl Run<'_> {
         let steps = &self.eraser.settings.retry.wait_steps;
         let step = usize::try_from(self.record.rung).unwrap_or(usize::MAX);
         let (rung, delay) = match waiting.kind {
-            Kind::InUse => (self.record.rung, self.eraser.settings.guard.poll),
+            Kind::InUse => (self.record.rung, self.eraser.patient(self.eraser.settings.guard.poll, self.age())),
             Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
-            Kind::Pace | Kind::Common => (self.record.rung, self.eraser.shortest()),
+            Kind::Pace | Kind::Common => (self.record.rung, self.eraser.patient(self.eraser.shortest(), self.age())),
         };
         self.eraser.ledger.put_off(&self.record.attempt, rung, waiting.reason).await?;
         if for_backup {
@@ -148,6 +153,10 @@ impl Run<'_> {
         }
         tracing::info!(reason = waiting.reason, why = waiting.why, delay = ?delay, "put off");
         Ok(Verdict::PutOff { delay: self.eraser.not_past(self.request.deadline, delay), reason: waiting.reason })
+    }
+
+    fn age(&self) -> Duration {
+        Duration::try_from(self.now().duration_since(self.record.first_seen)).unwrap_or_default()
     }
 
     fn waited_enough(&self, waiting: &Waiting) -> Option<Outcome> {
@@ -183,8 +192,33 @@ impl Run<'_> {
     }
 }
 
+fn patient(steps: &[Duration], least: Duration, age: Duration) -> Duration {
+    let steps = steps.iter().copied().filter(|step| *step <= age / 10);
+    steps.chain([least]).max().unwrap_or(least)
+}
+
 /// What goes into the event of it.
 fn seen(asset: &Detail) -> AssetSeen {
     let Detail { name, asset_type, created, status: _, url: _ } = asset.clone();
     AssetSeen { name, asset_type, created }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_the_more_patient_but_by_no_more_than_a_tenth() {
+        let seconds = Duration::from_secs;
+        let steps = [5, 30, 120, 600, 3_600].map(seconds);
+        let mut looks = 0;
+        let mut age = seconds(0);
+        while age < seconds(86_400) {
+            let delay = patient(&steps, seconds(30), age);
+            assert!(delay == seconds(30) || delay <= age / 10, "{delay:?} at {age:?}");
+            (age, looks) = (age + delay, looks + 1);
+        }
+        assert_eq!(looks, 144, "in a day; 2,880 without");
+        assert_eq!(patient(&[], seconds(30), seconds(86_400)), seconds(30));
+    }
 }
