@@ -13,6 +13,8 @@ pub const CASE: &str = "run";
 pub const PROTECTED: &str = "keep-*";
 /// What `provider.refused_codes` names in a run.
 pub const REFUSED_CODE: &str = "403001";
+/// Characters in a message whose body is left out.
+const TOO_LONG: usize = 300_000;
 /// How far behind its first copy a copy of a request may be published, in messages.
 const SPREAD: usize = 150;
 
@@ -59,12 +61,14 @@ pub enum Kind {
     OtherWordsOpen,
     /// No valid request, but its ID can be read.
     Malformed,
+    /// Longer than anything that the worker takes in; its ID is the message's.
+    TooLong,
     /// Published by a user who may not ask.
     Intruder,
 }
 
 /// Each kind with how often it is drawn; most requests are plain ones.
-const DRAWN: [(Kind, u32); 21] = [
+const DRAWN: [(Kind, u32); 22] = [
     (Kind::Plain, 36),
     (Kind::Kept, 26),
     (Kind::Copies, 10),
@@ -85,6 +89,7 @@ const DRAWN: [(Kind, u32); 21] = [
     (Kind::OtherWords, 2),
     (Kind::OtherWordsOpen, 2),
     (Kind::Malformed, 3),
+    (Kind::TooLong, 1),
     (Kind::Intruder, 3),
 ];
 
@@ -218,6 +223,7 @@ impl Drawing<'_> {
             Kind::Late => body["deadline"] = json!("2020-01-01T00:00:00Z"),
             Kind::OtherWords => body["requested_by"] = json!("another desk"),
             Kind::Malformed => body["dry-run"] = json!(true),
+            Kind::TooLong => body = json!({"request_id": request_id, "reason": "x".repeat(TOO_LONG)}),
             _ => {}
         }
         self.messages += 1;
@@ -230,8 +236,8 @@ impl Drawing<'_> {
 
     /// Some requests in a row make a small case, which says how many they are.
     fn put_into_case(&mut self, kind: Kind, body: &mut Value) {
-        // What a user asks who may not is no request of a case.
-        if kind == Kind::Intruder {
+        // What a user asks who may not, or what is not read, is no request of a case.
+        if matches!(kind, Kind::Intruder | Kind::TooLong) {
             return;
         }
         if self.case.is_none() && self.random.u32(0..30) == 0 {
@@ -281,7 +287,7 @@ impl Kind {
 
     /// Whether its message ends in the dead queue.
     pub fn is_buried(self) -> bool {
-        matches!(self, Self::Malformed | Self::Intruder)
+        matches!(self, Self::Malformed | Self::TooLong | Self::Intruder)
     }
 
     /// Outcome and cause that it may be answered with.
@@ -300,7 +306,7 @@ impl Kind {
                     | (Self::Late | Self::Soon, "failed", "deadline_passed")
                     | (Self::Protected, "rejected", "protected")
                     | (Self::Refused, "failed", "provider_refused")
-                    | (Self::Malformed, "rejected", "invalid_request")
+                    | (Self::Malformed | Self::TooLong, "rejected", "invalid_request")
                     | (Self::Intruder, "rejected", "publisher_not_allowed")
             ),
         }

@@ -163,6 +163,9 @@ impl Stage {
             let mut headers = FieldTable::default();
             headers.insert("traceparent".into(), AMQPValue::LongString(ask.traceparent.as_str().into()));
             let mut properties = BasicProperties::default().with_headers(headers);
+            if ask.kind == Kind::TooLong {
+                properties = properties.with_message_id(ask.request_id.as_str().into());
+            }
             if ask.reply {
                 properties = properties.with_reply_to(self.world.broker.queue(REPLIES).into());
             }
