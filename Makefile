@@ -56,8 +56,8 @@ fuzz: need-cargo ## look for inputs that break a promise, FUZZ_S (60) seconds a 
 mutants: need-cargo ## put mended faults back one at a time, and see that the tests find each (an hour)
 	deploy/dev/mutants.sh $(MUTANTS)
 
-contract: need-cargo ## write docs/schemas/ again, after a change of what messages say
-	UPDATE_DOCS=1 $(CARGO) test --locked --lib message::schema
+contract: need-cargo ## write docs/schemas/ and docs/settings.md again, after a change of messages or settings
+	UPDATE_DOCS=1 $(CARGO) test --locked --lib -- message::schema config::keys
 
 fmt: need-cargo ## format the code
 	$(CARGO) fmt

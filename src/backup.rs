@@ -26,13 +26,13 @@ use crate::provider::Detail;
 /// Descriptions in one place that describe nothing whole, before a person has to look.
 const MOST_DAMAGED: u32 = 20;
 
-/// Why backups can't be made at all. Names the setting.
+/// Why backups cannot be made at all. Names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The store can't be set up.
-    #[error("backup.url: the store can't be set up: {0}")]
+    /// The store cannot be set up.
+    #[error("backup.url: the store cannot be set up: {0}")]
     Store(String),
-    /// TLS or the HTTP client can't be set up.
+    /// TLS or the HTTP client cannot be set up.
     #[error("the HTTP client for backups cannot be set up: {0}")]
     Client(String),
 }
@@ -96,11 +96,11 @@ impl Trouble {
 }
 
 impl Backups {
-    /// Sets up what is needed. A store that the operator has named is opened now, so that a worker that can't make backups
+    /// Sets up what is needed. A store that the operator has named is opened now, so that a worker that cannot make backups
     /// does not start.
     ///
     /// # Errors
-    /// When the store's settings don't do, its folder can't be made, or TLS can't be set up.
+    /// When the store's settings don't do, its folder cannot be made, or TLS cannot be set up.
     pub fn new(settings: config::Backup) -> Result<Self, BackupError> {
         let store = if settings.named { OnceCell::new_with(Some(Store::open(&settings)?)) } else { OnceCell::new() };
         let (source, turns) = (Source::new(&settings)?, Semaphore::new(settings.concurrency));
@@ -147,7 +147,7 @@ impl Backups {
     /// Proves that the store can be written and read, with a small object that is taken away again.
     ///
     /// # Errors
-    /// What can't be done, in the store's own words, for whoever runs the worker.
+    /// What cannot be done, in the store's own words, for whoever runs the worker.
     pub async fn probe(&self) -> Result<(), String> {
         let store = self.store.get_or_try_init(async || Store::open(&self.settings)).await;
         store.map_err(|error| error.to_string())?.probe().await.map_err(|error| error.to_string())
@@ -157,7 +157,7 @@ impl Backups {
         let open = async || Store::open(&self.settings);
         self.store.get_or_try_init(open).await.map_err(|error| {
             tracing::warn!(%error, "the store of backups");
-            Trouble::passing("the store of backups can't be set up (see the worker's log)")
+            Trouble::passing("the store of backups cannot be set up (see the worker's log)")
         })
     }
 }
@@ -171,7 +171,7 @@ enum Found {
     },
 }
 
-/// Looks for a copy that an earlier attempt has made. One that can't be read back as it was described is not trusted, and
+/// Looks for a copy that an earlier attempt has made. One that cannot be read back as it was described is not trusted, and
 /// is left as it is for a person to look at.
 async fn find(store: &Store, place: &Place, wanted: Wanted<'_>) -> Result<Found, Trouble> {
     for number in 1..=MOST_DAMAGED {

@@ -312,7 +312,7 @@ pub enum LogFormat {
 /// What is wrong with the settings: the key, where it was set, and what to do.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error("settings file {file}: {problem}")]
     File {
         /// Its path.

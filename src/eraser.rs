@@ -115,7 +115,7 @@ pub struct Delivered {
     pub trace: TraceContext,
 }
 
-/// Why a request can't be decided now. Everything else is an [`Outcome`].
+/// Why a request cannot be decided now. Everything else is an [`Outcome`].
 #[derive(Debug)]
 enum NotNow {
     /// The ledger did not take a record: nothing may be done without one.
@@ -198,7 +198,7 @@ impl Eraser {
     /// Takes a request as far as it can be taken now, or until `hand_back` is cancelled.
     ///
     /// # Errors
-    /// When the ledger can't be written. Nothing is deleted or answered then; the same request may be passed again.
+    /// When the ledger cannot be written. Nothing is deleted or answered then; the same request may be passed again.
     pub async fn erase(
         &self,
         request: &Request,
@@ -246,7 +246,7 @@ impl Eraser {
     /// Records that the broker has confirmed this answer: before that, the ledger keeps all of it.
     ///
     /// # Errors
-    /// When the ledger can't be written.
+    /// When the ledger cannot be written.
     pub async fn heard(&self, answer: &Answer) -> Result<(), LedgerError> {
         let Some(request_id) = &answer.recorded else { return Ok(()) };
         self.0.ledger.heard(request_id).await

@@ -142,7 +142,7 @@ async fn a_person_finds_an_asset_and_replays_and_drops_dead_letters() {
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_the_login_and_no_other_site_can_use_it() {
+async fn no_one_gets_in_without_the_login_and_no_other_site_can_use_it() {
     let mut world = world(&SETTINGS).await;
     world.broker.publish_request(b"no JSON", BasicProperties::default()).await;
     until("it is dead", || async { (world.broker.count("dead").await == 1).then_some(()) }).await;

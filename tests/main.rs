@@ -60,6 +60,7 @@ mod standby;
 mod started_events;
 mod status;
 mod stops_the_line;
+mod style;
 mod submit;
 mod submit_and_wait;
 mod superseded;

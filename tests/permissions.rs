@@ -303,7 +303,7 @@ async fn what_a_stolen_account_has_queued_is_refused_once_it_is_off_the_list() {
 
 /// RabbitMQ 4.0 looks at the keys in the header `CC` too, 3.10 does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_of_somebody_else_never_carries_the_worker_s_name() {
+async fn a_result_of_another_user_never_carries_the_worker_s_name() {
     let broker = PrivateBroker::start();
     let mut world = restricted(&broker).await;
     let (desk_party, prefix) = (Party::connect(&broker, "desk").await, world.broker.prefix.clone());

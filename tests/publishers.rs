@@ -109,7 +109,7 @@ async fn who_may_not_ask_gets_nothing_deleted_and_uses_up_no_request_id() {
 }
 
 #[tokio::test]
-async fn nobody_can_pass_for_another_user_not_even_while_the_worker_has_stopped_consuming() {
+async fn no_user_can_pass_for_another_not_even_while_the_worker_has_stopped_consuming() {
     let broker = broker();
     let mut world = restricted(&broker).await;
     let mallory = Mallory::connect(&broker).await;

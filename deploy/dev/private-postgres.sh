@@ -178,7 +178,7 @@ start() {
             printf 'postgres://eraser:%s@127.0.0.1:%s/postgres\n' "$(cat "$dir/password")" "$port"
             return
         fi
-        # Between choosing a port and listening on it somebody else may have taken it; anything else is final.
+        # Between choosing a port and listening on it another program may have taken it; anything else is final.
         [[ ! -s $dir/port ]] && grep -q 'Address already in use' "$dir/postgres.log" || break
     done
     tail -n 30 "$dir/postgres.log" >&2

@@ -182,7 +182,7 @@ ctl() {
     fi
 }
 
-# Ready means that *this* broker says so and the port speaks AMQP: the port alone could be somebody else's.
+# Ready means that *this* broker says so and the port speaks AMQP: the port alone could be another program's.
 wait_ready() {
     local deadline=$((SECONDS + START_LIMIT_S))
     while ((SECONDS < deadline)); do
@@ -228,7 +228,7 @@ start() {
             return
         fi
         kill_all
-        # Between choosing a port and listening on it somebody else may have taken it; anything else is final.
+        # Between choosing a port and listening on it another program may have taken it; anything else is final.
         grep -qsE 'eaddrinuse|already running|in use' "$dir/console.log" "$dir/rabbitmq.log" || break
     done
     show_logs

@@ -67,7 +67,7 @@ impl Rules {
     }
 }
 
-/// Resolves names to public addresses only: those that are then connected to, so that a name can't be checked as one
+/// Resolves names to public addresses only: those that are then connected to, so that a name cannot be checked as one
 /// address and asked as another.
 #[derive(Debug)]
 pub(super) struct PublicOnly(pub(super) Arc<Rules>);

@@ -258,8 +258,8 @@ fn failed(doing: &str, error: &(dyn std::error::Error + 'static)) -> Trouble {
     let kind = match error.downcast_ref::<Error>() {
         Some(Error::NotFound { .. }) => "does not have what was just written, or is not there",
         Some(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => "does not let the worker in",
-        Some(Error::NotImplemented { .. } | Error::NotSupported { .. }) => "can't do what is needed",
-        _ => "can't be used",
+        Some(Error::NotImplemented { .. } | Error::NotSupported { .. }) => "cannot do what is needed",
+        _ => "cannot be used",
     };
     Trouble::Passing {
         why: format!("the store of backups {kind}: could not {doing} (see the worker's log)"),

@@ -334,12 +334,12 @@ mod tests {
         let settings = Settings::load(None, all).unwrap();
         let user = url::Url::parse(&url).unwrap().username().to_owned();
         known_as(&settings.broker, &user.as_str().into()).await.unwrap();
-        let publishers = Publishers { allow: vec!["desk".to_owned()], own: "somebody else".to_owned() };
+        let publishers = Publishers { allow: vec!["desk".to_owned()], own: "another".to_owned() };
         let topology = TopologySettings::of(&settings);
         let metrics = Metrics::new().unwrap();
         let opened = Session::open(&settings.broker, Some(&publishers), &topology, &metrics).await;
         let error = opened.map(|_| ()).unwrap_err();
-        assert!(error.is_permanent() && error.to_string().contains("\"somebody else\""), "{error}");
+        assert!(error.is_permanent() && error.to_string().contains("\"another\""), "{error}");
     }
 
     #[tokio::test]

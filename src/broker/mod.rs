@@ -35,7 +35,7 @@ pub enum BrokerState {
 /// What went wrong with the broker. No variant carries the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// `broker.url` or one of the TLS files can't be used.
+    /// `broker.url` or one of the TLS files cannot be used.
     #[error("{0}")]
     Settings(String),
     /// A queue or exchange exists with other arguments. Waiting doesn't mend that.
@@ -75,7 +75,7 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
-    /// True when trying again can't help.
+    /// True when trying again cannot help.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(self, Self::Settings(_) | Self::Topology { .. })

@@ -201,7 +201,7 @@ mod tests {
         let (topology, metrics) = (TopologySettings::of(&settings), Metrics::new().unwrap());
         let session = Session::open(&settings.broker, None, &topology, &metrics).await.unwrap();
         let ask = Ask { request_id: "r".to_owned(), body: b"{}".to_vec(), correlation: None };
-        let stranger = Requester::open(&settings.broker, Some("somebody else")).await.unwrap();
+        let stranger = Requester::open(&settings.broker, Some("another")).await.unwrap();
         let error = stranger.publish(&ask).await.unwrap_err();
         assert!(is_other_user(&error) && is_refusal(&error), "{error}");
         let nobody = Requester::open(&settings.broker, None).await.unwrap();

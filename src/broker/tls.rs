@@ -1,7 +1,7 @@
 //! TLS to the broker: what the files of the settings hold, and what a connection that failed means for the settings.
 //!
 //! The files are read again for each session, so a renewed certificate needs no restart. They are looked at before
-//! anything is connected: the AMQP library leaves out a CA that it can't use, and does not say which file it means.
+//! anything is connected: the AMQP library leaves out a CA that it cannot use, and does not say which file it means.
 
 use std::io;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn authorities(path: &Path) -> Result<String, BrokerError> {
     let pem = read(key, path)?;
     let mut store = RootCertStore::empty();
     for certificate in certificates(key, path, &pem)? {
-        store.add(certificate).map_err(|error| refused(key, path, &format!("can't be used as a CA: {error}")))?;
+        store.add(certificate).map_err(|error| refused(key, path, &format!("cannot be used as a CA: {error}")))?;
     }
     Ok(pem)
 }
@@ -43,7 +43,7 @@ fn identity(cert_path: &Path, key_path: &Path) -> Result<OwnedIdentity, BrokerEr
     let chain = certificates(cert, cert_path, &cert_pem)?;
     // The parser's own words may quote the file.
     let private = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
-        .map_err(|_| refused(key, key_path, "holds no private key in PEM form (encrypted ones can't be used)"))?;
+        .map_err(|_| refused(key, key_path, "holds no private key in PEM form (encrypted ones cannot be used)"))?;
     match CertifiedKey::from_der(chain, private, &rustls::crypto::ring::default_provider()) {
         Ok(_) => Ok(OwnedIdentity::PKCS8 { pem: cert_pem.into_bytes(), key: key_pem.into_bytes() }),
         Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
@@ -51,9 +51,9 @@ fn identity(cert_path: &Path, key_path: &Path) -> Result<OwnedIdentity, BrokerEr
             Err(refused(key, key_path, &problem))
         }
         Err(rustls::Error::InvalidCertificate(why)) => {
-            Err(refused(cert, cert_path, &format!("holds a certificate that can't be used: {why}")))
+            Err(refused(cert, cert_path, &format!("holds a certificate that cannot be used: {why}")))
         }
-        Err(error) => Err(refused(key, key_path, &format!("holds a key that can't be used: {error}"))),
+        Err(error) => Err(refused(key, key_path, &format!("holds a key that cannot be used: {error}"))),
     }
 }
 
@@ -122,7 +122,7 @@ fn distrusted(why: &CertificateError) -> &'static str {
         | CertificateError::NotValidYetContext { .. } => {
             "the broker's certificate is out of date, or a clock is wrong; renew it"
         }
-        _ => "the broker's certificate can't be believed; it has to be issued again",
+        _ => "the broker's certificate cannot be believed; it has to be issued again",
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
             (Some(""), None, "ca_file", "holds no certificate"),
             (Some(key.as_str()), None, "ca_file", "holds no certificate"),
             (Some(cut), None, "ca_file", "is no whole PEM file"),
-            (Some(no_der), None, "ca_file", "can't be used as a CA"),
+            (Some(no_der), None, "ca_file", "cannot be used as a CA"),
             (
                 None,
                 Some((cert.as_str(), other_key.as_str())),
@@ -183,7 +183,7 @@ mod tests {
             (None, Some((&cert, &cert)), "client_key_file", "holds no private key"),
             (None, Some((&cert, &sealed)), "client_key_file", "holds no private key"),
             (None, Some((&key, &key)), "client_cert_file", "holds no certificate"),
-            (None, Some((no_der, &key)), "client_cert_file", "holds a certificate that can't be used"),
+            (None, Some((no_der, &key)), "client_cert_file", "holds a certificate that cannot be used"),
         ] {
             let dir = tempfile::tempdir().unwrap();
             let error = config(&settings(&dir, ca, own)).map(|_| ()).unwrap_err();
@@ -195,7 +195,10 @@ mod tests {
         assert!(config(&settings).is_ok());
         std::fs::remove_file(dir.path().join("client.key")).unwrap();
         let said = config(&settings).map(|_| ()).unwrap_err().to_string();
-        assert!(said.starts_with("broker.client_key_file: ") && said.contains("can't be read: No such file"), "{said}");
+        assert!(
+            said.starts_with("broker.client_key_file: ") && said.contains("cannot be read: No such file"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Asking before what can't be undone.
+//! Asking before what cannot be undone.
 
 use std::error::Error;
 use std::io::{BufRead, IsTerminal, Write};
@@ -17,7 +17,7 @@ pub(super) enum Answer {
 /// Asks on `out`, and reads the answer from the terminal on standard input.
 ///
 /// # Errors
-/// The question can't be written, or the answer can't be read.
+/// The question cannot be written, or the answer cannot be read.
 pub(super) fn ask(question: &str, out: &mut impl Write) -> std::io::Result<Answer> {
     let input = std::io::stdin();
     if !input.is_terminal() {

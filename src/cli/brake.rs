@@ -61,7 +61,7 @@ async fn status(ledger: &Ledger, brake: &Brake, out: &mut impl Write) -> Result<
 async fn release(ledger: &Ledger, brake: &Brake, yes: bool) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     status(ledger, brake, &mut out).await?;
-    let question = format!("Let up to {} more deletions begin? They can't be undone.", brake.max_deletions);
+    let question = format!("Let up to {} more deletions begin? They cannot be undone.", brake.max_deletions);
     if !yes && !confirmed(&question)? {
         return Err("nothing was released".into());
     }

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(45);
 /// Tries broker, provider, guard, ledger and the store of backups, and prints a line for each.
 ///
 /// # Errors
-/// When at least one of them can't be used.
+/// When at least one of them cannot be used.
 pub async fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let metrics = Metrics::new()?;
     let gate = Gate::new(settings.worker.concurrency, settings.provider.max_rate, metrics.clone());
@@ -44,7 +44,7 @@ pub async fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    if bad == 0 { Ok(()) } else { Err(format!("{bad} of 5 can't be used").into()) }
+    if bad == 0 { Ok(()) } else { Err(format!("{bad} of 5 cannot be used").into()) }
 }
 
 async fn limited(part: impl Future<Output = Result<String, String>>) -> Result<String, String> {

@@ -194,7 +194,7 @@ fn shown_urls(urls: &[SecretString]) -> Value {
     }
 }
 
-/// The URL without user and password; without anything when it can't be taken apart.
+/// The URL without user and password; without anything when it cannot be taken apart.
 fn shown_url(url: &SecretString) -> String {
     let Ok(mut url) = Url::parse(url.expose_secret()) else { return HIDDEN.to_owned() };
     if url.set_username(HIDDEN).is_err() || url.set_password(Some(HIDDEN)).is_err() {

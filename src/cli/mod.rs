@@ -37,7 +37,7 @@ struct Args {
 enum Command {
     /// Consume requests until SIGTERM or SIGINT.
     Run,
-    /// Try to reach the broker, the provider, the guard and the ledger; exits 1 if one can't be reached.
+    /// Try to reach the broker, the provider, the guard and the ledger; exits 1 if one cannot be reached.
     Check,
     /// Print the effective settings, secrets hidden.
     Config {

@@ -11,10 +11,10 @@ use clap_mangen::Man;
 /// Prints the completions of a shell.
 ///
 /// # Errors
-/// They can't be written.
+/// They cannot be written.
 pub fn completions(mut command: Command, shell: Shell) -> Result<(), Box<dyn Error>> {
     let (name, mut text) = (command.get_name().to_owned(), Vec::new());
-    // The library gives up the process when it can't write; memory takes everything.
+    // The library gives up the process when it cannot write; memory takes everything.
     clap_complete::generate(shell, &mut command, &name, &mut text);
     printed(with_one_name(&String::from_utf8(text)?, &name).as_bytes())
 }
@@ -28,7 +28,7 @@ fn with_one_name(text: &str, name: &str) -> String {
 /// Prints the first page, or writes all of them into a folder, one a command, and names them.
 ///
 /// # Errors
-/// They can't be written.
+/// They cannot be written.
 pub fn man(mut command: Command, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
     // `help` has a page for every other command, which say the same.
     command = command.disable_help_subcommand(true);

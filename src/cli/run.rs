@@ -105,7 +105,7 @@ async fn bound(key: &str, what: &str, wanted: SocketAddr) -> Result<TcpListener,
     Ok(listener)
 }
 
-/// For work that can't fail.
+/// For work that cannot fail.
 async fn well(work: impl Future<Output = ()>) -> Result<(), Infallible> {
     work.await;
     Ok(())

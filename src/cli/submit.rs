@@ -156,7 +156,7 @@ async fn submitted(broker: &config::Broker, args: &SubmitArgs) -> Result<(), Sub
 async fn watched(sending: &Sending<'_>, progress: &Progress, timeout: Option<Duration>) -> End {
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-        return End::Stopped("signals can't be heard".to_owned());
+        return End::Stopped("signals cannot be heard".to_owned());
     };
     let over = async {
         match timeout {
@@ -192,7 +192,7 @@ async fn confirmed(broker: &config::Broker, batch: &Batch, yes: bool) -> Result<
         .map_err(|error| SubmitError::Stopped(format!("nothing was sent: the broker at {}: {error}", broker.place())))?
         .close()
         .await;
-    let question = format!("{}\nPublish these requests? A deletion can't be undone.", described(broker, batch));
+    let question = format!("{}\nPublish these requests? A deletion cannot be undone.", described(broker, batch));
     // Beside the runtime, whose thread answers the broker meanwhile.
     let asked = tokio::task::spawn_blocking(move || ask(&question, &mut stderr())).await;
     let answer = asked.map_err(std::io::Error::other).flatten();

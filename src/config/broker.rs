@@ -46,7 +46,7 @@ impl Broker {
     /// Where the broker is, for people: host, port and virtual host of the first URL.
     #[must_use]
     pub fn place(&self) -> String {
-        let Some(url) = self.first() else { return "an address that can't be read".to_owned() };
+        let Some(url) = self.first() else { return "an address that cannot be read".to_owned() };
         let port = url.port().unwrap_or(if url.scheme() == "amqps" { 5671 } else { 5672 });
         let vhost = percent_decode_str(url.path().trim_start_matches('/')).decode_utf8_lossy();
         let vhost = if vhost.is_empty() { "/" } else { &*vhost };

@@ -1,4 +1,4 @@
-//! Every setting, for people: `asset-eraser config --keys`, and the table in README.md.
+//! Every setting, for people: `asset-eraser config --keys`, and the table in docs/settings.md.
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -27,12 +27,12 @@ pub const KEYS: &[Key] = &[
     key(
         "broker.results_queue",
         "true",
-        "declare `<prefix>.results`, so that no result is lost while nobody else listens",
+        "declare `<prefix>.results`, so that no result is lost while no other queue is bound",
     ),
     key(
         "broker.started_events",
         "false",
-        "publish `asset.deletion.started.v1` (routing key `event.started`) before the guard is first asked; see [docs/job-starters.md](docs/job-starters.md)",
+        "publish `asset.deletion.started.v1` (routing key `event.started`) before the guard is first asked; see [job-starters.md](job-starters.md)",
     ),
     key(
         "broker.delivery_limit",
@@ -93,7 +93,7 @@ pub const KEYS: &[Key] = &[
     key(
         "guard.postgres.allow_standby",
         "false",
-        "`true`: a standby may be asked too, although it may not have the newest jobs yet; see [docs/operating.md](docs/operating.md#what-a-standby-must-be)",
+        "`true`: a standby may be asked too, although it may not have the newest jobs yet; see [operating.md](operating.md#what-a-standby-must-be)",
     ),
     key("guard.postgres.timeout", "10s", "longest wait for a whole answer"),
     key(
@@ -104,7 +104,7 @@ pub const KEYS: &[Key] = &[
     key(
         "guard.confirm_with_provider",
         "false",
-        "ask the provider whether a listed job has really not ended, so that a forgotten job can't block an erasure for ever",
+        "ask the provider whether a listed job has really not ended, so that a forgotten job cannot block an erasure for ever",
     ),
     key(
         "guard.poll",
@@ -146,7 +146,7 @@ pub const KEYS: &[Key] = &[
         "most deletions that may begin within the window, by all workers of the ledger together; the same for all of them",
     ),
     key("brake.window", "1h", "how far back deletions count, by the ledger's clock: 1 minute to 7 days"),
-    key("publishers.allow", "everybody", "RabbitMQ users who may ask"),
+    key("publishers.allow", "all users", "RabbitMQ users who may ask"),
     key(
         "protected",
         "",
@@ -155,7 +155,7 @@ pub const KEYS: &[Key] = &[
     key(
         "backup.url",
         "file://backups",
-        "where copies of assets are kept before deletions that ask for it: `file://FOLDER`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; see [docs/backups.md](docs/backups.md)",
+        "where copies of assets are kept before deletions that ask for it: `file://FOLDER`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; see [backups.md](backups.md)",
     ),
     key(
         "backup.reasons",
@@ -206,7 +206,7 @@ pub const KEYS: &[Key] = &[
 
 /// The defaults that are words for a person, not values.
 #[cfg(test)]
-const WORDS: [&str; 5] = ["found out", "never", "no brake", "everybody", "text or json"];
+const WORDS: [&str; 5] = ["found out", "never", "no brake", "all users", "text or json"];
 
 /// As a table in Markdown.
 #[must_use]
@@ -299,8 +299,8 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_the_readme_is_this_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    fn the_table_of_the_docs_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
         let page = std::fs::read_to_string(path).unwrap();
         let (begin, end) = ("<!-- asset-eraser config --keys -->\n", "<!-- end -->");
         let (before, rest) = page.split_once(begin).expect("the marker");
@@ -311,7 +311,7 @@ mod tests {
         }
         assert!(
             old == table(),
-            "README.md has another table: UPDATE_DOCS=1 cargo test --lib config::keys writes it anew"
+            "docs/settings.md has another table: UPDATE_DOCS=1 cargo test --lib config::keys writes it anew"
         );
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn publishers(
     let key = "publishers.allow";
     let Some(allow) = allow else { return Ok(None) };
     if allow.is_empty() || allow.iter().any(|user| user.is_empty() || user.len() > MAX_USER) {
-        let problem = "must name RabbitMQ users, of 1 to 255 bytes each; leave it out to allow everybody";
+        let problem = "must name RabbitMQ users, of 1 to 255 bytes each; leave it out to allow all users";
         return Err(source.problem(key, problem));
     }
     let Some(own) = broker.own_user() else {
@@ -52,7 +52,7 @@ pub(super) fn publishers(
     // Whoever publishes as the worker's user can say anything about who has published.
     if allow.contains(&own) {
         let problem = "must not name the worker's own user, that of broker.url; give the worker a user of its own, which \
-                       nobody else publishes with";
+                       no other program publishes with";
         return Err(source.problem(key, problem));
     }
     Ok(Some(Publishers { allow: allow.to_vec(), own }))

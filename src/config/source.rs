@@ -136,14 +136,14 @@ pub(super) fn variables(
     .collect()
 }
 
-/// What a file holds, or why it can't be read.
+/// What a file holds, or why it cannot be read.
 pub(crate) fn text_of(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(MOST_TEXT + 1).read_to_string(&mut text));
     match read {
         Ok(length) if u64::try_from(length).is_ok_and(|length| length <= MOST_TEXT) => Ok(text),
-        Ok(_) => Err(format!("can't be read: it is longer than {MOST_TEXT} bytes")),
-        Err(error) => Err(format!("can't be read: {error}")),
+        Ok(_) => Err(format!("cannot be read: it is longer than {MOST_TEXT} bytes")),
+        Err(error) => Err(format!("cannot be read: {error}")),
     }
 }
 

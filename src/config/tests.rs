@@ -258,9 +258,9 @@ fn a_list_is_no_section() {
 #[test]
 fn a_file_that_never_ends_is_not_read_to_its_end() {
     let said = Settings::load(Some(Path::new("/dev/zero")), env(&[])).unwrap_err().to_string();
-    assert!(said.starts_with("settings file /dev/zero: can't be read: it is longer than"), "{said}");
+    assert!(said.starts_with("settings file /dev/zero: cannot be read: it is longer than"), "{said}");
     let said = problem("[guard]\nnone = true\n", &[("PROVIDER__TOKEN_FILE", "/dev/zero")]);
-    assert!(said.contains("/dev/zero can't be read: it is longer than"), "{said}");
+    assert!(said.contains("/dev/zero cannot be read: it is longer than"), "{said}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ impl Eraser {
     /// released it.
     ///
     /// # Errors
-    /// When the ledger can't be read.
+    /// When the ledger cannot be read.
     pub async fn brake_at_start(&self) -> Result<(), LedgerError> {
         // Where nothing is deleted nothing has to be held.
         if self.0.settings.worker.dry_run {

@@ -13,7 +13,7 @@ impl Eraser {
     /// Buries a message that is no valid request, with an answer when it named its request.
     ///
     /// # Errors
-    /// When the ledger can't be written.
+    /// When the ledger cannot be written.
     pub async fn refuse(&self, bad: &Unreadable) -> Result<Verdict, LedgerError> {
         let answer = match &bad.request_id {
             Some(request_id) => Some(self.0.refusal(request_id, bad).await?),

@@ -37,7 +37,7 @@ pub enum Cause {
     RequestConflict,
     /// The asset is not what the request expected.
     AssetMismatch,
-    /// Whoever published the request may not ask.
+    /// The publisher of the request is not allowed to ask.
     PublisherNotAllowed,
     /// A job in progress uses the asset.
     InUse,

@@ -1,4 +1,4 @@
-//! The request: decoded once, with every rule of the contract, into a value that can't be wrong any more.
+//! The request: decoded once, with every rule of the contract, into a value that cannot be wrong any more.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -216,7 +216,7 @@ impl Metrics {
             )?,
             circuit_opened: declare.counters(
                 "circuit_opened_total",
-                "Times that consuming was stopped because everybody's calls failed, by whom they were made to.",
+                "Times that consuming was stopped because the calls of all requests failed, by the service that was called.",
                 &["circuit"],
             )?,
             backups: backups::Backups::declare(&declare)?,

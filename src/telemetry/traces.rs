@@ -46,7 +46,7 @@ pub enum TracesError {
 /// Begins to make spans. They are sent by what is returned, which has to be run. Call once, at start.
 ///
 /// # Errors
-/// When the exporter can't be made, or traces were set up before.
+/// When the exporter cannot be made, or traces were set up before.
 pub fn start(settings: &Tracing) -> Result<Sender, TracesError> {
     let resource = Resource::builder()
         .with_service_name(settings.service_name.clone())

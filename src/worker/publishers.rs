@@ -28,7 +28,7 @@ impl Publishers {
         let detail = match publisher {
             Some(user) if allowed.iter().any(|one| one == user) => return None,
             Some(user) => format!("publishers.allow does not name RabbitMQ user {user:?}"),
-            None => "the message has no user_id property, so nobody vouches for who has published it".to_owned(),
+            None => "the message has no user_id property, so RabbitMQ does not vouch for its publisher".to_owned(),
         };
         let (request_id, asset_id, labels) = match decoded {
             Ok(request) => (Some(&request.request_id), Some(&request.asset_id), &request.labels),

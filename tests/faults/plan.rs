@@ -56,7 +56,7 @@ pub enum Fault {
     DatabaseFrozen(Duration),
     /// Answers of the database that break on their way: what a `COMMIT` did stays unknown. (`PostgreSQL` ledger only.)
     DatabaseAnswersBroken(Vec<Break>),
-    /// The database can't be reached any more, its standby is promoted, and connections lead there. (Once in a run with a
+    /// The database cannot be reached any more, its standby is promoted, and connections lead there. (Once in a run with a
     /// standby.)
     DatabaseFailedOver,
     /// One worker is killed so many times in a row, soon after it is ready.

@@ -66,7 +66,7 @@ impl Input {
         if let Self::Arguments(_) = self { "argument" } else { "line" }
     }
 
-    /// Gives every line to `take`, with its number and what it says, or what is wrong with it; until one can't be read.
+    /// Gives every line to `take`, with its number and what it says, or what is wrong with it; until one cannot be read.
     ///
     /// # Errors
     /// Reading has failed, or `take` has.

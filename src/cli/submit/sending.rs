@@ -130,7 +130,7 @@ impl<'a> Sending<'a> {
     /// Sends everything, and with `--wait` hears every answer.
     ///
     /// # Errors
-    /// What can't be mended by trying again, or has not been for long.
+    /// What cannot be mended by trying again, or has not been for long.
     pub(super) async fn run(&self) -> Result<(), String> {
         let (mut again, mut ever, mut before) = (AGAIN.start(), false, self.done());
         loop {
@@ -293,7 +293,7 @@ impl<'a> Sending<'a> {
         let told = match Told::of_event(&answer.body) {
             Ok(told) => told,
             Err(error) => {
-                self.progress.note(&format!("{} {line}: its answer can't be read: {error}", self.batch.unit));
+                self.progress.note(&format!("{} {line}: its answer cannot be read: {error}", self.batch.unit));
                 return Ok(());
             }
         };

@@ -182,7 +182,7 @@ impl Here {
 }
 
 fn gone() -> Response {
-    let text = "It was replayed or dropped, or somebody else looks at it just now.";
+    let text = "It was replayed or dropped, or another operator looks at it just now.";
     notice(StatusCode::NOT_FOUND, "There is no such letter", text)
 }
 

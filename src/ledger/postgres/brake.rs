@@ -28,7 +28,7 @@ const SUM: &str = "SELECT coalesce(sum(deletions), 0)::bigint AS deletions FROM 
     WHERE until_ms > $1";
 
 /// How many deletions have begun within the window, under a lock that others may share; `None` when that is too near to
-/// the limit for it. A shared lock can't be had alone by the same transaction (two that tried would wait for each other),
+/// the limit for it. A shared lock cannot be had alone by the same transaction (two that tried would wait for each other),
 /// so begin another one then. The last lock that a transaction takes but for the rows it counts in.
 pub(super) async fn deletions_from_afar(transaction: &Transaction<'_>, limit: &Limit) -> Result<Option<u64>, Fault> {
     let deletions = lock_and_sum(transaction, "SELECT pg_advisory_xact_lock_shared($1)", limit).await?;

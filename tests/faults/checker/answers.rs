@@ -45,7 +45,7 @@ impl History {
             })
     }
 
-    /// Whether its message's burial can't be told from that of another one with its ID.
+    /// Whether its message's burial cannot be told from that of another one with its ID.
     fn shares_id(&self, story: &Story<'_>) -> bool {
         self.asks.iter().filter(|ask| ask.request_id == story.ask.request_id).any(|ask| ask.kind != story.ask.kind)
     }
