@@ -42,7 +42,7 @@ pub enum BackupError {
 pub struct Backups {
     settings: config::Backup,
     source: Source,
-    /// A folder that nobody has named is made when the first backup is.
+    /// A folder that no setting names is made when the first backup is.
     store: OnceCell<Store>,
     turns: Semaphore,
 }
@@ -147,7 +147,7 @@ impl Backups {
     /// Proves that the store can be written and read, with a small object that is taken away again.
     ///
     /// # Errors
-    /// What cannot be done, in the store's own words, for whoever runs the worker.
+    /// What cannot be done, in the store's own words, for the operator.
     pub async fn probe(&self) -> Result<(), String> {
         let store = self.store.get_or_try_init(async || Store::open(&self.settings)).await;
         store.map_err(|error| error.to_string())?.probe().await.map_err(|error| error.to_string())
@@ -196,7 +196,7 @@ async fn find(store: &Store, place: &Place, wanted: Wanted<'_>) -> Result<Found,
     Err(Trouble::Lasting(format!("the store of backups holds {MOST_DAMAGED} copies of it, and none is whole")))
 }
 
-/// Says beside a copy what it is, which makes it a backup. From the first try on somebody may find it and delete the asset,
+/// Says beside a copy what it is, which makes it a backup. From the first try on another worker may find it and delete the asset,
 /// so whatever happens here, the bytes are taken away only where another copy is described instead.
 async fn describe(
     store: &Store,

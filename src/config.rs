@@ -49,15 +49,15 @@ pub struct Settings {
     pub console: Option<Console>,
     /// What is printed.
     pub log: Log,
-    /// Who collects spans, if anybody.
+    /// Where spans are collected, if they are.
     pub tracing: Option<Tracing>,
     /// The operator's limit on deletions, if there is one.
     pub brake: Option<Brake>,
     /// How assets are kept before they are deleted, where that is asked for.
     pub backup: Backup,
-    /// Assets that are never deleted, whoever asks.
+    /// Assets that are never deleted, whichever publisher asks.
     pub protected: Vec<AssetPattern>,
-    /// Who may ask; everybody without.
+    /// Who may ask; all users without.
     pub publishers: Option<Publishers>,
 }
 
@@ -118,7 +118,7 @@ pub struct Broker {
     pub url_file: Option<PathBuf>,
     /// Name of the exchange, and what every queue name begins with.
     pub prefix: String,
-    /// Whether `<prefix>.results` is declared, so that no result is lost while nobody else has bound a queue.
+    /// Whether `<prefix>.results` is declared, so that no result is lost while no other queue is bound.
     pub results_queue: bool,
     /// Whether `event.started` is published before the guard is asked.
     pub started_events: bool,

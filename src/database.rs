@@ -172,7 +172,7 @@ impl Database {
 }
 
 impl Fault {
-    /// Whether this is about what one row holds or should hold, and no trouble of everybody.
+    /// Whether this is about what one row holds or should hold, and no trouble of all requests.
     pub(crate) fn is_about_values(&self) -> bool {
         match self {
             Self::Row(_) => true,

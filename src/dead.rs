@@ -156,7 +156,7 @@ pub async fn count(broker: &config::Broker, which: &Which) -> Result<BTreeMap<St
     Ok(counts)
 }
 
-/// Replays or drops letters. At any moment each letter is in one place: whoever dies in here, or is cut off, has lost
+/// Replays or drops letters. At any moment each letter is in one place: a process that dies in here, or is cut off, has lost
 /// none and doubled none.
 ///
 /// # Errors

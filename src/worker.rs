@@ -43,7 +43,7 @@ pub struct Worker {
     tasks: JoinSet<()>,
     /// Bounds the tasks of all sessions together, and says how many that may be now.
     gate: Gate,
-    /// Cancelled when the grace time is over: whoever still works hands its delivery back.
+    /// Cancelled when the grace time is over: a request that is still at work hands its delivery back.
     hand_back: CancellationToken,
 }
 
@@ -71,7 +71,7 @@ impl Prefetch {
 enum Left {
     /// Finish and end.
     Shutdown,
-    /// Somebody stopped the line: the session stays, consuming ends.
+    /// The line was stopped: the session stays, consuming ends.
     LineStopped,
     /// Connection, channel or consumer are gone, for whatever reason: all alike.
     Lost,
@@ -211,7 +211,7 @@ impl Worker {
                         prefetch = other;
                     }
                 }
-                // What it held is settled by nobody now. The broker hands it out again once the session is gone.
+                // What it held is not settled any more. The broker hands it out again once the session is gone.
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => if !self.ended(&ended) {
                     lost.cancel();
                     return Left::Lost;

@@ -1,4 +1,4 @@
-//! Which addresses an asset's bytes may be fetched from. The URL comes from outside: whoever can make the provider name
+//! Which addresses an asset's bytes may be fetched from. The URL comes from outside: a person who can make the provider name
 //! one must not make the worker read what only machines in its own network can reach.
 
 use std::error::Error;
@@ -76,7 +76,7 @@ impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
         let any = self.0.allows(name.as_str());
         Box::pin(async move {
-            // The port is set by whoever connects.
+            // The caller sets the port.
             let found: Vec<SocketAddr> =
                 tokio::net::lookup_host((name.as_str(), 0)).await?.filter(|at| any || is_public(at.ip())).collect();
             if found.is_empty() {

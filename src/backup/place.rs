@@ -15,7 +15,7 @@ const BYTES: &str = "asset-";
 /// The longest part of a key, in bytes: file systems take 255, with what a store adds while it writes.
 const LONGEST_PART: usize = 200;
 
-/// The folder of one request's backup: the day the request was first seen, the asset, the request. Whoever has these
+/// The folder of one request's backup: the day the request was first seen, the asset, the request. A program that has these
 /// three finds it, and so does the request's redelivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place(String);
@@ -28,7 +28,7 @@ impl Place {
         Self(format!("{begin}{day}/{asset}/{request}"))
     }
 
-    /// A name for the asset's bytes that nobody has used: what is there is never written over.
+    /// A name for the asset's bytes that was never used: what is there is never written over.
     pub(super) fn fresh(&self) -> Path {
         self.join(&format!("{BYTES}{}", Uuid::new_v4()))
     }

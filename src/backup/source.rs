@@ -52,7 +52,7 @@ impl Source {
         let on_redirect = Arc::clone(&rules);
         crypto::install();
         // No default headers: the provider's key is for the provider. No proxy: it would resolve the name, and the address
-        // that is connected to would be checked by nobody.
+        // that is connected to would not be checked.
         let http = reqwest::Client::builder()
             .user_agent(concat!("asset-eraser/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_LIMIT)

@@ -65,7 +65,7 @@ pub(super) enum Text {
 }
 
 impl Store {
-    /// Sets the store up; makes the folder, and asks nobody.
+    /// Sets the store up; makes the folder, and asks no service.
     pub(super) fn open(settings: &config::Backup) -> Result<Self, BackupError> {
         match &settings.store {
             config::Store::Folder(folder) => Self::folder(folder),
@@ -113,7 +113,7 @@ impl Store {
         format!("{}/{key}", self.base)
     }
 
-    /// Writes all that is downloaded under a key that nobody has used. What fails is taken away again, as far as the store
+    /// Writes all that is downloaded under a key that was never used. What fails is taken away again, as far as the store
     /// can still be told to.
     pub(super) async fn write(&self, key: &Path, download: Download, deadline: Instant) -> Result<Whole, Trouble> {
         let mut pieces = Pieces::of(download);
@@ -138,7 +138,7 @@ impl Store {
         }
     }
 
-    /// Writes an object under a name that nobody else has: if there is one, it is ours, and the answer to it was lost.
+    /// Writes an object under a name that no other object has: if there is one, it is ours, and the answer to it was lost.
     async fn create(&self, key: &Path, bytes: PutPayload) -> Result<(), Trouble> {
         match self.objects.put_opts(key, bytes, PutMode::Create.into()).await {
             Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
@@ -208,7 +208,7 @@ impl Store {
     }
 }
 
-/// Makes a folder that is not there, for nobody else to read: what is deleted for privacy's sake may be copied into it.
+/// Makes a folder that is not there, for no other user to read: what is deleted for privacy's sake may be copied into it.
 fn make(folder: &FilePath) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
@@ -232,7 +232,7 @@ async fn upload_all(upload: &mut dyn MultipartUpload, first: PutPayload, pieces:
 }
 
 /// Reads a file beside the one thread that works on requests, in large steps: a read for each 8 KiB would be handed from
-/// thread to thread, and one for all of a file would go on when nobody waits for it any more.
+/// thread to thread, and one for all of a file would go on when no request waits for it any more.
 async fn hash(mut file: File) -> std::io::Result<(u64, Sha256)> {
     let (mut length, mut digest, mut buffer) = (0, Sha256::new(), Vec::new());
     loop {

@@ -175,7 +175,7 @@ pub(super) async fn listen(
     state: watch::Sender<BrokerState>,
     lost: CancellationToken,
 ) {
-    // However this ends, nobody would hear of a lost connection after it.
+    // However this ends, a lost connection would not be noticed after it.
     let _lost = lost.drop_guard();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
@@ -197,7 +197,7 @@ pub(super) async fn listen(
     }
 }
 
-/// Publishes to the queue without a name, which nobody can have: the broker looks at the message, then drops it.
+/// Publishes to the queue without a name, which cannot exist: the broker looks at the message, then drops it.
 async fn dropped_by(settings: &config::Broker, properties: BasicProperties) -> Result<(), BrokerError> {
     // A connection of its own: a channel that the broker closes over a refusal costs the session on its connection.
     let connection = connect(settings).await?;

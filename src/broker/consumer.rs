@@ -37,7 +37,7 @@ impl Consumer {
     }
 
     /// The next delivery; `None` when there will be no more: cancelled by us or by the server, channel or connection
-    /// gone. All alike: whoever wants more opens another session. Cancel-safe.
+    /// gone. All alike: a caller that wants more opens another session. Cancel-safe.
     pub async fn next(&mut self) -> Option<Delivery> {
         while let Some(before) = self.before.front_mut() {
             match before.next().await {

@@ -1,7 +1,7 @@
 //! The dead queue, looked through by a person: each letter is taken, and goes back when the look ends.
 //!
 //! A letter is replayed by refusing it: the broker itself moves it to the request queue (the dead queue dead-letters
-//! there), in one step of its own. Publishing a copy and acknowledging the original would be two, and whoever dies in
+//! there), in one step of its own. Publishing a copy and acknowledging the original would be two, and a process that dies in
 //! between has doubled it.
 
 use std::future::IntoFuture;
@@ -37,7 +37,7 @@ pub struct DeadLetters {
     connection: Connection,
     channel: Channel,
     names: Names,
-    /// Letters that nobody else held when the look began.
+    /// Letters that no other program held when the look began.
     pub total: u32,
     /// The first of them, taken already.
     first: Option<lapin::message::Delivery>,
@@ -111,7 +111,7 @@ impl DeadLetters {
         self.left -= 1;
         let got = self.channel.basic_get(self.names.dead().into(), BasicGetOptions::default());
         let Some(got) = limited(got).await? else {
-            // Somebody else has taken what was left.
+            // Another program has taken what was left.
             self.left = 0;
             return Ok(None);
         };

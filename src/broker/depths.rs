@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub struct Depth {
     /// Its name.
     pub queue: String,
-    /// Messages that nobody holds.
+    /// Messages that no consumer holds.
     pub ready: u32,
 }
 

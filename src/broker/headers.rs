@@ -8,7 +8,7 @@ const NOT_COPIED: [&str; 6] = ["CC", "BCC", "x-death", "x-delivery-count", "x-ac
 const NOT_COPIED_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
 
 /// Where a copy keeps the broker-validated `user_id`: as a property, the broker would refuse it from our connection.
-/// Anybody can write this header, so it says who published the original only on a copy that is signed: whose own
+/// Every publisher can write this header, so it says who published the original only on a copy that is signed: whose own
 /// `user_id`, validated like any other, is ours.
 pub(super) const USER_ID: &str = "x-asset-eraser-user-id";
 
@@ -107,8 +107,8 @@ fn value_size(value: &AMQPValue) -> usize {
     }
 }
 
-/// A copy that will be believed about who published the original; so a header that the original came with, and nobody
-/// vouches for, must not stay on it.
+/// A copy that will be believed about who published the original; so a header that the original came with, and the broker does not
+/// vouch for, must not stay on it.
 pub(super) fn signed(copy: BasicProperties, own: &ShortString, publisher: Option<&str>) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (name, value) in copy.headers().iter().flat_map(FieldTable::inner) {

@@ -144,7 +144,7 @@ impl Publisher {
 
     /// What the broker answers, while the session lasts.
     ///
-    /// The AMQP library leaves some questions that were under way when a connection broke without an answer. Whoever
+    /// The AMQP library leaves some questions that were under way when a connection broke without an answer. A task that
     /// waited on would hold one of the places for requests, until all are held by those who wait for nothing.
     pub(super) async fn while_it_lasts<T>(
         &self,
@@ -164,7 +164,7 @@ impl Publisher {
         let mandatory = !is_direct_reply(exchange, key);
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
         let mut properties = properties.with_delivery_mode(PERSISTENT);
-        // The broker vouches for it, so a reader can tell our results from somebody else's.
+        // The broker vouches for it, so a reader can tell our results from those of other users.
         if let Some(own) = &self.own {
             properties = properties.with_user_id(own.clone());
         }
@@ -180,7 +180,7 @@ impl Publisher {
 }
 
 /// Whether a message goes straight to the channel that asked. RabbitMQ hands it over, and returns it all the same as one
-/// that no queue takes if it is mandatory; so nobody is told whether that channel is still there.
+/// that no queue takes if it is mandatory; so it is not known whether that channel is still there.
 fn is_direct_reply(exchange: &str, key: &str) -> bool {
     exchange.is_empty() && key.starts_with(DIRECT_REPLY)
 }

@@ -1,4 +1,4 @@
-//! The other side of the queue: one session of somebody who asks, and hears the answers. Declares nothing.
+//! The other side of the queue: one session of a publisher that asks and takes the answers. Declares nothing.
 
 use std::sync::Arc;
 
@@ -204,9 +204,9 @@ mod tests {
         let stranger = Requester::open(&settings.broker, Some("another")).await.unwrap();
         let error = stranger.publish(&ask).await.unwrap_err();
         assert!(is_other_user(&error) && is_refusal(&error), "{error}");
-        let nobody = Requester::open(&settings.broker, None).await.unwrap();
-        assert_eq!(nobody.publish(&ask).await.unwrap(), Routed::Yes);
-        nobody.close().await;
+        let unnamed = Requester::open(&settings.broker, None).await.unwrap();
+        assert_eq!(unnamed.publish(&ask).await.unwrap(), Routed::Yes);
+        unnamed.close().await;
 
         session.close().await;
         clean_up(&settings.broker).await;

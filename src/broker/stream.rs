@@ -28,7 +28,7 @@ type Kit = RuntimeParts<Tokio, Cleaning>;
 /// Connects; what the library reads is clean.
 ///
 /// A broker may be away for long, and the library leaves something behind each time: a task where it has to open a stream
-/// and cannot, so it is given one that is open; a thread where nobody waits any more for a handshake that does not end, so
+/// and cannot, so it is given one that is open; a thread where no task waits any more for a handshake that does not end, so
 /// its stream fails then.
 pub(super) async fn connect(
     uri: AMQPUri,
@@ -64,7 +64,7 @@ impl Reactor for Cleaning {
     type TcpStream = Cleaned;
     type Sleep = <Tokio as Reactor>::Sleep;
 
-    /// For sockets that somebody else has opened. The AMQP library opens its own, below.
+    /// For sockets that were opened elsewhere. The AMQP library opens its own, below.
     fn register<H: Read + Write + Send + 'static>(
         &self,
         _socket: H,

@@ -25,7 +25,7 @@ const OWN: &str = "own.";
 /// above what the bystanders of a crash loop get to.
 const BACKSTOP: u32 = 10;
 
-/// The dead queue's delivery limit: whoever looks at a dead letter takes it and gives it back, and RabbitMQ 4 would drop
+/// The dead queue's delivery limit: a look at a dead letter takes it and gives it back, and RabbitMQ 4 would drop
 /// it after twenty looks. Too high to be reached, and below 2³¹, as everything that counts them can hold that.
 const LOOKS: i64 = 1_000_000_000;
 
@@ -75,7 +75,7 @@ impl Names {
         format!("{}.dead", self.prefix)
     }
 
-    /// Where results stay until somebody takes them.
+    /// Where results stay until a reader takes them.
     #[must_use]
     pub fn results(&self) -> String {
         format!("{}.results", self.prefix)

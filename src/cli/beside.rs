@@ -15,7 +15,7 @@ type Ended = (&'static str, Result<(), String>);
 /// Owns the tasks.
 pub(super) struct Beside {
     tasks: JoinSet<Ended>,
-    /// Told to everybody when the process is to end; cancelled here when a task has ended before.
+    /// Cancelled when the process is to end, which all tasks see; cancelled here when a task has ended before.
     shutdown: CancellationToken,
     metrics: Metrics,
     /// The first one that ended badly.

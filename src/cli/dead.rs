@@ -215,7 +215,7 @@ fn show(letter: &Letter, worker: Option<&str>, out: &mut impl Write) -> Result<(
 async fn act(broker: &Broker, selected: &Selected, deed: Deed, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let which = selected.which.which();
     if !selected.yes {
-        // Counted in a look of its own: nothing is held while somebody thinks.
+        // Counted in a look of its own: nothing is held while the operator thinks.
         let counts = dead::count(broker, &which).await?;
         let count: u32 = counts.values().sum();
         for (why, count) in &counts {

@@ -1,4 +1,4 @@
-//! `asset-eraser ledger`: what is on record, for whoever has to answer for an erasure.
+//! `asset-eraser ledger`: what is on record, for the person who has to answer for an erasure.
 
 mod report;
 
@@ -21,7 +21,7 @@ use crate::message::CaseId;
 use crate::telemetry::metrics::Metrics;
 use crate::text::{plain, plain_json};
 
-/// Requests shown at most; whoever has more exports the case.
+/// Requests shown at most; of a larger case, export the report.
 const MOST: u32 = 1_000;
 
 /// Requests in one report at most: some hundred megabytes of memory.

@@ -64,7 +64,7 @@ fn page(command: Command) -> io::Result<(String, Vec<u8>)> {
     Ok((man.get_filename(), page))
 }
 
-/// Somebody who reads only the beginning is no error.
+/// A reader that takes only the beginning is no error.
 fn printed(text: &[u8]) -> Result<(), Box<dyn Error>> {
     match io::stdout().write_all(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

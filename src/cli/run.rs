@@ -111,7 +111,7 @@ async fn well(work: impl Future<Output = ()>) -> Result<(), Infallible> {
     Ok(())
 }
 
-/// Cancels the token on SIGTERM or SIGINT, or ends when somebody else did.
+/// Cancels the token on SIGTERM or SIGINT, or ends when another task did.
 fn stop_on_signal(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

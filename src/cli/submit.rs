@@ -186,7 +186,7 @@ async fn confirmed(broker: &config::Broker, batch: &Batch, yes: bool) -> Result<
     if deletions == 0 || yes {
         return Ok(());
     }
-    // Whoever says yes should not hear after it that there is nobody to take it.
+    // After a "yes" it should not turn out that no broker takes the requests.
     let tried = Requester::open(broker, None).await;
     tried
         .map_err(|error| SubmitError::Stopped(format!("nothing was sent: the broker at {}: {error}", broker.place())))?

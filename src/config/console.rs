@@ -7,7 +7,7 @@ use super::source::Source;
 use super::validate::{address, secret};
 use super::{ConfigError, Console};
 
-/// Shortest password, in characters. Whoever guesses it can replay and drop dead letters.
+/// Shortest password, in characters. A person who guesses it can replay and drop dead letters.
 const SHORTEST: usize = 12;
 
 pub(super) fn console(source: &Source, raw: &RawConsole) -> Result<Option<Console>, ConfigError> {

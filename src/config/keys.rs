@@ -234,7 +234,7 @@ mod tests {
         Settings::load(Some(&path), []).map_err(|error| error.to_string())
     }
 
-    /// What can be set in a section, by the words of whoever refuses a key that there is not.
+    /// What can be set in a section, by the words of the parser that refuses an unknown key.
     fn known(section: &str) -> BTreeSet<String> {
         let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
         let error = load(&format!("{header}nothing = 1")).unwrap_err();

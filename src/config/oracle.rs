@@ -43,7 +43,7 @@ fn is_kept_secret(text: &str) -> bool {
         let url = line.strip_prefix("url = \"").or_else(|| variable("__URL="));
         let password = url.and_then(|url| url.split_once(&format!(":{MARKER}@")));
         match (token, password) {
-            // Nothing but the secret: whoever puts a key or a word beside it there has told it himself.
+            // Nothing but the secret: an input that puts a key or a word beside it tells it itself.
             (Some(token), _) => token.strip_suffix('"').unwrap_or(token) == MARKER,
             (None, Some((user, behind))) => {
                 let scheme = ["amqp://", "amqps://", "http://", "https://", "postgres://", "postgresql://"];

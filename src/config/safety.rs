@@ -49,7 +49,7 @@ pub(super) fn publishers(
                        copies of messages are signed with it";
         return Err(source.problem(key, problem));
     };
-    // Whoever publishes as the worker's user can say anything about who has published.
+    // A program that publishes as the worker's user can say anything about who has published.
     if allow.contains(&own) {
         let problem = "must not name the worker's own user, that of broker.url; give the worker a user of its own, which \
                        no other program publishes with";

@@ -65,7 +65,7 @@ impl Source {
         serde_path_to_error::deserialize(Value::Table(self.table.clone())).map_err(|error| self.refuse(&error))
     }
 
-    /// A list is no section, although serde would read one into it, key after key in an order that nobody knows.
+    /// A list is no section, although serde would read one into it, key after key in an order that is not defined.
     fn only_sections(&self) -> Result<(), ConfigError> {
         let within = |name: &str| self.table.get(name).and_then(Value::as_table).into_iter().flatten();
         let top = self.table.iter().filter(|(key, _)| *key != "protected").map(|(key, value)| (key.clone(), value));

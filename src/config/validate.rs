@@ -178,7 +178,7 @@ fn broker_url(url: &str) -> Option<Url> {
         .filter(|parsed| matches!(parsed.scheme(), "amqp" | "amqps") && url.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
-/// Whoever names a certificate believes the connection to be encrypted.
+/// An operator who names a certificate believes the connection to be encrypted.
 fn certificates_are_used(source: &Source, raw: &RawBroker, urls: &[SecretString]) -> Result<(), ConfigError> {
     let files = [("broker.ca_file", &raw.ca_file), ("broker.client_cert_file", &raw.client_cert_file)];
     let encrypted = urls.iter().all(|url| url.expose_secret().starts_with("amqps:"));

@@ -7,7 +7,7 @@ use crate::ledger::LedgerError;
 use crate::pace::line::Stop;
 
 impl Eraser {
-    /// Stops the line if the brake holds. To be asked before anything is consumed: whoever restarts a worker has not
+    /// Stops the line if the brake holds. To be asked before anything is consumed: a restart of a worker has not
     /// released it.
     ///
     /// # Errors

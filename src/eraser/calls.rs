@@ -108,7 +108,7 @@ impl Run<'_> {
         }
     }
 
-    /// Tells whoever listens that this deletion is about to begin, before the guard is first asked. What the request
+    /// Publishes that this deletion is about to begin, before the guard is first asked. What the request
     /// waited for last tells that it was asked before: then it is known already.
     pub(super) async fn announce_start(&self) -> Result<(), NotNow> {
         let waited_for = self.record.waited_for.as_deref();

@@ -7,16 +7,16 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::message::AssetId;
 
-/// The assets that somebody works on now.
+/// The assets that are worked on now.
 #[derive(Default)]
 pub(super) struct Turns(Mutex<HashMap<AssetId, Weak<tokio::sync::Mutex<()>>>>);
 
 impl Turns {
-    /// Waits until nobody else in this process works on the asset; the turn ends when the guard is dropped.
+    /// Waits until no other request in this process works on the asset; the turn ends when the guard is dropped.
     pub(super) async fn take(&self, asset: &AssetId) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // Bounds the map by what is in flight: entries nobody holds any more are swept when it has doubled.
+            // Bounds the map by what is in flight: entries that no request holds any more are swept when it has doubled.
             if turns.len() == turns.capacity() {
                 turns.retain(|_, turn| turn.strong_count() > 0);
             }

@@ -86,7 +86,7 @@ impl Confirmer {
             return Some(Arc::clone(slot));
         }
         if slots.len() >= CACHE_LIMIT {
-            // A slot that somebody holds, or that is still fresh, has to stay: it is what limits the calls.
+            // A slot that a request holds, or that is still fresh, has to stay: it is what limits the calls.
             slots.retain(|_, slot| {
                 Arc::strong_count(slot) > 1
                     || slot.try_lock().map_or(true, |known| known.is_some_and(|(at, _)| at.elapsed() < self.fresh))

@@ -1,4 +1,4 @@
-//! Jobs in a table of somebody's `PostgreSQL`: which use an asset, and how far they are.
+//! Jobs in a table of another system's `PostgreSQL`: which use an asset, and how far they are.
 
 use std::sync::Arc;
 use std::time::Duration;

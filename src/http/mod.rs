@@ -1,6 +1,6 @@
 //! What the worker answers over HTTP: `/metrics`, `/livez`, `/readyz`, `/v1` out of the ledger, and the pages for people.
 //!
-//! Reads state and changes none, but for the pages, which replay and drop dead letters. The first three ask nobody: a probe
+//! Reads state and changes none, but for the pages, which replay and drop dead letters. The first three ask no other service: a probe
 //! must be answered the quicker the worse things are.
 
 pub mod console;
@@ -117,7 +117,7 @@ struct Readiness {
     /// Why the last try to connect failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     broker_why: Option<String>,
-    /// Whoever believes in a deletion must be able to see that there are none.
+    /// An operator who believes in a deletion must be able to see that there are none.
     dry_run: bool,
     stopped: Vec<Stopped>,
 }
@@ -142,7 +142,7 @@ async fn readyz(Shared(state): Shared<State>) -> Response {
 
 impl Readiness {
     fn of(state: &State) -> Self {
-        // Whoever keeps the connection has ended when the channel is closed: its last word is worth nothing.
+        // The task that keeps the connection has ended when the channel is closed: its last word is worth nothing.
         let abandoned = state.broker.has_changed().is_err();
         let broker = if abandoned { BrokerState::Connecting } else { state.broker.borrow().clone() };
         let stopped: Vec<_> =

@@ -6,7 +6,7 @@
 //! | `GET /v1/assets/{asset_id}` | `requested`, `deleting` or `deleted`, since when and by which request | `unknown` |
 //! | `GET /v1/requests/{request_id}` | its state, and once decided its event | `unknown` |
 //!
-//! 400 names the rule that an ID breaks, 401 is a missing or wrong token, 503 a ledger that cannot be asked: whoever
+//! 400 names the rule that an ID breaks, 401 is a missing or wrong token, 503 a ledger that cannot be asked: a client that
 //! wants to start a job must not, on any of them.
 
 use axum::extract::{Path, Request, State as Shared};
@@ -84,7 +84,7 @@ fn shown(entry: Entry) -> Value {
     shown
 }
 
-/// The log has the details; they are not for everybody who may ask.
+/// The log has the details; they are not for every client that may ask.
 fn unavailable(error: &LedgerError) -> Response {
     tracing::warn!(%error, "a question to the ledger was not answered");
     json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "the ledger cannot be asked now"}))

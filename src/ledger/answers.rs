@@ -174,7 +174,7 @@ pub enum AssetState {
     Deleting,
     /// Its deletion is asked for and not decided.
     Requested,
-    /// Nobody has an open request for it.
+    /// No open request asks for it.
     Unknown,
 }
 

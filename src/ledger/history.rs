@@ -1,8 +1,8 @@
 //! The evidence: every change of a request, each bound by its hash to the one before.
 //!
 //! Each request has a chain of its own, whose head stands in the request's row and is written with it. So a chain costs
-//! one more row in the same transaction, any number of workers write theirs at once, and whoever changes, adds or
-//! removes an entry, an answer or what was asked has to forge the rest of that chain and its head. Against somebody who
+//! one more row in the same transaction, any number of workers write theirs at once, and a person who changes, adds or
+//! removes an entry, an answer or what was asked has to forge the rest of that chain and its head. Against a person who
 //! can do all of that, and against whole requests that were removed, only a copy kept elsewhere helps.
 
 use jiff::Timestamp;

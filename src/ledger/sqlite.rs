@@ -1,7 +1,7 @@
 //! The ledger in an `SQLite` file.
 //!
 //! One thread owns the connection that writes and does all the work, so no async task ever blocks on the disk. It commits whatever
-//! has queued up in one transaction, so many requests share one `fsync`, and answers nobody before that commit.
+//! has queued up in one transaction, so many requests share one `fsync`, and answers no request before that commit.
 //! The thread ends when the last handle is dropped.
 
 mod brake;

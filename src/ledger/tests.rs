@@ -226,7 +226,7 @@ async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "also while it waits");
     begin(&ledger, asked("late", "a"), at(6)).await;
     ledger.at(at(6)).decide(&nth("late", 2), "failed", |_| "event".into()).await.unwrap();
-    assert_eq!(stands().await, (AssetState::Deleting, by("late")), "nobody knows what became of the DELETE");
+    assert_eq!(stands().await, (AssetState::Deleting, by("late")), "it is not known what became of the DELETE");
     ledger.at(at(6)).decide(&first("early"), "already_absent", |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleted, by("early")));
 }

@@ -142,14 +142,14 @@ async fn a_limit_that_is_far_away_holds_nobody_up() {
     let database = Database::new().await;
     let ledger = database.open().await;
     let brake = at_most(1_000_000);
-    // Somebody else who counts and has not committed.
+    // Another worker that counts and has not committed.
     let (mut other, connection) =
         tokio_postgres::connect(database.url().expose_secret(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     let counting = other.transaction().await.unwrap();
     counting.batch_execute("SELECT pg_advisory_xact_lock_shared(1634036834)").await.unwrap();
     assert_eq!(delete(&ledger, "r1", &brake, 0).await, Deletion::Allowed);
-    // Near the limit everybody waits for whoever counts.
+    // Near the limit all workers wait for the one that counts.
     let (near, attempt) = (at_most(10), first("r2"));
     begin(&ledger, asked("r2", "a"), at(0)).await;
     let ledger = ledger.at(at(0));

@@ -128,7 +128,7 @@ async fn of_many_workers_that_decide_a_case_all_are_counted() {
         }
     });
     let seen: Vec<u32> = seen.buffer_unordered(AT_ONCE).collect().await;
-    assert!(seen.contains(&200), "whoever decides last sees all of them: {seen:?}");
+    assert!(seen.contains(&200), "the last decision sees all of them: {seen:?}");
     assert_eq!(ledgers[1].verify_cases().await.unwrap(), []);
     database.remove().await;
 }
@@ -240,7 +240,7 @@ async fn what_is_verified_while_others_write_is_one_moment() {
     let mut checks = 0;
     while !writing.is_finished() {
         let verified = ledger.verify(None).await.unwrap().unwrap();
-        assert_eq!(verified.problems, [], "nobody tampered with anything");
+        assert_eq!(verified.problems, [], "nothing was tampered with");
         checks += 1;
     }
     writing.await.unwrap();

@@ -1,4 +1,4 @@
-//! Whoever changes what is on record is found out.
+//! A change of what is on record is found out.
 
 use rusqlite::Connection;
 
@@ -114,7 +114,7 @@ async fn in_a_file() {
     }
 }
 
-/// A copy of somebody who has none.
+/// A copy in the row of a request that has none.
 const ADDED: &str = r#"UPDATE @requests SET backup = '{"location":"s3://b/a","length":1,"sha256":"aa","entry":2}'"#;
 
 #[tokio::test]

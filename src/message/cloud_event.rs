@@ -56,7 +56,7 @@ impl<'a, D: Serialize> CloudEvent<'a, D> {
     }
 
     /// As it is recorded and published. By way of a `Value`, which puts names in the order of the alphabet: an event's
-    /// bytes must be the same for ever, also when somebody moves a field.
+    /// bytes must be the same for ever, also when a field is moved.
     pub(super) fn to_json(&self) -> String {
         json!(self).to_string()
     }

@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
     }
 
-    /// The first name that stands twice. Whoever fills a body with names must not keep the worker busy for longer than
+    /// The first name that stands twice. A publisher that fills a body with names must not keep the worker busy for longer than
     /// it takes to read them.
     pub fn duplicate(&self) -> Option<&str> {
         let mut seen = HashSet::with_capacity(self.0.len());

@@ -22,7 +22,7 @@ pub struct AssetId(
 );
 
 impl AssetId {
-    /// An ID that no asset has, to be asked about: whoever answers that works.
+    /// An ID that no asset has, to be asked about: a service that answers that works.
     #[must_use]
     pub fn probe() -> Self {
         Self("asset-eraser-probe".to_owned())

@@ -51,7 +51,7 @@ fn said_so(request: &Request, envelope: &Envelope<'_>) {
     let written = json::without_mark(envelope.body);
     let body: Value = match serde_json::from_slice(written) {
         Ok(body) => body,
-        // Attributes of a CloudEvent that nobody looks at may hold what that parser refuses: 1e999.
+        // Attributes of a CloudEvent that are not looked at may hold what that parser refuses: 1e999.
         Err(error) => {
             assert!(envelope.content_type.is_some(), "accepted, and no JSON: {error}");
             return;

@@ -258,7 +258,7 @@ fn read(fields: &Fields<'_>, fallback_ids: &[(&str, Option<&str>)]) -> Result<Re
 fn request_id(fields: &Fields<'_>, fallbacks: &[(&str, Option<&str>)]) -> Result<RequestId, String> {
     let own = match fields.get("request_id") {
         Some(value) => Some(("request_id", string(value, "request_id")?)),
-        // Twice: the message has a name of its own, and nobody knows which. It must not use up another.
+        // Twice: the message has a name of its own, and it is not known which. It must not use up another.
         None if fields.has("request_id") => return Err("request_id: stands twice".into()),
         None => fallbacks.iter().find_map(|(from, text)| text.map(|text| (*from, text.to_owned()))),
     };

@@ -120,7 +120,7 @@ struct RequestEvent {
 struct Strict {
     file: &'static str,
     schema: Schema,
-    /// Whether it is of an event, which later releases may say more in. Nobody should refuse one for that.
+    /// Whether it is of an event, which later releases may say more in. No reader should refuse one for that.
     may_grow: bool,
 }
 

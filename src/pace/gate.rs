@@ -34,7 +34,7 @@ struct Inner {
     pause: Pause,
     known: Option<DefaultDirectRateLimiter>,
     rate: Mutex<Rate>,
-    /// Held by whoever is next: callers go one after the other, in the order in which they came.
+    /// Held by the caller that is next: callers go one after the other, in the order in which they came.
     turn: tokio::sync::Mutex<()>,
     /// None where the operator has fixed the number.
     limit: Option<Mutex<Limit>>,
@@ -103,7 +103,7 @@ impl Gate {
         &self.0.permits
     }
 
-    /// How long the provider has asked everybody to wait; zero when it has not.
+    /// How long the provider has asked all callers to wait; zero when it has not.
     #[must_use]
     pub fn paused_for(&self) -> Duration {
         self.0.pause.left()
@@ -126,7 +126,7 @@ impl Gate {
             let epoch = self.take_turn().await;
             let waited = asked.elapsed() > AT_ONCE;
             let pass = Pass { gate: self.clone(), epoch, waited, used: false };
-            // Somebody may have been told to wait meanwhile.
+            // The provider may have asked to wait meanwhile.
             if self.0.pause.left().is_zero() {
                 return pass;
             }
@@ -134,7 +134,7 @@ impl Gate {
     }
 
     async fn take_turn(&self) -> u64 {
-        // Mostly there is no limit, and nobody has to stand in line.
+        // Mostly there is no limit, and no caller has to stand in line.
         if let Some(epoch) = self.rate().unlimited() {
             return epoch;
         }
@@ -170,7 +170,7 @@ impl Gate {
 }
 
 impl Pass {
-    /// The call that this pass was for has ended. `wait` is what the answer asks everybody to wait.
+    /// The call that this pass was for has ended. `wait` is what the answer asks all callers to wait.
     pub fn used(mut self, verdict: Verdict, took: Duration, wait: Option<Duration>) {
         self.used = true;
         let gate = &self.gate.0;

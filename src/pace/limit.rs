@@ -1,7 +1,7 @@
 //! How many requests may be worked on at once, found out from how long the provider's answers take.
 //!
 //! The idea is TCP Vegas's, as Netflix's concurrency-limits has it in `Gradient2Limit`: while answers take as long as when
-//! there was little to do, nobody queues at the provider, and more is tried; when they take longer, the difference is a
+//! there was little to do, no call queues at the provider, and more is tried; when they take longer, the difference is a
 //! queue, and less is. Taken from there: the gradient between the two times, with a tolerance; the allowance for a
 //! queue of the square root of the limit; that a limit which is not used does not grow. Taken from Vector's Adaptive
 //! Request Concurrency: one decision for a whole window of answers, which has to be longer than one round trip; and the
@@ -235,7 +235,7 @@ mod tests {
         let mut now = from;
         while now < from + Duration::from_secs(seconds) {
             let busy = limit.now();
-            // Whoever comes is one of `busy`, and waits until those before it are through.
+            // The next call is one of `busy`, and waits until those before it are through.
             let queue = (float(busy) / float(at_once)).max(1.0);
             let took = Duration::from_secs_f64(service_ms / 1000.0 * queue);
             for _ in 0..busy {

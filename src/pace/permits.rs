@@ -48,7 +48,7 @@ impl Permits {
         Permit { inner: Arc::clone(&self.0), permit }
     }
 
-    /// From now on so many at once, at least one. Whoever works goes on.
+    /// From now on so many at once, at least one. Calls in progress go on.
     pub fn set(&self, limit: usize) {
         let limit = limit.max(1);
         let mut state = self.0.state();

@@ -1,6 +1,6 @@
 //! How many calls a second the provider allows, found out from what it rejects.
 //!
-//! Nobody is held back until a call is rejected (429). From then on calls are spaced evenly at a rate that follows the
+//! No call is held back until one is rejected (429). From then on calls are spaced evenly at a rate that follows the
 //! shape of TCP CUBIC (RFC 9438): after a rejection the rate is cut to just below what was admitted, comes back to that
 //! peak quickly, stays near it for long, and only then looks for more, faster and faster. What differs from CUBIC:
 //!
@@ -147,7 +147,7 @@ impl Rate {
         }
         let interval = Duration::from_secs_f64(1.0 / rate);
         if now.saturating_sub(self.next) > interval.max(Duration::from_millis(100)) {
-            // Nobody was waiting: there is less to do than the rate allows.
+            // No call was waiting: there is less to do than the rate allows.
             if let Some(curve) = &mut self.curve {
                 let unused = now.saturating_sub(self.last.max(curve.since));
                 curve.since = (curve.since + unused).min(now);
@@ -178,7 +178,7 @@ impl Rate {
         }
     }
 
-    /// A call was rejected. `wait` is what the provider asked for, if anything; it is kept by somebody else.
+    /// A call was rejected. `wait` is what the provider asked for, if anything; the gate keeps it.
     pub fn rejected(&mut self, now: Duration, epoch: u64, wait: Option<Duration>) {
         self.cycle.1 += 1;
         // A provider that counts by the second goes on rejecting to the end of it, however few the calls become.

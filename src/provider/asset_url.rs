@@ -5,8 +5,8 @@ use std::fmt;
 /// The longest that is kept, in bytes. A cut one would lead elsewhere.
 const LIMIT: usize = 8 * 1024;
 
-/// The `url` of a detail answer, as it came: from outside, checked by nobody yet, and perhaps signed, so that whoever has
-/// it can read the asset. Shown to nobody.
+/// The `url` of a detail answer, as it came: from outside, not checked yet, and perhaps signed, so that a program that has
+/// it can read the asset. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AssetUrl(String);
 

@@ -186,7 +186,7 @@ fn traced<T>(span: &mut Span, answer: &Answer<T>) {
 
 /// `base/folder/id`, or `None` when the URL would not be exactly that.
 ///
-/// The IDs were checked before they came here. This second lock is for the day somebody widens what an ID may be:
+/// The IDs were checked before they came here. This second lock is for a later change that widens what an ID may be:
 /// `Url` drops `.` and `..` silently, which would turn the `DELETE` of an asset into one of the whole collection.
 fn endpoint(base: &Url, folder: [&str; 2], id: &str) -> Option<Url> {
     if id.is_empty() {

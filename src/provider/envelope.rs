@@ -12,8 +12,8 @@ use crate::json::{self, Object};
 /// The longest code taken for one; the documented codes have one to four characters.
 const CODE_LIMIT: usize = 64;
 
-/// An answer as it came. Duplicate fields are an error (whoever reads the other one would decide differently);
-/// fields that nobody here asks for are not.
+/// An answer as it came. Duplicate fields are an error (a reader of the other one would decide differently);
+/// fields that are not used here are not.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope {
     /// As text: `DELETE` answers with a string, the detail call with an integer.
@@ -49,7 +49,7 @@ impl Envelope {
 
     /// The job object: `data` when that is an object, else the answer itself.
     ///
-    /// `None` when it has no status, or when both have one and they disagree: nobody knows which one counts.
+    /// `None` when it has no status, or when both have one and they disagree: it is not known which one counts.
     pub(super) fn job(&self) -> Option<Job> {
         let outer = Job { id: self.id.clone(), status: self.status.clone() };
         let inner: Job = match &self.data {

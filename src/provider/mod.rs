@@ -51,7 +51,7 @@ pub struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// An answer that never came, or that nobody can read.
+    /// An answer that never came, or that cannot be read.
     pub(crate) fn fault(why: Fault) -> Self {
         Self { meaning: Meaning::Retry { after: None, why }, code: None, msg: None, seen: None }
     }
@@ -117,7 +117,7 @@ impl<T> Meaning<T> {
         matches!(self, Self::Retry { why, .. } if why.is_rejection())
     }
 
-    /// What the answer says about the pace, and how long everybody is asked to wait.
+    /// What the answer says about the pace, and how long all callers are asked to wait.
     #[must_use]
     pub fn pace(&self) -> (Verdict, Option<Duration>) {
         match self {
@@ -126,7 +126,7 @@ impl<T> Meaning<T> {
             Self::Retry { after, why } => {
                 let verdict = match why {
                     Fault::Status(429) => Verdict::TooMany,
-                    // A code that means "later" may mean that it is too much: nobody says.
+                    // A code that means "later" may mean that it is too much: this is not documented.
                     Fault::Status(503) | Fault::Timeout | Fault::Code => Verdict::TooMuch,
                     _ => Verdict::Failed,
                 };

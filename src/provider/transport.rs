@@ -28,7 +28,7 @@ pub(crate) enum SetupError {
 
 /// A client that makes one attempt a call, follows no redirect, and sends `token` to whatever it calls.
 ///
-/// No redirect: it would carry a `DELETE`, or an answer about another asset, somewhere that nobody configured.
+/// No redirect: it would carry a `DELETE`, or an answer about another asset, to an address that no setting names.
 pub(crate) fn client(
     token: Option<&SecretString>,
     connect_timeout: Duration,

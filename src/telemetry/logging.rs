@@ -125,7 +125,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What comes out at this level when everybody logs at every level.
+    /// What comes out at this level when all crates log at every level.
     fn output(format: LogFormat, level: &str) -> String {
         let captured = Captured::default();
         let writer = captured.clone();

@@ -1,4 +1,4 @@
-//! Spans, sent over OTLP to whoever collects them. Off unless `tracing.otlp_endpoint` is set, and then nothing is built:
+//! Spans, sent over OTLP to a collector. Off unless `tracing.otlp_endpoint` is set, and then nothing is built:
 //! a [`Span`] is nothing, and a trace that came with a request goes on as it came.
 //!
 //! On, each message that is worked on is a span below its publisher's, each call and each publication a span below that,
@@ -64,7 +64,7 @@ pub fn start(settings: &Tracing) -> Result<Sender, TracesError> {
     let (queue, sender) = sender::channel(exporter);
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
-        // Whoever asked decides whether their trace is kept; the ratio is for those that begin here.
+        // The publisher decides whether its trace is kept; the ratio is for those that begin here.
         .with_sampler(Sampler::parent_based(Sampler::TraceIdRatioBased(settings.sample_ratio)))
         .with_span_processor(queue)
         .build();

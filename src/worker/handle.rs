@@ -193,7 +193,7 @@ impl Handler {
 
     async fn decide(&self, message: &Message, session: &Session, traced: &mut Span) -> Result<Verdict, LedgerError> {
         let decoded = Request::decode(message.envelope());
-        // Before anything else: whoever may not ask uses up no request ID, and nobody is called for it.
+        // Before anything else: a user who may not ask uses up no request ID, and no service is called for it.
         if let Some(refused) = self.publishers.refusal(message.publisher.as_deref(), &decoded) {
             return Ok(refused);
         }
@@ -247,7 +247,7 @@ impl Handler {
     /// result itself is already confirmed.
     async fn reply(&self, event: &ResultEvent, message: &Message, session: &Session) {
         let Some(queue) = message.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { return };
-        // Nor may somebody who may not ask make the worker write into a queue of their choice.
+        // Nor may a user who may not ask make the worker write into a queue of their choice.
         if event.cause == Cause::PublisherNotAllowed.as_str() {
             return;
         }
@@ -293,7 +293,7 @@ impl Announce for Announcer<'_> {
             let body = notice.body.as_bytes();
             let published = self.session.publisher().publish(exchange, key, body, properties).await;
             match not_published(published, &mut span) {
-                // When no queue is bound for it, nobody wants to know.
+                // When no queue is bound for it, no reader wants it.
                 Ok(Routed::Yes | Routed::No) => {
                     self.handler.metrics.notice(notice.kind);
                     true

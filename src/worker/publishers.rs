@@ -5,10 +5,10 @@ use crate::eraser::{Answer, Verdict};
 use crate::message::event::Subject;
 use crate::message::{Cause, Outcome, Request, ResultEvent, Unreadable};
 
-/// Why a message of somebody else is buried.
+/// Why a message of another user is buried.
 const WHY: &str = Cause::PublisherNotAllowed.as_str();
 
-/// The users whose requests are looked at; everybody's when there is no list.
+/// The users whose requests are looked at; those of all users when there is no list.
 #[derive(Clone, Debug)]
 pub(super) struct Publishers(Option<Vec<String>>);
 

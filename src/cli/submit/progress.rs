@@ -43,7 +43,7 @@ impl Progress {
                 // A terminal that takes no text is no reason to stop.
                 let _ = write!(to, "{:.0}/s", state.per_sec());
             };
-            // Nobody knows before something is done.
+            // It is not known before something is done.
             let left = |state: &ProgressState, to: &mut dyn Write| {
                 let _ = match state.pos() {
                     0 => write!(to, "?"),

@@ -40,7 +40,7 @@ impl Report<'_> {
     pub(super) fn tell(self) -> Result<(), SubmitError> {
         let flushed = self.sending.flush().map_err(|error| SubmitError::Stopped(format!("--results: {error}")));
         match self.print() {
-            // Nobody reads any more.
+            // The output is no longer read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             printed => printed.map_err(|error| SubmitError::Stopped(error.to_string()))?,
         }

@@ -21,7 +21,7 @@ use crate::broker::{BrokerError, BrokerState};
 use crate::config;
 use crate::retry::{Backoff, Budget};
 
-/// Most requests whose confirmation is waited for at once: enough that nobody waits for the way there and back. They are
+/// Most requests whose confirmation is waited for at once: enough that no request waits for the way there and back. They are
 /// in memory meanwhile, some hundred bytes each, 64 KiB at the very most.
 const UNDER_WAY: usize = 1_000;
 
@@ -35,7 +35,7 @@ const AGAIN: Budget = Budget {
 /// A session that has lasted so long did not fail at once, and is looked for anew. Longer than it may take to open one.
 const LONG: Duration = Duration::from_secs(60);
 
-/// How long a lost session is waited for to say why: whoever publishes hears of a refusal, everybody else only of the end.
+/// How long a lost session is waited for to say why: the task that publishes hears of a refusal, all others only of the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What keeps a worker from answering us at all.
@@ -47,7 +47,7 @@ pub(super) struct Sending<'a> {
     broker: &'a config::Broker,
     batch: &'a Batch,
     progress: &'a Progress,
-    /// What the requests carry as the user who asks; nothing once the broker says that we are somebody else.
+    /// What the requests carry as the user who asks; nothing once the broker says that it knows us by another name.
     user: RefCell<Option<String>>,
     /// With `--wait`: how long without an answer until those that have none are asked for again.
     ask_again: Option<Duration>,

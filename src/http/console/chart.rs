@@ -29,7 +29,7 @@ pub(super) struct Bar {
     pub(super) x: usize,
     /// From the bottom up.
     pub(super) parts: Vec<Part>,
-    /// For whoever points at it.
+    /// Shown when the mouse points at it.
     pub(super) title: String,
 }
 

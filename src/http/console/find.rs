@@ -62,7 +62,7 @@ pub(super) async fn page(Shared(here): Shared<Here>, Query(asked): Query<Asked>)
     match here.state.ledger.find(&key, MOST).await {
         Ok(found) => {
             let cut = found.len() == MOST as usize;
-            // The latest first: it is what somebody looks for.
+            // The latest first: an operator looks for it most often.
             let requests = found.iter().rev().map(|(entry, history)| Request::new(entry, history)).collect();
             shown(StatusCode::OK, &Found { key, requests, cut })
         }

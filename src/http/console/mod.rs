@@ -56,7 +56,7 @@ struct Inner {
     brake: Option<config::Brake>,
     gate: Gate,
     glances: Glances,
-    /// Held by whoever looks at dead letters: two looks at once would each see a part of them.
+    /// Held by the request that looks at dead letters: two looks at once would each see a part of them.
     looking: tokio::sync::Mutex<()>,
 }
 

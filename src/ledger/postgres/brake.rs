@@ -1,9 +1,9 @@
 //! The brake's counts, strict among any number of workers.
 //!
-//! Whoever counts holds an advisory lock from before the sum is read until the commit. Far from the limit it is shared,
+//! A worker that counts holds an advisory lock from before the sum is read until the commit. Far from the limit it is shared,
 //! so that commits do not wait for each other. Within [`NEAR`] of the limit it is held by one alone, who then sees all
 //! that was counted before. Those who hold it shared have each read a sum that is far away, and until all of them have
-//! committed nobody gets it alone: together they count fewer than [`NEAR`].
+//! committed no worker gets it alone: together they count fewer than [`NEAR`].
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use crate::message::id::RequestId;
 /// test has four workers with sixteen connections each.)
 const NEAR: u64 = if cfg!(test) { 100 } else { 1_000 };
 
-/// The advisory lock of whoever counts or releases: "aelb" in ASCII.
+/// The advisory lock of a worker that counts or releases: "aelb" in ASCII.
 const LOCK: i64 = 0x6165_6c62;
 
 /// Rows in which the deletions of one bucket are counted: so many replicas' commits can go on at once. A power of two.
@@ -35,7 +35,7 @@ pub(super) async fn deletions_from_afar(transaction: &Transaction<'_>, limit: &L
     Ok((deletions.saturating_add(NEAR) < limit.most).then_some(deletions))
 }
 
-/// How many deletions have begun within the window, under a lock that nobody shares. For a transaction that has not
+/// How many deletions have begun within the window, under a lock that no other worker shares. For a transaction that has not
 /// asked from afar.
 pub(super) async fn deletions(transaction: &Transaction<'_>, limit: &Limit) -> Result<u64, Fault> {
     lock_and_sum(transaction, "SELECT pg_advisory_xact_lock($1)", limit).await
@@ -60,8 +60,8 @@ pub(super) async fn count(transaction: &Transaction<'_>, id: &RequestId, limit: 
     if counted.get::<_, i64>(0) > 1 {
         return Ok(());
     }
-    // Whoever begins a row of a bucket removes those that count no more, so that the table is never longer than a
-    // window; but for rows that somebody else is removing.
+    // The worker that begins a row of a bucket removes those that count no more, so that the table is never longer than a
+    // window; but for rows that another worker is removing.
     let remove = "DELETE FROM asset_eraser.brake_counts WHERE (until_ms, shard) IN (
                       SELECT until_ms, shard FROM asset_eraser.brake_counts WHERE until_ms <= $1
                       FOR UPDATE SKIP LOCKED)";

@@ -11,7 +11,7 @@ use crate::ledger::LedgerError;
 /// What leads from each version to the next; how many there are is the version that this release reads and writes.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
-/// The advisory lock of whoever changes the schema: "aeld" in ASCII. Requests' locks are hashes, so that a collision
+/// The advisory lock of a worker that changes the schema: "aeld" in ASCII. Requests' locks are hashes, so that a collision
 /// costs a moment's wait.
 const LOCK: i64 = 0x6165_6c64;
 

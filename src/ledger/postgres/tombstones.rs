@@ -8,7 +8,7 @@ use crate::ledger::history;
 use crate::ledger::retention::{Compacted, Span};
 use crate::ledger::state::{Decision, Kept};
 
-/// One step. Evidence that is not as it was written is kept, for whoever looks into it.
+/// One step. Evidence that is not as it was written is kept, for an operator to look into.
 pub(super) async fn compact(transaction: &Transaction<'_>, span: &Span) -> Result<Compacted, Fault> {
     let mut done = Compacted::default();
     let (mut ids, mut seals, mut heads, mut requests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

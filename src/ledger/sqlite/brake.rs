@@ -21,7 +21,7 @@ pub(super) fn count(connection: &Connection, limit: &Limit) -> rusqlite::Result<
              ON CONFLICT (until_ms) DO UPDATE SET deletions = deletions + 1 RETURNING deletions",
         )?
         .query_row([limit.bucket], |columns| columns.get(0))?;
-    // Whoever begins a bucket removes those that count no more, so that the table is never longer than a window.
+    // The worker that begins a bucket removes those that count no more, so that the table is never longer than a window.
     if in_bucket > 1 {
         return Ok(1);
     }

@@ -20,7 +20,7 @@ use crate::message::id::RequestId;
 /// that it is that request's, and the thread lives on for the others.
 pub(super) type Told<T> = thread::Result<Result<T, LedgerError>>;
 
-/// Something to do within a transaction, and somebody to tell when that is durable.
+/// Something to do within a transaction, and the caller to answer when that is durable.
 pub(super) trait Job: Send {
     /// Does it; returns how many rows it wrote. An error spoils the whole transaction.
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize>;

@@ -1,4 +1,4 @@
-//! Questions to the file, beside the writer: in WAL mode a reader waits for nobody, and nobody waits for it.
+//! Questions to the file, beside the writer: in WAL mode a reader and the writer do not wait for each other.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl Reader {
             Ok(answer)
         });
         answer.map_err(|error| {
-            // One row spoilt by hand is no trouble of everybody.
+            // One row spoilt by hand is no trouble of all requests.
             if is_about_values(&error) {
                 LedgerError::Corrupt(error.to_string())
             } else {

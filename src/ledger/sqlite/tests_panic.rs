@@ -1,4 +1,4 @@
-//! A panic over one question or one change: the asker's own, and nobody else's.
+//! A panic over one question or one change: that of the caller alone.
 
 use rusqlite::Connection;
 

@@ -6,7 +6,7 @@ use super::rows;
 use crate::ledger::history;
 use crate::ledger::retention::{Compacted, Span};
 
-/// One step. Evidence that is not as it was written is kept, for whoever looks into it.
+/// One step. Evidence that is not as it was written is kept, for an operator to look into.
 pub(super) fn compact(connection: &Connection, span: &Span) -> rusqlite::Result<Compacted> {
     let mut done = Compacted::default();
     for (id, mut row, changes) in rows::to_compact(connection, span)? {

@@ -22,7 +22,7 @@ use crate::telemetry::metrics::Metrics;
 /// Most changes in one transaction: keeps a commit short, and so the wait of those queued behind it.
 const BATCH: usize = 256;
 /// Shortest time between two commits. Under load more changes share one, and with it a sync and the pages it writes;
-/// without load nobody waits, as a call to the provider takes longer than this.
+/// without load no request waits, as a call to the provider takes longer than this.
 const PACE: Duration = Duration::from_millis(1);
 
 /// Jobs that were done in one transaction, and what became of it.
@@ -92,7 +92,7 @@ impl Writer {
             {
                 batch.push(job);
             }
-            // Unwinding rolls the transaction back. Without this thread nobody could ever write again.
+            // Unwinding rolls the transaction back. Without this thread no request could ever write again.
             let committed = catch_unwind(AssertUnwindSafe(|| self.commit(&mut batch))).unwrap_or_else(|_panic| {
                 Err(file::unavailable(&self.file, "a panic while it was written".to_owned(), "report the panic above"))
             });
@@ -103,7 +103,7 @@ impl Writer {
                 }
             }
             last = Some(Instant::now());
-            // Nobody is told any more when the runtime is gone, and with it whoever asked.
+            // No caller is left to answer when the runtime is gone.
             let _ = done.send((batch, committed));
         }
         if let Err((_, error)) = self.connection.close() {

@@ -1,4 +1,4 @@
-//! From ended spans to the collector, so that nobody waits for it: a bounded queue, which drops what does not fit, and one
+//! From ended spans to the collector, so that no request waits for it: a bounded queue, which drops what does not fit, and one
 //! task that sends batches out of it. The SDK's own batches are sent by a thread that can drive no client of ours, and
 //! what it drops is not told.
 

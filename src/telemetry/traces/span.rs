@@ -17,7 +17,7 @@ use crate::message::TraceContext;
 pub struct Span(Option<Box<SdkSpan>>);
 
 impl Span {
-    /// Describes it only if somebody listens.
+    /// Describes it only if spans are collected.
     fn begin(parent: &TraceContext, describe: impl FnOnce() -> SpanBuilder) -> Self {
         let Some(tracer) = TRACER.get() else { return Self(None) };
         let parent = remote(parent).map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
@@ -53,7 +53,7 @@ impl Span {
         }
     }
 
-    /// Says something more of it, of which nobody makes a copy where tracing is off.
+    /// Says something more of it, of which no copy is made where tracing is off.
     pub fn note_text(&mut self, name: &'static str, text: &str) {
         if self.0.is_some() {
             self.note(name, text.to_owned());
@@ -93,7 +93,7 @@ pub fn processing(trace: &TraceContext, exchange: &str, key: &str, queue: &str, 
     })
 }
 
-/// One event on its way to an exchange, the default one for a queue that was named by somebody else.
+/// One event on its way to an exchange, the default one for a queue that a publisher has named.
 #[must_use]
 pub fn publishing(trace: &TraceContext, exchange: &str, key: &str, message_id: &str) -> Span {
     Span::begin(trace, || {
@@ -137,7 +137,7 @@ pub fn http_call(
     })
 }
 
-/// One asset on its way into the store of backups, every try of it. Whoever serves its bytes hears of no trace.
+/// One asset on its way into the store of backups, every try of it. The host of its bytes gets no trace header.
 #[must_use]
 pub fn backup(trace: &TraceContext) -> Span {
     Span::begin(trace, || builder("keep a copy".to_owned(), SpanKind::Internal, Vec::new()))
@@ -183,7 +183,7 @@ mod tests {
         let came = TraceContext::new(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), Some("a=b"));
         let mut span = publishing(&came, "x", "k", "m");
         span.note("a", "b");
-        span.failed("never", || unreachable!("nobody listens"));
+        span.failed("never", || unreachable!("no spans are collected"));
         assert_eq!(*span.context(&came), came);
         assert_eq!(std::mem::size_of::<Span>(), std::mem::size_of::<usize>());
     }
