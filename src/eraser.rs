@@ -34,8 +34,9 @@ use crate::guard::{self, Guard};
 use crate::ledger::{Asked, Begun, Deletion, Ledger, LedgerError, Past, Record};
 use crate::message::event::LastWord;
 use crate::message::{Cause, Notice, OnInUse, Outcome, Request, RequestId, ResultEvent, TraceContext};
-use crate::pace::line::{Line, Stop};
+use crate::pace::line::Line;
 use crate::provider::{Client, Detail, Fault, Meaning};
+use crate::reasons::{Buried, PutOff, Stop};
 use crate::telemetry::metrics::Metrics;
 
 /// Detail calls after a `DELETE` that answered "deleted" while the asset is still found, before it is sent again.
@@ -75,8 +76,8 @@ pub enum Verdict {
     Bury {
         /// The answer, when the request could be told apart from others.
         answer: Option<Answer>,
-        /// Bounded set, also a metric label.
-        why: &'static str,
+        /// For what.
+        why: Buried,
         /// A sentence for a person.
         detail: String,
     },
@@ -84,8 +85,8 @@ pub enum Verdict {
     PutOff {
         /// One of the configured delays.
         delay: Duration,
-        /// Bounded set, also a metric label.
-        reason: &'static str,
+        /// Why.
+        reason: PutOff,
     },
     /// Give it back uncounted: the worker shuts down.
     HandBack,
@@ -217,7 +218,7 @@ impl Eraser {
         let record = match begun {
             Begun::Open(record) => record,
             // Only said of an attempt beside others.
-            Begun::Suspect => return Ok(Verdict::PutOff { delay: eraser.shortest(), reason: "suspect" }),
+            Begun::Suspect => return Ok(Verdict::PutOff { delay: eraser.shortest(), reason: PutOff::Suspect }),
             Begun::Busy { contended } => return Ok(eraser.give_way(request, contended)),
             Begun::Decided { event, past } => return eraser.again(request, recorded(event)?, past).await,
             Begun::UsedUp { by, first_seen } => return eraser.conflict(request, &by, first_seen).await,
@@ -262,12 +263,9 @@ impl Inner {
         if past.interrupted < self.settings.broker.delivery_limit || past.heard {
             return Ok(Verdict::Answer(answer));
         }
-        Ok(Verdict::Bury { answer: Some(answer), why: CRASHED, detail: crashed(past.interrupted) })
+        Ok(Verdict::Bury { answer: Some(answer), why: Buried::DeliveryLimit, detail: crashed(past.interrupted) })
     }
 }
-
-/// Why a request is buried whose attempts ended with their workers.
-const CRASHED: &str = "delivery_limit";
 
 fn crashed(interrupted: u32) -> String {
     format!("its worker ended in the middle of it {interrupted} times in a row; it was not tried again")
@@ -294,7 +292,7 @@ impl Run<'_> {
         if interrupted >= self.eraser.settings.broker.delivery_limit {
             let detail = crashed(interrupted);
             let answer = self.decide(&Outcome::failed(Cause::AttemptsExhausted, &detail)).await?;
-            return Ok(Verdict::Bury { answer: Some(answer), why: CRASHED, detail });
+            return Ok(Verdict::Bury { answer: Some(answer), why: Buried::DeliveryLimit, detail });
         }
         if let Some(outcome) = self.other_case_size().await? {
             return Ok(Verdict::Answer(self.decide(&outcome).await?));
@@ -355,7 +353,7 @@ impl Run<'_> {
     /// Past the deadline nothing is deleted; a request that waited for a job until then says so.
     fn too_late(&self) -> Option<Outcome> {
         let deadline = self.request.deadline.filter(|deadline| self.now() >= *deadline)?;
-        Some(if self.record.waited_for.as_deref() == Some(settle::IN_USE) {
+        Some(if self.record.waited_for.as_deref() == Some(PutOff::InUse.as_str()) {
             Outcome::failed(Cause::InUse, format!("a job in progress still used the asset at the deadline {deadline}"))
         } else {
             Outcome::failed(Cause::DeadlinePassed, format!("the deadline {deadline} has passed"))

@@ -19,6 +19,7 @@ pub mod message;
 pub mod pace;
 pub mod panics;
 pub mod provider;
+pub mod reasons;
 pub mod retry;
 pub mod telemetry;
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::config::Settings;
 use crate::eraser::Eraser;
 use crate::pace::gate::Gate;
 use crate::pace::line::Line;
+use crate::reasons::PutOff;
 use crate::retry;
 use crate::telemetry::metrics::Metrics;
 
@@ -253,8 +254,8 @@ impl Worker {
 
     async fn wait_shortest(&self, delivery: Delivery) -> Result<(), BrokerError> {
         let delay = self.handler.shortest_wait();
-        match delivery.put_off(delay, "line_stopped").await? {
-            Copied::Yes => self.metrics.put_off("line_stopped"),
+        match delivery.put_off(delay, PutOff::LineStopped).await? {
+            Copied::Yes => self.metrics.put_off(PutOff::LineStopped),
             Copied::Refused(delivery) => return delivery.returned(Return::Fresh).await,
         }
         Ok(())

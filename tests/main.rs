@@ -39,6 +39,7 @@ mod https;
 mod in_use;
 mod job_table;
 mod kubernetes;
+mod layers;
 mod message_contract;
 mod monitoring;
 mod pace;

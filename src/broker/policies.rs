@@ -16,6 +16,7 @@ use super::BrokerError;
 use super::connection::connect;
 use super::topology::{Names, tried};
 use crate::config;
+use crate::reasons::PolicyLimit;
 use crate::telemetry::metrics::Metrics;
 
 /// Messages that each queue should take.
@@ -37,44 +38,6 @@ const NEXT: Duration = Duration::from_secs(600);
 /// Time from a trial that failed to the next.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
-/// What a policy may limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// How many messages a queue may hold.
-    Length,
-    /// How often a message may be delivered.
-    Deliveries,
-}
-
-impl Limit {
-    /// Every limit that is tried.
-    pub const ALL: [Self; 2] = [Self::Length, Self::Deliveries];
-
-    /// The name in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Length => "length",
-            Self::Deliveries => "deliveries",
-        }
-    }
-
-    /// What it does, for a person.
-    #[must_use]
-    pub const fn harm(self) -> &'static str {
-        match self {
-            Self::Length => {
-                "a policy limits the length of queues with this prefix: requests that have to wait, dead letters and results \
-                 have no place once it is reached"
-            }
-            Self::Deliveries => {
-                "a policy limits the deliveries of queues with this prefix: dead letters are lost from sight after a few \
-                 looks, and requests are buried after a few lost connections"
-            }
-        }
-    }
-}
-
 /// Tries every ten minutes what policies do, until `shutdown`; tells the log and the metrics. What a trial found stays until
 /// another succeeds.
 pub async fn watch(settings: config::Broker, metrics: Metrics, shutdown: CancellationToken) {
@@ -88,7 +51,7 @@ pub async fn watch(settings: config::Broker, metrics: Metrics, shutdown: Cancell
 }
 
 /// Says what a trial found, and gives the time until the next.
-fn noted(trial: Result<Vec<Limit>, BrokerError>, metrics: &Metrics) -> Duration {
+fn noted(trial: Result<Vec<PolicyLimit>, BrokerError>, metrics: &Metrics) -> Duration {
     match trial {
         Ok(found) => {
             note(&found, metrics);
@@ -101,9 +64,9 @@ fn noted(trial: Result<Vec<Limit>, BrokerError>, metrics: &Metrics) -> Duration 
     }
 }
 
-fn note(found: &[Limit], metrics: &Metrics) {
-    for limit in Limit::ALL {
-        metrics.policy_limits(limit.as_str(), found.contains(&limit));
+fn note(found: &[PolicyLimit], metrics: &Metrics) {
+    for limit in PolicyLimit::ALL {
+        metrics.policy_limits(limit, found.contains(&limit));
     }
     for limit in found {
         tracing::warn!(limit = limit.as_str(), "{}", limit.harm());
@@ -114,12 +77,12 @@ fn note(found: &[Limit], metrics: &Metrics) {
 ///
 /// # Errors
 /// When the broker does not answer, or does not let the worker declare a queue.
-pub async fn limits(settings: &config::Broker) -> Result<Vec<Limit>, BrokerError> {
+pub async fn limits(settings: &config::Broker) -> Result<Vec<PolicyLimit>, BrokerError> {
     let tried = tokio::time::timeout(LIMIT, limits_now(settings)).await;
     tried.map_err(|_| BrokerError::Timeout(LIMIT, "try what policies do"))?
 }
 
-async fn limits_now(settings: &config::Broker) -> Result<Vec<Limit>, BrokerError> {
+async fn limits_now(settings: &config::Broker) -> Result<Vec<PolicyLimit>, BrokerError> {
     let names = Names::new(&settings.prefix);
     let key = format!("check.{}", uuid::Uuid::new_v4().simple());
     let queue = format!("{}.{key}", names.exchange());
@@ -137,7 +100,7 @@ async fn limits_now(settings: &config::Broker) -> Result<Vec<Limit>, BrokerError
     let lost = !outlives_deliveries(&channel, &queue).await?;
     channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
     connection.close(200, "tried".into()).await?;
-    let found = [(Limit::Length, short), (Limit::Deliveries, lost)];
+    let found = [(PolicyLimit::Length, short), (PolicyLimit::Deliveries, lost)];
     Ok(found.into_iter().filter_map(|(limit, found)| found.then_some(limit)).collect())
 }
 

@@ -15,6 +15,7 @@ use super::headers::{USER_ID, copied, longest_detail, signed};
 use super::publisher::{Publisher, Routed};
 use super::topology::{DEAD, Names, REQUEST, wait_key};
 use crate::message::{Envelope, TraceContext};
+use crate::reasons::{Buried, PutOff};
 use crate::telemetry::metrics::Metrics;
 
 /// What a message says, without what AMQP makes of it.
@@ -114,12 +115,12 @@ impl Delivery {
     ///
     /// # Errors
     /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
-    pub async fn put_off(mut self, delay: Duration, reason: &str) -> Result<Copied, BrokerError> {
+    pub async fn put_off(mut self, delay: Duration, reason: PutOff) -> Result<Copied, BrokerError> {
         if self.message.left_out.is_some() {
             tokio::time::sleep(delay).await;
             return self.returned(Return::Nack).await.map(|()| Copied::Yes);
         }
-        let headers = [("x-asset-eraser-reason", reason)];
+        let headers = [("x-asset-eraser-reason", reason.as_str())];
         if !self.copy(&wait_key(delay), &headers).await? {
             return Ok(Copied::Refused(Box::new(self)));
         }
@@ -131,7 +132,7 @@ impl Delivery {
     ///
     /// # Errors
     /// When the copy was not confirmed or the channel is gone; the broker hands the message out again.
-    pub async fn buried(mut self, why: &'static str, detail: &str) -> Result<Copied, BrokerError> {
+    pub async fn buried(mut self, why: Buried, detail: &str) -> Result<Copied, BrokerError> {
         if self.message.left_out.is_some() {
             self.metrics.dead_letter(why);
             return self.rejected().await.map(|()| Copied::Yes);
@@ -139,8 +140,11 @@ impl Delivery {
         let most = longest_detail(self.publisher.frame_max());
         let end = (0..=detail.len().min(most)).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
         let at = Timestamp::now().to_string();
-        let headers =
-            [("x-asset-eraser-why", why), ("x-asset-eraser-detail", &detail[..end]), ("x-asset-eraser-at", &at)];
+        let headers = [
+            ("x-asset-eraser-why", why.as_str()),
+            ("x-asset-eraser-detail", &detail[..end]),
+            ("x-asset-eraser-at", &at),
+        ];
         if !self.copy(DEAD, &headers).await? {
             return Ok(Copied::Refused(Box::new(self)));
         }

@@ -4,7 +4,7 @@ use super::settle::Waiting;
 use super::{Eraser, Inner};
 use crate::config::{Brake, brief};
 use crate::ledger::LedgerError;
-use crate::pace::line::Stop;
+use crate::reasons::Stop;
 
 impl Eraser {
     /// Stops the line if the brake holds. To be asked before anything is consumed: a restart of a worker has not

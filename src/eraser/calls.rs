@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::settle::{self, Waiting};
+use super::settle::Waiting;
 use super::{Inner, LOOKS_AFTER_DELETE, NotNow, Run, Sight};
 use crate::guard::GuardAnswer;
 use crate::message::Notice;
 use crate::message::event::LastWord;
 use crate::pace::gate::Pass;
-use crate::pace::line::Stop;
 use crate::provider::{Detail, Fault, Meaning};
+use crate::reasons::{PutOff, Stop};
 use crate::retry::Budget;
 
 impl Inner {
@@ -112,8 +112,9 @@ impl Run<'_> {
     /// waited for last tells that it was asked before: then it is known already.
     pub(super) async fn announce_start(&self) -> Result<(), NotNow> {
         let waited_for = self.record.waited_for.as_deref();
-        let asked = [settle::IN_USE, settle::GUARD, settle::BACKUP, Stop::Brake.as_str()];
-        let known = self.record.deletes > 0 || waited_for.is_some_and(|reason| asked.contains(&reason));
+        let asked = [PutOff::InUse, PutOff::Guard, PutOff::Backup, PutOff::Stopped(Stop::Brake)];
+        let known =
+            self.record.deletes > 0 || waited_for.is_some_and(|reason| asked.iter().any(|one| one.as_str() == reason));
         if !self.eraser.settings.broker.started_events || self.is_dry_run() || known {
             return Ok(());
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Inner, Verdict};
 use crate::message::Request;
+use crate::reasons::PutOff;
 
 impl Inner {
     /// The delivery waits: the answer of the other attempt is on record when it comes back. The wait is drawn from the
@@ -13,7 +14,7 @@ impl Inner {
         let steps = &self.settings.retry.wait_steps;
         let most = (contended as usize).min(steps.len().saturating_sub(1));
         let delay = steps.get(fastrand::usize(0..=most)).copied().unwrap_or_else(|| self.shortest());
-        Verdict::PutOff { delay: self.not_past(request.deadline, delay), reason: "superseded" }
+        Verdict::PutOff { delay: self.not_past(request.deadline, delay), reason: PutOff::Superseded }
     }
 
     /// The shortest delay that there is.

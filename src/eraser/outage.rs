@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Eraser, Inner};
 use crate::pace::circuit::Circuit;
-use crate::pace::line::{Line, Stop};
+use crate::pace::line::Line;
+use crate::reasons::Stop;
 use crate::telemetry::metrics::Metrics;
 
 /// Between two looks at the ledger. A little more than what its own looks are apart.

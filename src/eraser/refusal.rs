@@ -8,6 +8,7 @@ use crate::ledger::{LedgerError, Refused, UsedUp};
 use crate::message::event::{Facts, Subject};
 use crate::message::request::Labels;
 use crate::message::{Cause, Outcome, Request, RequestId, ResultEvent, Unreadable};
+use crate::reasons::Buried;
 
 impl Eraser {
     /// Buries a message that is no valid request, with an answer when it named its request.
@@ -19,7 +20,7 @@ impl Eraser {
             Some(request_id) => Some(self.0.refusal(request_id, bad).await?),
             None => None,
         };
-        Ok(Verdict::Bury { answer, why: "invalid_request", detail: bad.problem.clone() })
+        Ok(Verdict::Bury { answer, why: Buried::InvalidRequest, detail: bad.problem.clone() })
     }
 }
 

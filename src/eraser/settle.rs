@@ -10,20 +10,13 @@ use crate::ledger::LedgerError;
 use crate::message::event::{AssetSeen, Facts, Subject};
 use crate::message::request::Labels;
 use crate::message::{Cause, Outcome, Request, RequestId, ResultEvent};
-use crate::pace::line::Stop;
 use crate::provider::Detail;
-
-/// The reason of a put-off for a job in progress; the ledger remembers it as what the request waited for.
-pub(super) const IN_USE: &str = "in_use";
-/// The reason of a put-off for a guard that did not answer.
-pub(super) const GUARD: &str = "guard";
-/// The reason of a put-off for a backup that could not be made. The guard was asked before.
-pub(super) const BACKUP: &str = "backup";
+use crate::reasons::{PutOff, Stop};
 
 /// A request has to wait: for what, and whether that uses up one of its steps of the wait ladder.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    reason: &'static str,
+    reason: PutOff,
     why: String,
     kind: Kind,
 }
@@ -42,44 +35,48 @@ enum Kind {
 
 impl Waiting {
     pub(super) fn in_use(jobs: String) -> Self {
-        Self { reason: IN_USE, why: jobs, kind: Kind::InUse }
+        Self { reason: PutOff::InUse, why: jobs, kind: Kind::InUse }
     }
 
     pub(super) fn guard(why: String) -> Self {
-        Self { reason: GUARD, why, kind: Kind::Fault }
+        Self { reason: PutOff::Guard, why, kind: Kind::Fault }
     }
 
     pub(super) fn backup(why: String) -> Self {
-        Self { reason: BACKUP, why, kind: Kind::Fault }
+        Self { reason: PutOff::Backup, why, kind: Kind::Fault }
     }
 
     /// As many backups as may be made at once are being made.
     pub(super) fn backup_turn() -> Self {
-        Self { reason: BACKUP, why: "there were others to be made (backup.concurrency)".to_owned(), kind: Kind::Pace }
+        Self {
+            reason: PutOff::Backup,
+            why: "there were others to be made (backup.concurrency)".to_owned(),
+            kind: Kind::Pace,
+        }
     }
 
     pub(super) fn provider(why: String) -> Self {
-        Self { reason: "provider", why, kind: Kind::Fault }
+        Self { reason: PutOff::Provider, why, kind: Kind::Fault }
     }
 
     /// The provider says that there are too many calls: the pace is to blame, and no step is used up for it.
     pub(super) fn pace(why: String) -> Self {
-        Self { reason: "pace", why, kind: Kind::Pace }
+        Self { reason: PutOff::Pace, why, kind: Kind::Pace }
     }
 
     /// The broker did not take an event: its connection is lost, and every delivery comes back, or a queue refuses it.
     pub(super) fn broker() -> Self {
-        Self { reason: "broker", why: "the broker did not take an event".to_owned(), kind: Kind::Common }
+        Self { reason: PutOff::Broker, why: "the broker did not take an event".to_owned(), kind: Kind::Common }
     }
 
     pub(super) fn stopped(stop: Stop, why: String) -> Self {
-        Self { reason: stop.as_str(), why, kind: Kind::Common }
+        Self { reason: PutOff::Stopped(stop), why, kind: Kind::Common }
     }
 
     /// The request may be the one that ends its workers, and another such request is at work.
     pub(super) fn suspect() -> Self {
         let why = "its worker ended during it before, and another such request was at work".to_owned();
-        Self { reason: "suspect", why, kind: Kind::Common }
+        Self { reason: PutOff::Suspect, why, kind: Kind::Common }
     }
 }
 
@@ -133,7 +130,7 @@ impl Run<'_> {
 
     /// Puts the request off, or ends it when it has waited long enough.
     pub(super) async fn put_off(&self, waiting: Waiting) -> Result<Verdict, LedgerError> {
-        let for_backup = waiting.reason == BACKUP;
+        let for_backup = waiting.reason == PutOff::Backup;
         if let Some(outcome) = self.waited_enough(&waiting) {
             if for_backup {
                 self.eraser.metrics.backup_failed();
@@ -147,11 +144,11 @@ impl Run<'_> {
             Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
             Kind::Pace | Kind::Common => (self.record.rung, self.eraser.patient(self.eraser.shortest(), self.age())),
         };
-        self.eraser.ledger.put_off(&self.record.attempt, rung, waiting.reason).await?;
+        self.eraser.ledger.put_off(&self.record.attempt, rung, waiting.reason.as_str()).await?;
         if for_backup {
             self.eraser.metrics.backup_put_off();
         }
-        tracing::info!(reason = waiting.reason, why = waiting.why, delay = ?delay, "put off");
+        tracing::info!(reason = waiting.reason.as_str(), why = waiting.why, delay = ?delay, "put off");
         Ok(Verdict::PutOff { delay: self.eraser.not_past(self.request.deadline, delay), reason: waiting.reason })
     }
 
@@ -168,7 +165,7 @@ impl Run<'_> {
             Kind::Fault | Kind::Pace if late => {
                 Some(Outcome::failed(Cause::DeadlinePassed, format!("not done in time: {why}")))
             }
-            Kind::Fault if waiting.reason == BACKUP && (old || self.ladder_climbed()) => {
+            Kind::Fault if waiting.reason == PutOff::Backup && (old || self.ladder_climbed()) => {
                 Some(Outcome::failed(Cause::BackupFailed, format!("every retry was used up; the last said: {why}")))
             }
             Kind::Fault if self.ladder_climbed() => Some(Outcome::failed(
@@ -182,7 +179,8 @@ impl Run<'_> {
 
     /// Nothing holds a request past `retry.max_age`: what holds it up then ends it.
     pub(super) fn too_old(&self, waiting: &Waiting) -> Outcome {
-        let (limit, Waiting { reason, why, .. }) = (brief(self.eraser.settings.retry.max_age), waiting);
+        let (limit, why) = (brief(self.eraser.settings.retry.max_age), &waiting.why);
+        let reason = waiting.reason.as_str();
         let detail = format!("it is older than retry.max_age ({limit}), and is still held up ({reason}): {why}");
         Outcome::failed(Cause::AttemptsExhausted, detail)
     }

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::{Inner, Verdict, asked};
 use crate::ledger::{Alone, Begun, Beside, LedgerError};
 use crate::message::Request;
+use crate::reasons::PutOff;
 
 /// Attempts in a row that ended with their workers before a request is a suspect. One such end can be an ordinary kill.
 const SUSPECT: u32 = 2;
@@ -46,7 +47,7 @@ impl Inner {
         let place = match self.only_suspect().await? {
             Some(alone) => Place::Alone { _until_dropped: Box::new(alone) },
             None if self.has_waited_enough(request).await? => Place::NoneLeft,
-            None => return Ok(Err(Verdict::PutOff { delay: self.shortest(), reason: "suspect" })),
+            None => return Ok(Err(Verdict::PutOff { delay: self.shortest(), reason: PutOff::Suspect })),
         };
         let begun = self.ledger.begin(asked(request), Beside::NoSuspect).await?;
         Ok(Ok((begun, place)))

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::pace::line::Stop;
+use crate::reasons::Stop;
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -4,57 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
 
+use crate::reasons::Stop;
 use crate::telemetry::metrics::Metrics;
-
-/// Why nothing may be consumed: each is a trouble of all requests, and uses up the steps of none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// The provider refuses our key (401, 403), for a probe, too.
-    ProviderKey,
-    /// The circuit is open: the provider fails for different assets, and for a probe.
-    ProviderDown,
-    /// The provider asked us to slow down (`Retry-After`).
-    ProviderBusy,
-    /// The guard answers for no asset, and no probe.
-    GuardDown,
-    /// The ledger cannot be written, and nothing is deleted without a record.
-    Ledger,
-    /// The ledger shows less than this worker has seen of it: a standby that lagged was promoted, or an old copy restored.
-    LedgerWentBack,
-    /// As many deletions have begun as the operator allows.
-    Brake,
-    /// No wait queue takes a request that has to wait: they are full, by a policy for instance.
-    WaitQueues,
-}
-
-impl Stop {
-    /// Every cause there is.
-    pub const ALL: [Self; 8] = [
-        Self::ProviderKey,
-        Self::ProviderDown,
-        Self::ProviderBusy,
-        Self::GuardDown,
-        Self::Ledger,
-        Self::LedgerWentBack,
-        Self::Brake,
-        Self::WaitQueues,
-    ];
-
-    /// The name on `/readyz`, in metrics and in log lines.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProviderKey => "provider_key",
-            Self::ProviderDown => "provider_down",
-            Self::ProviderBusy => "provider_busy",
-            Self::GuardDown => "guard_down",
-            Self::Ledger => "ledger",
-            Self::LedgerWentBack => "ledger_went_back",
-            Self::Brake => "brake",
-            Self::WaitQueues => "wait_queues",
-        }
-    }
-}
 
 /// The line requests come in on: open while no [`Stop`] holds. Clones share one state.
 #[derive(Debug, Clone)]
@@ -84,7 +35,7 @@ impl Line {
             let before = stops.insert(stop, why);
             first = before.is_none();
             if first {
-                self.0.metrics.line_stopped(stop.as_str(), true);
+                self.0.metrics.line_stopped(stop, true);
             }
             before.as_ref() != Some(&newest)
         });
@@ -103,7 +54,7 @@ impl Line {
         let held = self.0.stops.send_if_modified(|stops| {
             let held = stops.remove(&stop).is_some();
             if held {
-                self.0.metrics.line_stopped(stop.as_str(), false);
+                self.0.metrics.line_stopped(stop, false);
             }
             left = stops.len();
             held

@@ -6,40 +6,17 @@
 mod backups;
 mod connections;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, core::Collector,
 };
 
-use crate::broker::policies::Limit;
 use crate::message::notice::Kind;
-use crate::pace::line::Stop;
+use crate::reasons::{Buried, PolicyLimit, PutOff, Stop};
 
 const NAMESPACE: &str = "asset_eraser";
-
-/// Why a request is put off, beside the causes that stop the line.
-const PUT_OFF: [&str; 11] = [
-    "in_use",
-    "guard",
-    "backup",
-    "provider",
-    "pace",
-    "broker",
-    "line_stopped",
-    "superseded",
-    "suspect",
-    "unroutable",
-    "dead_queue",
-];
-
-/// Why a message is buried.
-const DEAD: [&str; 3] = ["invalid_request", "publisher_not_allowed", "delivery_limit"];
 
 /// First seen to decided. From one quick answer (10 ms) to the default `retry.max_age` (24 h), since a request may
 /// wait that long for a job to end; about three buckets per factor of ten where most requests are.
@@ -74,10 +51,6 @@ const RESULTS: &[(&str, &[&str])] = &[
 const NO_CAUSE: &str = "none";
 /// What a label value that is not of its set is counted as: visible, but never a new time series.
 const OTHER: &str = "other";
-/// How many different reasons for putting off are kept apart before the rest are [`OTHER`].
-const MAX_REASONS: usize = 24;
-/// A reason longer than this is text, not a label.
-const MAX_REASON_BYTES: usize = 40;
 
 /// Why the metrics could not be declared or written out.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +68,6 @@ struct Inner {
     notices: IntCounterVec,
     put_off: IntCounterVec,
     /// The reasons seen so far: `put_off` takes any text, so the number of series is limited here.
-    put_off_reasons: Mutex<BTreeSet<String>>,
     provider_calls: IntCounterVec,
     provider_call_seconds: HistogramVec,
     guard_checks: IntCounterVec,
@@ -151,7 +123,6 @@ impl Metrics {
                 "Requests put into a wait queue, by reason: what the request waits for, or the cause that stops the line.",
                 &["reason"],
             )?,
-            put_off_reasons: Mutex::default(),
             provider_calls: declare.counters(
                 "provider_calls_total",
                 "Calls to the provider, each attempt counted.",
@@ -252,10 +223,9 @@ impl Metrics {
         self.0.notices.with_label_values(&[kind.as_str()]).inc();
     }
 
-    /// A request went into a wait queue. At most `MAX_REASONS` different snake-case reasons are kept apart,
-    /// the rest are `other`.
-    pub fn put_off(&self, reason: &str) {
-        self.0.put_off.with_label_values(&[self.0.bounded_reason(reason)]).inc();
+    /// A request went into a wait queue.
+    pub fn put_off(&self, reason: PutOff) {
+        self.0.put_off.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// One call to the provider ended, one attempt of it.
@@ -302,8 +272,8 @@ impl Metrics {
     }
 
     /// A message was buried in the dead queue.
-    pub fn dead_letter(&self, why: &'static str) {
-        self.0.dead_letters.with_label_values(&[why]).inc();
+    pub fn dead_letter(&self, why: Buried) {
+        self.0.dead_letters.with_label_values(&[why.as_str()]).inc();
     }
 
     /// A delivery was dropped without being settled.
@@ -327,13 +297,13 @@ impl Metrics {
     }
 
     /// Whether a policy of the broker limits the worker's queues so.
-    pub fn policy_limits(&self, limit: &'static str, limits: bool) {
-        self.0.policy_limits.with_label_values(&[limit]).set(i64::from(limits));
+    pub fn policy_limits(&self, limit: PolicyLimit, limits: bool) {
+        self.0.policy_limits.with_label_values(&[limit.as_str()]).set(i64::from(limits));
     }
 
     /// Whether the worker has stopped consuming for this cause.
-    pub fn line_stopped(&self, cause: &'static str, stopped: bool) {
-        self.0.line_stopped.with_label_values(&[cause]).set(i64::from(stopped));
+    pub fn line_stopped(&self, cause: Stop, stopped: bool) {
+        self.0.line_stopped.with_label_values(&[cause.as_str()]).set(i64::from(stopped));
     }
 
     /// A circuit was opened.
@@ -384,11 +354,11 @@ impl Inner {
         for kind in [Kind::Started, Kind::CaseCompleted] {
             self.notices.with_label_values(&[kind.as_str()]);
         }
-        for reason in PUT_OFF.into_iter().chain(Stop::ALL.map(Stop::as_str)) {
-            self.put_off.with_label_values(&[self.bounded_reason(reason)]);
+        for reason in PutOff::all() {
+            self.put_off.with_label_values(&[reason.as_str()]);
         }
-        for why in DEAD {
-            self.dead_letters.with_label_values(&[why]);
+        for why in Buried::ALL {
+            self.dead_letters.with_label_values(&[why.as_str()]);
         }
         for stop in [Stop::ProviderDown, Stop::GuardDown] {
             self.circuit_opened.with_label_values(&[stop.as_str()]);
@@ -396,28 +366,9 @@ impl Inner {
         for stop in Stop::ALL {
             self.line_stopped.with_label_values(&[stop.as_str()]);
         }
-        for limit in Limit::ALL {
+        for limit in PolicyLimit::ALL {
             self.policy_limits.with_label_values(&[limit.as_str()]);
         }
-    }
-
-    fn bounded_reason<'a>(&self, reason: &'a str) -> &'a str {
-        let is_label = !reason.is_empty()
-            && reason.len() <= MAX_REASON_BYTES
-            && reason.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if !is_label {
-            return OTHER;
-        }
-        // A set of strings is whole whatever a panicking thread was doing to it, so poison means nothing here.
-        let mut seen = self.put_off_reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.contains(reason) {
-            return reason;
-        }
-        if seen.len() >= MAX_REASONS {
-            return OTHER;
-        }
-        seen.insert(reason.to_owned());
-        reason
     }
 }
 

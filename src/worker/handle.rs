@@ -20,8 +20,9 @@ use crate::config::Settings;
 use crate::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
 use crate::ledger::LedgerError;
 use crate::message::{Cause, Notice, Request, ResultEvent, TraceContext};
-use crate::pace::line::{Line, Stop};
+use crate::pace::line::Line;
 use crate::panics::caught;
+use crate::reasons::{PutOff, Stop};
 use crate::retry::Budget;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{self, Span};
@@ -150,7 +151,7 @@ impl Handler {
             Ok(Ok(Verdict::HandBack)) => delivery.returned(Return::Fresh).await,
             Ok(Ok(Verdict::Answer(answer))) => {
                 if !self.publish(&answer, &delivery.message, session).await? {
-                    return self.waits.put_off(delivery, self.waits.shortest(), "unroutable").await;
+                    return self.waits.put_off(delivery, self.waits.shortest(), PutOff::Unroutable).await;
                 }
                 if let Err(error) = self.eraser.heard(&answer).await {
                     return self.not_recorded(&error, delivery).await;
@@ -163,13 +164,16 @@ impl Handler {
                 if let Some(answer) = &answer
                     && !self.publish(answer, &delivery.message, session).await?
                 {
-                    return self.waits.put_off(delivery, self.waits.shortest(), "unroutable").await;
+                    return self.waits.put_off(delivery, self.waits.shortest(), PutOff::Unroutable).await;
                 }
                 if let Copied::Refused(delivery) = delivery.buried(why, &detail).await? {
-                    tracing::error!(why, "the dead queue does not take a message; it waits, and is tried again");
-                    return self.waits.put_off(*delivery, self.waits.before_burial(), "dead_queue").await;
+                    tracing::error!(
+                        why = why.as_str(),
+                        "the dead queue does not take a message; it waits, and is tried again"
+                    );
+                    return self.waits.put_off(*delivery, self.waits.before_burial(), PutOff::DeadQueue).await;
                 }
-                tracing::warn!(why, detail, "buried");
+                tracing::warn!(why = why.as_str(), detail, "buried");
                 let Some(answer) = &answer else { return Ok(()) };
                 log_settled(&answer.event, began);
                 // Last, as an answer that was heard is not buried again: without it the ledger keeps more than it has to.
@@ -188,7 +192,7 @@ impl Handler {
             self.line.stop(stop, error.to_string());
         }
         tracing::error!(%error, "not recorded");
-        self.waits.put_off(delivery, self.waits.shortest(), "ledger").await
+        self.waits.put_off(delivery, self.waits.shortest(), PutOff::Stopped(Stop::Ledger)).await
     }
 
     async fn decide(&self, message: &Message, session: &Session, traced: &mut Span) -> Result<Verdict, LedgerError> {
@@ -319,10 +323,10 @@ fn note_verdict(span: &mut Span, verdict: &Result<Result<Verdict, LedgerError>, 
         Err(panic) => return span.failed("panic", || panic.clone()),
         Ok(Ok(Verdict::HandBack)) => return span.note("asset_eraser.put_off", "shutdown"),
         Ok(Err(error)) => return span.failed("ledger", || error.to_string()),
-        Ok(Ok(Verdict::PutOff { reason, .. })) => return span.note("asset_eraser.put_off", *reason),
+        Ok(Ok(Verdict::PutOff { reason, .. })) => return span.note("asset_eraser.put_off", reason.as_str()),
         Ok(Ok(Verdict::Answer(answer))) => answer,
         Ok(Ok(Verdict::Bury { answer, why, .. })) => {
-            span.note("asset_eraser.buried", *why);
+            span.note("asset_eraser.buried", why.as_str());
             let Some(answer) = answer else { return };
             answer
         }

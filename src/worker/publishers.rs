@@ -4,9 +4,7 @@ use crate::config;
 use crate::eraser::{Answer, Verdict};
 use crate::message::event::Subject;
 use crate::message::{Cause, Outcome, Request, ResultEvent, Unreadable};
-
-/// Why a message of another user is buried.
-const WHY: &str = Cause::PublisherNotAllowed.as_str();
+use crate::reasons::Buried;
 
 /// The users whose requests are looked at; those of all users when there is no list.
 #[derive(Clone, Debug)]
@@ -39,6 +37,6 @@ impl Publishers {
             let event = ResultEvent::unheard(Subject { request_id, asset_id, labels }, &outcome);
             Answer { event: Box::new(event), case: None, recorded: None }
         });
-        Some(Verdict::Bury { answer, why: WHY, detail })
+        Some(Verdict::Bury { answer, why: Buried::PublisherNotAllowed, detail })
     }
 }

@@ -10,7 +10,8 @@ use super::AGAIN;
 use crate::broker::BrokerError;
 use crate::broker::settlement::{Copied, Delivery, Return};
 use crate::config::Retry;
-use crate::pace::line::{Line, Stop};
+use crate::pace::line::Line;
+use crate::reasons::{PutOff, Stop};
 use crate::retry;
 use crate::telemetry::metrics::Metrics;
 
@@ -74,7 +75,7 @@ impl Waits {
     ///
     /// # Errors
     /// When the session is lost; the broker hands the message out again.
-    pub async fn put_off(&self, delivery: Delivery, delay: Duration, reason: &'static str) -> Result<(), BrokerError> {
+    pub async fn put_off(&self, delivery: Delivery, delay: Duration, reason: PutOff) -> Result<(), BrokerError> {
         match self.anywhere(delivery, delay, reason).await? {
             None => Ok(()),
             Some(delivery) => Box::pin(self.hold(delivery, delay, reason)).await,
@@ -82,7 +83,7 @@ impl Waits {
     }
 
     /// Tries again until a queue takes the delivery, or the worker stops.
-    async fn hold(&self, mut delivery: Delivery, delay: Duration, reason: &'static str) -> Result<(), BrokerError> {
+    async fn hold(&self, mut delivery: Delivery, delay: Duration, reason: PutOff) -> Result<(), BrokerError> {
         let (_held, mut again) = (Held::new(self), retry::forever(AGAIN.0, AGAIN.1));
         loop {
             let pause = again.next(None).unwrap_or(AGAIN.1);
@@ -101,7 +102,7 @@ impl Waits {
         &self,
         mut delivery: Delivery,
         delay: Duration,
-        reason: &'static str,
+        reason: PutOff,
     ) -> Result<Option<Delivery>, BrokerError> {
         for other in self.nearest(delay) {
             match delivery.put_off(other, reason).await? {

@@ -14,7 +14,7 @@ use super::{Here, age, page as shown, second};
 use crate::config::brief;
 use crate::http::Readiness;
 use crate::ledger::{Entry, Open};
-use crate::pace::line::Stop;
+use crate::reasons::Stop;
 
 #[derive(Template)]
 #[template(path = "http/console/overview.html")]
