@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// The most words that a newcomer is asked to read.
 const README_WORDS: usize = 1_500;
+/// The longest map of the code, in bytes.
+const MAP_BYTES: usize = 8 * 1024;
 const VAGUE: [&str; 6] = ["nobody", "somebody", "everybody", "anybody", "whoever", "can't"];
 /// Pages that quote the words.
 const QUOTING: [&str; 1] = ["docs/style.md"];
@@ -70,9 +72,11 @@ fn neither_code_nor_comments_have_a_word_that_hides_the_actor() {
 }
 
 #[test]
-fn the_readme_is_short() {
-    let words = std::fs::read_to_string(root().join("README.md")).unwrap().split_whitespace().count();
-    assert!(words <= README_WORDS, "{words} words");
+fn what_a_newcomer_reads_first_is_short() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let (words, bytes) = (read("README.md").split_whitespace().count(), read("ARCHITECTURE.md").len());
+    assert!(words <= README_WORDS, "README.md: {words} words");
+    assert!(bytes <= MAP_BYTES, "ARCHITECTURE.md: {bytes} bytes");
 }
 
 /// Relative links lead to files, and to headings that are there.
