@@ -16,9 +16,10 @@ use object_store::path::Path;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use self::pieces::Whole;
 use self::place::{Description, Place};
 use self::source::Source;
-use self::store::{Store, Text, Whole};
+use self::store::{Store, Text};
 use crate::config;
 use crate::message::{AssetId, Backup, RequestId};
 use crate::provider::Detail;

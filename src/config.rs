@@ -3,6 +3,7 @@
 mod address;
 mod backup;
 mod broker;
+mod checks;
 mod console;
 pub mod keys;
 #[cfg(any(test, fuzzing))]

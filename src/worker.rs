@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::handle::Handler;
-use crate::broker::connection::Session;
 use crate::broker::consumer::Consumer;
+use crate::broker::session::Session;
 use crate::broker::settlement::{Copied, Delivery, Return};
 use crate::broker::topology::TopologySettings;
 use crate::broker::{BrokerError, BrokerState};
@@ -205,7 +205,7 @@ impl Worker {
                     let now = *limit.borrow_and_update();
                     if let Some(other) = prefetch.follow(now) {
                         tracing::debug!(limit = now, prefetch = other.0, "another prefetch");
-                        if let Err(error) = consumer.change_prefetch(session, other.0).await {
+                        if let Err(error) = session.change_prefetch(consumer, other.0).await {
                             tracing::warn!(%error, "could not change the prefetch");
                             return Left::Lost;
                         }

@@ -1,6 +1,6 @@
 //! Imports point down: which module may use which. `ARCHITECTURE.md` says what each is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The layers, the highest first. A module uses modules of its own layer or of a lower one, and no two use each other.
@@ -94,6 +94,99 @@ fn imports() -> BTreeSet<(String, String, String)> {
     imports
 }
 
+/// A file as a module: `broker::clean::rest`.
+fn module_of(path: &Path) -> String {
+    let inside = path.strip_prefix(source()).unwrap().with_extension("");
+    let parts: Vec<_> = inside.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    parts.join("::").trim_end_matches("::mod").to_owned()
+}
+
+/// The paths that a file imports, without groups, as they are written.
+fn imported(text: &str) -> Vec<String> {
+    let program = text.split("#[cfg(test)]").next().unwrap();
+    let mut paths = Vec::new();
+    for (at, _) in program.match_indices("use ") {
+        let before = program[..at].rsplit('\n').next().unwrap().trim_start();
+        if ["", "pub ", "pub(super) ", "pub(crate) "].contains(&before) {
+            let statement = program[at + 4..].split(';').next().unwrap();
+            expand("", &statement.split_whitespace().collect::<String>(), &mut paths);
+        }
+    }
+    paths
+}
+
+fn expand(before: &str, path: &str, paths: &mut Vec<String>) {
+    match path.split_once('{') {
+        None => paths.push(format!("{before}{path}")),
+        Some((base, group)) => {
+            for part in outermost(group) {
+                expand(&format!("{before}{base}"), part, paths);
+            }
+        }
+    }
+}
+
+/// The module of the crate that a path of `module` leads to.
+fn target(module: &str, path: &str, modules: &BTreeSet<String>) -> Option<String> {
+    let mut base: Vec<&str> = module.split("::").collect();
+    let mut parts: Vec<&str> = path.split("::").collect();
+    match parts[0] {
+        "crate" => base.clear(),
+        "self" | "super" => {}
+        _ => return None,
+    }
+    while matches!(parts.first(), Some(&("crate" | "self" | "super"))) {
+        if parts.remove(0) == "super" {
+            base.pop();
+        }
+    }
+    base.extend(parts);
+    while !base.is_empty() && !modules.contains(&base.join("::")) {
+        base.pop();
+    }
+    Some(base.join("::")).filter(|target| !target.is_empty())
+}
+
+/// Whether one of them is inside of the other: a module and its parts may know each other.
+fn are_nested(one: &str, other: &str) -> bool {
+    let is_in = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}::"));
+    is_in(one, other) || is_in(other, one)
+}
+
+/// What each file uses, but for the modules around it and in it.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let files: Vec<PathBuf> = files(&source()).into_iter().map(|(_, path)| path).collect();
+    let modules: BTreeSet<String> = files.iter().map(|path| module_of(path)).collect();
+    let of = |path: &Path| {
+        let (module, text) = (module_of(path), std::fs::read_to_string(path).unwrap());
+        let targets = imported(&text).into_iter().filter_map(|path| target(&module, &path, &modules));
+        let others = targets.filter(|target| !are_nested(&module, target)).collect();
+        (module, others)
+    };
+    files.iter().map(|path| of(path)).collect()
+}
+
+/// Everything that is used from here on, directly or not.
+fn reached(from: &str, uses: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+    let (mut reached, mut next) = (BTreeSet::new(), vec![from.to_owned()]);
+    while let Some(module) = next.pop() {
+        for other in uses.get(&module).into_iter().flatten() {
+            if reached.insert(other.clone()) {
+                next.push(other.clone());
+            }
+        }
+    }
+    reached
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let uses = uses();
+    assert!(uses.values().map(BTreeSet::len).sum::<usize>() > 300, "too few imports were found");
+    let circles: Vec<_> = uses.keys().filter(|module| reached(module, &uses).contains(*module)).collect();
+    assert!(circles.is_empty(), "each of these uses itself by way of others: {circles:?}");
+}
+
 #[test]
 fn every_module_is_in_a_layer() {
     let lib = std::fs::read_to_string(source().join("lib.rs")).unwrap();
@@ -126,4 +219,12 @@ fn imports_are_found_in_every_form() {
     let text = "use crate::{broker::{A, B}, pace::gate::Gate,\n    text};\n// crate::comment\nlet x = crate::ledger::X;\n#[cfg(test)]\nuse crate::cli;";
     let wanted = ["broker", "ledger", "pace", "text"].map(str::to_owned);
     assert_eq!(used(text), BTreeSet::from(wanted));
+    assert_eq!(
+        imported("use std::x;\npub(super) use super::{a::{B, c::D},\n    e};\nlet reuse x;"),
+        ["std::x", "super::a::B", "super::a::c::D", "super::e"]
+    );
+    let modules = BTreeSet::from(["a::b", "a::c", "d"].map(str::to_owned));
+    assert_eq!(target("a::b", "super::c::Thing", &modules).as_deref(), Some("a::c"));
+    assert_eq!(target("a::b", "crate::d", &modules).as_deref(), Some("d"));
+    assert_eq!(target("a::b", "std::d", &modules), None);
 }

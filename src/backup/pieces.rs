@@ -6,7 +6,15 @@ use sha2::{Digest, Sha256};
 
 use super::Trouble;
 use super::source::Download;
-use super::store::Whole;
+
+/// What was written, or read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whole {
+    /// In bytes.
+    pub(super) length: u64,
+    /// In hexadecimal.
+    pub(super) sha256: String,
+}
 
 /// The least that a piece holds, in bytes. S3 takes no smaller ones than 5 MiB.
 const LEAST: u64 = 8 << 20;

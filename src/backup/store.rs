@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use super::pieces::Pieces;
+use super::pieces::{Pieces, Whole};
 use super::place::DESCRIPTION_LIMIT;
 use super::source::Download;
 use super::{BackupError, Trouble, within};
@@ -45,15 +45,6 @@ pub(super) struct Store {
     pub(super) base: String,
     /// What every key begins with.
     pub(super) prefix: String,
-}
-
-/// What was written, or read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Whole {
-    /// In bytes.
-    pub(super) length: u64,
-    /// In hexadecimal.
-    pub(super) sha256: String,
 }
 
 /// What a description says, if it is there.

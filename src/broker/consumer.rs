@@ -8,7 +8,6 @@ use lapin::Channel;
 use lapin::options::BasicCancelOptions;
 
 use super::BrokerError;
-use super::connection::Session;
 use super::publisher::Publisher;
 use super::settlement::Delivery;
 use super::topology::Names;
@@ -61,12 +60,8 @@ impl Consumer {
         }
     }
 
-    /// Goes on with another prefetch. What had arrived before still comes, first.
-    ///
-    /// # Errors
-    /// When the channel or the queue is gone.
-    pub async fn change_prefetch(&mut self, session: &Session, prefetch: u16) -> Result<(), BrokerError> {
-        let next = session.consume_again(prefetch).await?;
+    /// Goes on with another consumer of the queue. What had arrived before still comes, first.
+    pub(super) async fn go_on_with(&mut self, next: lapin::Consumer) -> Result<(), BrokerError> {
         let before = std::mem::replace(&mut self.inner, next);
         let cancelled = self.cancelled(&before).await;
         self.before.push_back(before);

@@ -16,9 +16,9 @@ use sha2::{Digest, Sha256};
 
 use super::clean::BODY_LEFT_OUT;
 use super::connection::{Longest, connect_with};
-use super::settlement::{Message, read};
+use super::received::{Message, read};
 use super::topology::{Names, is_not_found};
-use super::{BrokerError, headers, settlement};
+use super::{BrokerError, headers, received};
 use crate::config;
 use crate::message::request::too_long;
 
@@ -138,7 +138,7 @@ impl Letter {
             properties = without_body(properties, delivery.data.len());
         }
         let message = read(delivery.data, &properties, None);
-        let original_by = settlement::header_text(&properties, headers::USER_ID);
+        let original_by = received::header_text(&properties, headers::USER_ID);
         let (mut why, mut detail, since) = death(&properties, ours);
         let properties = shown(&properties);
         let id = id(if is_long(&message.body) { &[] } else { &message.body }, &properties);
@@ -218,7 +218,7 @@ where
 /// Why, the same for a person, and since when. A copy of the worker's carries no `x-death`, so one that came out of the
 /// request queue tells of a later death than the worker's words, which a replayed letter keeps.
 fn death(properties: &BasicProperties, names: &Names) -> (String, String, Option<Timestamp>) {
-    let deaths = settlement::header(properties, "x-death");
+    let deaths = received::header(properties, "x-death");
     let last = deaths.and_then(|value| match value {
         AMQPValue::FieldArray(deaths) => deaths.as_slice().first(),
         _ => None,
@@ -227,7 +227,7 @@ fn death(properties: &BasicProperties, names: &Names) -> (String, String, Option
         AMQPValue::FieldTable(death) => Some(death.inner()),
         _ => None,
     });
-    let text = |name: &str| last.and_then(|death| settlement::text_of(death.get(name)?));
+    let text = |name: &str| last.and_then(|death| received::text_of(death.get(name)?));
     if text("queue") == Some(names.requests()) {
         let since = last.and_then(|death| match death.get("time") {
             Some(AMQPValue::Timestamp(second)) => Timestamp::from_second(i64::try_from(*second).ok()?).ok(),
@@ -235,7 +235,7 @@ fn death(properties: &BasicProperties, names: &Names) -> (String, String, Option
         });
         return (format!("broker_{}", text("reason").unwrap_or_default()), String::new(), since);
     }
-    let said = |name: &str| settlement::header_text(properties, name);
+    let said = |name: &str| received::header_text(properties, name);
     let since = said("x-asset-eraser-at").and_then(|at| at.parse().ok());
     // A word of the worker's; anything else is a publisher's.
     let is_word = |why: &String| why.len() <= 64 && why.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
@@ -254,7 +254,7 @@ fn shown(properties: &BasicProperties) -> Vec<(String, String)> {
     show!(content_type, content_encoding, correlation_id, reply_to, message_id, timestamp, kind, user_id, app_id);
     for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
         if !OF_THE_DELIVERY.contains(&name.as_str()) {
-            let text = settlement::text_of(value).unwrap_or_else(|| format!("{value:?}"));
+            let text = received::text_of(value).unwrap_or_else(|| format!("{value:?}"));
             shown.push((name.to_string(), text));
         }
     }

@@ -5,7 +5,7 @@ use lapin::protocol::basic::{gen_properties, parse_properties};
 
 use super::clean::{AROUND, BODY_LEFT_OUT, Frames, is_readable};
 use super::headers::{copied, signed};
-use super::settlement;
+use super::received;
 
 /// Class, weight and body size.
 const BEFORE: [u8; 12] = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -31,7 +31,7 @@ fn without_its_body(input: &[u8], frame_max: u32) {
     let cleaned = cleaned(&long, frame_max);
     assert_eq!(cleaned[..12], BEFORE, "no body is announced");
     let (_, read) = parse_properties(&cleaned[BEFORE.len()..]).expect("the library can read whatever comes");
-    assert_eq!(settlement::header_text(&read, BODY_LEFT_OUT).as_deref(), Some("100"));
+    assert_eq!(received::header_text(&read, BODY_LEFT_OUT).as_deref(), Some("100"));
 }
 
 /// What the library is given of a content header that comes in two pieces.
@@ -54,7 +54,7 @@ fn cleaned(payload: &[u8], frame_max: u32) -> Vec<u8> {
 fn message(read: &lapin::BasicProperties, frame_max: u32) {
     let own = "w".repeat(255);
     for own in [None, Some(own.as_str().into())] {
-        let message = settlement::read(Vec::new(), read, own.as_ref());
+        let message = received::read(Vec::new(), read, own.as_ref());
         assert!(message.trace.tracestate.is_none() || message.trace.traceparent.is_some());
     }
     let added = [("x-asset-eraser-why", "because")];

@@ -9,7 +9,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio_util::sync::CancellationToken;
 
 use super::BrokerError;
-use super::settlement::Message;
+use super::received::Message;
 use super::topology::own_key;
 use crate::message::cloud_event::CONTENT_TYPE;
 use crate::message::{ResultEvent, TraceContext};

@@ -181,7 +181,7 @@ pub fn is_other_user(error: &BrokerError) -> bool {
 mod tests {
     use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 
-    use super::super::connection::Session;
+    use super::super::session::Session;
     use super::super::topology::TopologySettings;
     use super::*;
     use crate::config::Settings;

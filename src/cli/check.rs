@@ -4,8 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::backup::Backups;
-use crate::broker::connection::Session;
 use crate::broker::policies;
+use crate::broker::session::Session;
 use crate::broker::topology::TopologySettings;
 use crate::config::Settings;
 use crate::guard::{self, Guard, GuardAnswer};

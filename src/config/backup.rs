@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use super::checks::{SECOND, cleanly_written, within};
 use super::raw::RawBackup;
 use super::source::Source;
-use super::validate::{SECOND, cleanly_written, within};
 use super::{Backup, ConfigError, Store};
 
 /// Where copies are kept unless the operator says where.

@@ -5,9 +5,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Broker;
+use super::checks::usable_urls;
 use super::safety::MAX_USER;
 use super::source::text_of;
-use super::validate::usable_urls;
 
 impl Broker {
     /// The URLs as their file says now, where they came from one, since a password is changed while the worker runs. What

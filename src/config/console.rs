@@ -2,9 +2,9 @@
 
 use secrecy::ExposeSecret;
 
+use super::checks::{address, secret};
 use super::raw::RawConsole;
 use super::source::Source;
-use super::validate::{address, secret};
 use super::{ConfigError, Console};
 
 /// Shortest password, in characters. A person who guesses it can replay and drop dead letters.

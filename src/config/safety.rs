@@ -1,8 +1,8 @@
 //! The settings that keep deletions within what an operator wants.
 
+use super::checks::{DAY, SECOND, within};
 use super::raw::RawBrake;
 use super::source::Source;
-use super::validate::{DAY, SECOND, within};
 use super::{Brake, Broker, ConfigError, Publishers};
 use crate::message::AssetPattern;
 

@@ -2,9 +2,9 @@
 
 use url::Url;
 
+use super::checks::{cleanly_written, secret};
 use super::raw::RawTracing;
 use super::source::Source;
-use super::validate::{cleanly_written, secret};
 use super::{ConfigError, Tracing};
 
 /// Where a collector takes spans, unless the address says something else.

@@ -235,3 +235,15 @@ pub struct Verified {
     /// Whose evidence is not what was written, and in what.
     pub problems: Vec<(RequestId, String)>,
 }
+
+/// Whether a request may send its `DELETE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is on record that it may have been sent.
+    Allowed,
+    /// The brake holds: nothing was recorded.
+    Braked {
+        /// How many deletions have begun within the window.
+        deletions: u64,
+    },
+}

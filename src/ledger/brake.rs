@@ -6,23 +6,11 @@
 use jiff::Timestamp;
 
 use super::state::{self, Call};
-use super::{Attempt, Ledger, LedgerError, Store};
+use super::{Attempt, Deletion, Ledger, LedgerError, Store};
 use crate::config::Brake;
 
 /// Buckets in a window. A deletion counts for up to one bucket longer than the window, never shorter.
 const BUCKETS: i64 = 60;
-
-/// Whether a request may send its `DELETE`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    /// It is on record that it may have been sent.
-    Allowed,
-    /// The brake holds: nothing was recorded.
-    Braked {
-        /// How many deletions have begun within the window.
-        deletions: u64,
-    },
-}
 
 /// How far the brake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::backups::{self, BackedUp};
-use super::state::{Decision, Kept, Row, State};
+use super::row::{BackedUp, Chain, Decision, Kept, Row, State};
 use crate::message::id::RequestId;
 
 /// One change of a request, as it was recorded.
@@ -35,14 +34,6 @@ pub struct Change {
     pub digest: Option<String>,
     /// SHA-256 of this entry and the hash before it.
     pub hash: String,
-}
-
-/// The end of a request's chain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub entries: u32,
-    /// Empty before the first.
-    pub head: String,
 }
 
 /// Adds the change that made the row what it is now; the row and the entry have to be written together.
@@ -138,13 +129,28 @@ pub(super) fn problem(id: &RequestId, row: &Row, changes: &[Change]) -> Option<S
     if !unread && first.digest != row.request.as_deref().map(sha256) {
         return Some("what was asked was changed".to_owned());
     }
-    if !backups::is_told(row.backup.as_ref(), changes) {
+    if !is_told(row.backup.as_ref(), changes) {
         return Some("the row does not say which copy was made".to_owned());
     }
     if (row.first_seen, Some(row.deletes)) != (first.at, deletes(changes)) || !says_what_was_asked(row) {
         return Some("the row does not say what was asked and done".to_owned());
     }
     None
+}
+
+/// Whether a row's copy is the one that the last entry about a copy tells of.
+fn is_told(row: Option<&BackedUp>, changes: &[Change]) -> bool {
+    match (row, changes.iter().rfind(|change| change.state == State::BackedUp.as_str())) {
+        (None, None) => true,
+        (Some(backup), Some(change)) => is_told_by(backup, change),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// Whether this is the entry that tells of the copy.
+fn is_told_by(copy: &BackedUp, change: &Change) -> bool {
+    (change.number, change.why.as_deref(), change.digest.as_deref())
+        == (copy.entry, Some(copy.told().as_str()), Some(copy.backup.sha256.as_str()))
 }
 
 /// The `DELETE`s that may have been sent; `None` where more were withheld than recorded.

@@ -7,7 +7,6 @@
 
 mod alone;
 mod answers;
-mod backups;
 mod brake;
 mod clock;
 mod error;
@@ -17,6 +16,7 @@ mod overview;
 mod postgres;
 mod progress;
 pub mod retention;
+mod row;
 mod sqlite;
 mod state;
 #[cfg(test)]
@@ -43,9 +43,9 @@ use uuid::Uuid;
 
 pub use self::alone::Alone;
 pub use self::answers::{
-    Asked, AssetState, Attempt, Begun, Beside, Case, Entry, Past, Record, Refused, Token, UsedUp, Verified,
+    Asked, AssetState, Attempt, Begun, Beside, Case, Deletion, Entry, Past, Record, Refused, Token, UsedUp, Verified,
 };
-pub use self::brake::{Braking, Deletion, Release};
+pub use self::brake::{Braking, Release};
 use self::clock::Clock;
 pub use self::error::LedgerError;
 pub use self::history::Change;
@@ -82,7 +82,7 @@ enum Store {
 const PAGE: u32 = 1_000;
 
 /// A request with its evidence.
-type Evidence = (RequestId, state::Row, Vec<Change>);
+type Evidence = (RequestId, row::Row, Vec<Change>);
 
 /// A case's requests by outcome.
 type Counts = BTreeMap<String, u32>;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::clock::to_millisecond;
-use super::state::{Row, State};
+use super::row::{Row, State};
 use super::{Entry, Ledger, LedgerError, Store};
 use crate::message::id::RequestId;
 

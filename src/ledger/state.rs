@@ -5,31 +5,13 @@
 
 use jiff::Timestamp;
 
-use super::backups::BackedUp;
-use super::brake::Deletion;
 use super::clock::Clock;
-use super::history::{self, Chain};
-use super::{Asked, AssetState, Attempt, Begun, Beside, Entry, Past, Record, Refused, Token, UsedUp};
+use super::history;
+use super::row::{BackedUp, Chain, Decision, Kept, Row, State};
+use super::{Asked, AssetState, Attempt, Begun, Beside, Deletion, Entry, Past, Record, Refused, Token, UsedUp};
 use crate::config::Brake;
 use crate::message::Backup;
 use crate::message::id::{CaseId, RequestId};
-
-/// Where a request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// An attempt has begun; no `DELETE` has been sent in it.
-    Begun,
-    /// A copy of the asset was made in this attempt; no `DELETE` has been sent since.
-    BackedUp,
-    /// A `DELETE` may have been sent.
-    Deleting,
-    /// The `DELETE` recorded last was withheld after all.
-    NotSent,
-    /// Put off to a wait queue.
-    Waiting,
-    /// Answered for good.
-    Decided,
-}
 
 /// What can happen to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,76 +55,6 @@ impl State {
             | (Some(Self::Decided), _) => None,
         }
     }
-
-    /// The name in the row and in the history.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Begun => "begun",
-            Self::BackedUp => "backed_up",
-            Self::Deleting => "deleting",
-            Self::NotSent => "not_sent",
-            Self::Waiting => "waiting",
-            Self::Decided => "decided",
-        }
-    }
-
-    /// The state with this name.
-    pub(super) fn read(name: &str) -> Option<Self> {
-        let all = [Self::Begun, Self::BackedUp, Self::Deleting, Self::NotSent, Self::Waiting, Self::Decided];
-        all.into_iter().find(|state| state.as_str() == name)
-    }
-}
-
-/// A request in the ledger, apart from its ID.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    /// `None` only for a request refused before its asset could be read.
-    pub asset_id: Option<String>,
-    pub dry_run: bool,
-    /// What the request said about a copy; gone from a tombstone.
-    pub backup_asked: Option<bool>,
-    /// As asked. Written with a new row only, and gone from a tombstone.
-    pub request: Option<String>,
-    pub state: State,
-    pub attempts: u32,
-    /// The attempt that owns the request; `None` once it has ended.
-    pub attempt: Option<Token>,
-    /// Attempts in a row that began and never ended.
-    pub interrupted: u32,
-    /// How often in a row an attempt was taken over while its worker was alive.
-    pub contended: u32,
-    pub rung: u32,
-    /// The `DELETE`s on record, of this and every earlier attempt: each may have been sent.
-    pub deletes: u32,
-    /// Those of them that the provider answered "not found".
-    pub missed: u32,
-    pub waited_for: Option<String>,
-    /// The copy made last; gone from a tombstone.
-    pub backup: Option<BackedUp>,
-    /// There exactly when decided.
-    pub decision: Option<Decision>,
-    /// Whether the broker has confirmed the answer.
-    pub heard: bool,
-    pub first_seen: Timestamp,
-    pub updated: Timestamp,
-    pub case_id: Option<String>,
-    pub chain: Chain,
-}
-
-/// The final answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decision {
-    pub outcome: String,
-    pub kept: Kept,
-}
-
-/// What is kept of a decision's details.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// All of them; this is the event.
-    Event(String),
-    /// None: the row is a tombstone. This was the last hash of its chain.
-    Sealed(String),
 }
 
 /// What a verb does: the row to write, if any, and the reply once that is durable.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::clock::to_millisecond;
-use super::state::{Act, State};
+use super::row::State;
+use super::state::Act;
 use super::*;
 
 /// Runs each test against a ledger in memory, one in a file, and one in a database of its own.

@@ -1,6 +1,7 @@
 //! What every ledger must do with copies of assets.
 
-use super::state::{Act, State};
+use super::row::State;
+use super::state::Act;
 use super::tests::{asked, at, begin, first, id, nth, of_every_ledger, open_in};
 use super::*;
 

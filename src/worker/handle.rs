@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::publishers::Publishers;
-use super::results::Results;
+use super::results::{Results, not_published};
 use super::waits::Waits;
 use crate::broker::BrokerError;
-use crate::broker::connection::Session;
 use crate::broker::publisher::{DIRECT_REPLY, Routed, event_properties, result_properties};
-use crate::broker::settlement::{Copied, Delivery, Message, Return};
+use crate::broker::received::Message;
+use crate::broker::session::Session;
+use crate::broker::settlement::{Copied, Delivery, Return};
 use crate::broker::topology::{Names, REQUEST};
 use crate::config::Settings;
 use crate::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
@@ -339,11 +340,6 @@ fn note_verdict(span: &mut Span, verdict: &Result<Result<Verdict, LedgerError>, 
     if event.outcome == "failed" {
         span.failed(&event.cause, || event.cause.clone());
     }
-}
-
-/// An error of publishing goes onto its span, and on.
-pub(super) fn not_published<T>(published: Result<T, BrokerError>, span: &mut Span) -> Result<T, BrokerError> {
-    published.inspect_err(|error| span.failed("not_confirmed", || error.to_string()))
 }
 
 fn log_settled(event: &ResultEvent, began: Instant) {

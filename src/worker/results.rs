@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use lapin::BasicProperties;
 use tokio::sync::watch;
 
-use super::handle::not_published;
 use crate::broker::BrokerError;
-use crate::broker::connection::Session;
 use crate::broker::publisher::{Publisher, Routed};
+use crate::broker::session::Session;
 use crate::broker::topology::Names;
 use crate::config::Settings;
 use crate::retry::{Backoff, Budget};
@@ -136,4 +135,9 @@ async fn waited(budget: &mut Backoff) -> bool {
     let Some(delay) = budget.next(None) else { return false };
     tokio::time::sleep(delay).await;
     true
+}
+
+/// An error of publishing goes onto its span, and on.
+pub(super) fn not_published<T>(published: Result<T, BrokerError>, span: &mut Span) -> Result<T, BrokerError> {
+    published.inspect_err(|error| span.failed("not_confirmed", || error.to_string()))
 }

@@ -10,8 +10,7 @@ use std::io::Read;
 
 use self::header::Header;
 use self::record::{Record, Records};
-use super::draft::{Said, json, object};
-use super::input::Take;
+use super::draft::{Said, Take, json, object};
 use super::lines::Lines;
 use crate::text::{code_point, quoted};
 

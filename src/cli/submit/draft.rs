@@ -76,6 +76,9 @@ const EXPECTED: [&str; 2] = ["asset_type", "name"];
 /// What a line says: names of fields, each with its value as JSON text, as it was written.
 pub(super) type Said = Vec<(String, String)>;
 
+/// Takes one line.
+pub(super) type Take<'a> = dyn FnMut(u64, Result<Said, String>) -> Result<(), String> + 'a;
+
 /// A request that the worker will accept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Checked {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::csv;
-use super::draft::{Said, json};
+use super::draft::{Said, Take, json};
 use super::lines::{Line, Lines};
 use crate::message::fields::Fields;
 use crate::message::request::FIELDS;
@@ -83,9 +83,6 @@ impl Input {
         }
     }
 }
-
-/// Takes one line.
-pub(super) type Take<'a> = dyn FnMut(u64, Result<Said, String>) -> Result<(), String> + 'a;
 
 fn format_of(file: &Path) -> Option<Format> {
     match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {

@@ -10,11 +10,10 @@ use uuid::Uuid;
 
 use super::{cases, own_row};
 use crate::database::{Fault, column};
-use crate::ledger::backups::BackedUp;
-use crate::ledger::history::{Chain, Change};
+use crate::ledger::history::Change;
 use crate::ledger::progress::Place;
 use crate::ledger::retention::Span;
-use crate::ledger::state::{Decision, Kept, Row, State};
+use crate::ledger::row::{BackedUp, Chain, Decision, Kept, Row, State};
 use crate::ledger::{Evidence, Token};
 use crate::message::id::{AssetId, RequestId};
 

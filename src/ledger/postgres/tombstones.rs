@@ -6,7 +6,7 @@ use super::rows;
 use crate::database::Fault;
 use crate::ledger::history;
 use crate::ledger::retention::{Compacted, Span};
-use crate::ledger::state::{Decision, Kept};
+use crate::ledger::row::{Decision, Kept};
 
 /// One step. Evidence that is not as it was written is kept, for an operator to look into.
 pub(super) async fn compact(transaction: &Transaction<'_>, span: &Span) -> Result<Compacted, Fault> {

@@ -4,10 +4,9 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Params, named_params};
 
-use crate::ledger::backups::BackedUp;
-use crate::ledger::history::{Chain, Change};
+use crate::ledger::history::Change;
 use crate::ledger::retention::Span;
-use crate::ledger::state::{Decision, Kept, Row, State};
+use crate::ledger::row::{BackedUp, Chain, Decision, Kept, Row, State};
 use crate::ledger::{Evidence, Token};
 use crate::message::id::{AssetId, RequestId};
 
