@@ -1,6 +1,7 @@
 //! `submit --wait`: every answer is heard once, whatever happens to the way it takes.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -93,6 +94,9 @@ async fn every_outcome_is_told_and_told_again() {
             .unwrap()
             .contains(&json!({"outcome": "failed", "cause": "provider_refused", "requests": 1}))
     );
+    // It names people: their own file.
+    let mode = world.dir.path().join("results.ndjson").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     let mut lines = results(&world, "results.ndjson");
     lines.sort_by_key(|line| line["line"].as_u64());
     let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
