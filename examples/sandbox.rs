@@ -71,7 +71,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let args = Args::parse();
-    // Installed before the address is announced: whoever reads the line may stop us right away.
+    // Installed before the address is announced: a reader of the line may stop us right away.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
 

@@ -13,7 +13,7 @@ async fn a_request_that_was_decided_gets_its_recorded_event_again() {
     world.ask(json!({"request_id": "r-a", "asset_id": "a"})).await;
     let results = world.broker.results("r-a", 2).await;
     assert_eq!(results[0].text, results[1].text);
-    assert_eq!(world.sandbox.calls().await.len(), before, "a replay calls nobody");
+    assert_eq!(world.sandbox.calls().await.len(), before, "a replay calls no service");
     world.finish(0).await;
 }
 

@@ -38,7 +38,7 @@ async fn what_has_to_be_kept_is_there_whole_before_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn whoever_serves_the_bytes_is_shown_no_key() {
+async fn the_host_of_the_bytes_is_shown_no_key() {
     let mut world = keeping_world(&[]).await;
     // A proxy would be told where the bytes are, and would resolve names for us.
     let proxy =
@@ -69,7 +69,7 @@ async fn whoever_serves_the_bytes_is_shown_no_key() {
 }
 
 #[tokio::test]
-async fn nothing_is_downloaded_that_nobody_wants_kept() {
+async fn nothing_is_downloaded_that_no_request_wants_kept() {
     let mut world = keeping_world(&[("BACKUP__REASONS", "cleanup,expired")]).await;
     let requests = [
         ("plain", json!({}), 0),

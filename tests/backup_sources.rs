@@ -141,7 +141,7 @@ async fn every_way_to_send_a_whole_file_will_do() {
     world.finish(0).await;
 }
 
-/// By HTTP the body ends where its length says, so nobody can know better. What comes after it must not get into the copy.
+/// By HTTP the body ends where its length says, so a client cannot know better. What comes after it must not get into the copy.
 #[tokio::test]
 async fn bytes_beyond_the_length_that_was_said_are_not_kept() {
     let mut world = keeping_world(&[]).await;

@@ -45,7 +45,7 @@ async fn past_the_limit_nothing_is_deleted_until_the_brake_is_released() {
     world.start_worker_unready().await;
     assert_eq!(world.until_ready(false).await["stopped"][0]["cause"], "brake");
     assert_eq!(deletes(&world.sandbox.calls().await), 3, "not one more");
-    assert_eq!(world.broker.answered(), 3, "nobody fails for it");
+    assert_eq!(world.broker.answered(), 3, "no request fails for it");
 
     let mut unconfirmed = world.command_with(&["brake", "release"]);
     assert_eq!(unconfirmed.ended().await.code(), Some(1));

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{World, deletes, outcome, until, world};
 
-/// Binds the results queue, as somebody else's would be.
+/// Binds the results queue, as another reader's would be.
 async fn bind(world: &World, key: &str) {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -21,7 +21,7 @@ async fn bind(world: &World, key: &str) {
 async fn the_end_of_a_case_survives_a_crash_after_its_last_decision() {
     let mut world = world(&[("BROKER__RESULTS_QUEUE", "false")]).await;
     world.sandbox.add("a").await;
-    // Nobody takes the end of the case.
+    // No queue takes the end of the case.
     bind(&world, "result.deleted").await;
     world.ask(json!({"request_id": "r-a", "asset_id": "a", "case_id": "c", "case_size": 1})).await;
     world.broker.result("r-a").await;

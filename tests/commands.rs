@@ -74,9 +74,9 @@ async fn ledger_shows_and_verifies_what_is_on_record() {
     assert_eq!(shown["requests"][0]["event"], event);
     let history = shown["requests"][0]["history"].as_array().unwrap();
     assert_eq!((&history[0]["state"], &history.last().unwrap()["why"]), (&json!("begun"), &json!("deleted")));
-    let mut show = world.command_with(&["ledger", "show", "nobody"]);
+    let mut show = world.command_with(&["ledger", "show", "unknown"]);
     assert_eq!(show.ended().await.code(), Some(1));
-    assert!(show.output().contains("nothing is on record under \"nobody\""), "{}", show.output());
+    assert!(show.output().contains("nothing is on record under \"unknown\""), "{}", show.output());
 
     let mut verify = world.command_with(&["ledger", "verify"]);
     assert!(verify.ended().await.success(), "{}", verify.output());
@@ -159,8 +159,8 @@ async fn ledger_exports_a_report_of_a_case() {
     let mut again = world.command_with(&["ledger", "export", "--case", case]);
     assert_eq!(again.ended().await.code(), Some(1));
     assert!(again.output().contains("erasure-report.html: File exists"), "{}", again.output());
-    let mut nobody = world.command_with(&["ledger", "export", "--case", "r-a"]);
-    assert_eq!(nobody.ended().await.code(), Some(1), "a request ID is no case");
+    let mut none = world.command_with(&["ledger", "export", "--case", "r-a"]);
+    assert_eq!(none.ended().await.code(), Some(1), "a request ID is no case");
     world.sandbox.job("video_1", &[], "completed").await;
     world.broker.result("r-c").await;
     world.finish(0).await;

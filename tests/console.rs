@@ -38,7 +38,7 @@ async fn click(browser: &Client, css: &str) {
     browser.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
 }
 
-/// Requests that end in several ways, one that waits, and three dead letters: one of somebody who may ask now.
+/// Requests that end in several ways, one that waits, and three dead letters: one of a user who may ask now.
 async fn busy(world: &mut World) {
     world.sandbox.add("withheld-1").await;
     world.ask(json!({"request_id": "case-7-withheld", "asset_id": "withheld-1", "case_id": "case-7"})).await;

@@ -28,7 +28,7 @@ pub async fn assert_all_deleted(world: &mut World, count: usize) {
     assert!(completed.iter().all(|one| one.event["id"] == completed[0].event["id"]), "one distinct event ID");
     let (case, counts) = (&completed[0].event["data"], &completed[0].event["data"]["outcomes"]);
     assert_eq!((&counts["deleted"], &counts["failed"]), (&case["case_size"], &json!(0)), "{case}");
-    assert_eq!(world.sandbox.assets().await.len(), 50, "only what nobody asked for is left");
+    assert_eq!(world.sandbox.assets().await.len(), 50, "only what no request asked for is left");
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn a_letter_is_listed_shown_and_dropped() {
 }
 
 #[tokio::test]
-async fn a_letter_of_somebody_who_may_ask_now_is_carried_out_when_it_is_replayed() {
+async fn a_letter_of_a_user_who_may_ask_now_is_carried_out_when_it_is_replayed() {
     let mut world = world(&[("PUBLISHERS__ALLOW", "desk")]).await;
     world.sandbox.add("a-1").await;
     world.ask(json!({"request_id": "r-1", "asset_id": "a-1"})).await;
@@ -75,7 +75,7 @@ async fn a_letter_of_somebody_who_may_ask_now_is_carried_out_when_it_is_replayed
     world.set("PUBLISHERS__ALLOW", "unset");
     world.start_worker().await;
     let letters = listed(&mut world, &["--why", "publisher_not_allowed"]).await;
-    assert_eq!(letters.len(), 2, "nobody said who they are");
+    assert_eq!(letters.len(), 2, "no user said who they are");
     // A letter is answered before it is buried, so the other one may be before it.
     let one = letters.iter().find(|letter| letter["request_id"] == "r-1").unwrap()["id"].as_str().unwrap().to_owned();
     let (code, said) = dead(&mut world, &["replay", "--yes", &one]).await;
@@ -171,7 +171,7 @@ async fn a_publisher_passes_for_no_other_among_dead_letters_and_writes_nothing_t
     world.finish(1).await;
 }
 
-/// RabbitMQ 4 drops a message that came back twenty times, where nobody says otherwise.
+/// RabbitMQ 4 drops a message that came back twenty times, where no policy says otherwise.
 #[tokio::test]
 async fn looking_loses_nothing() {
     let mut world = world(&[]).await;

@@ -74,7 +74,7 @@ fn strange() -> Vec<BasicProperties> {
         plain().with_correlation_id(longest()),
         plain().with_reply_to("".into()),
         plain().with_reply_to(longest()),
-        plain().with_reply_to("amq.gen-nobody".into()),
+        plain().with_reply_to("amq.gen-missing".into()),
         plain().with_reply_to("amq.rabbitmq.reply-to.nonsense".into()),
         plain().with_expiration("3600000".into()).with_priority(255).with_type(longest()).with_app_id(longest()),
         plain().with_timestamp(u64::MAX).with_cluster_id("c".into()),

@@ -1,4 +1,4 @@
-//! The provider and the job registry over HTTPS: without a certificate that is known, nothing is told to anybody.
+//! The provider and the job registry over HTTPS: without a certificate that is known, nothing is sent to a server.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -86,7 +86,7 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Seen>) {
         if asked.starts_with("GET /jobs/") { r#"{"jobs":[]}"# } else { r#"{"code":"-1","msg":"no such asset"}"# };
     seen.lock().unwrap().requests.push(asked);
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    // Whoever asked may be gone; what matters was seen.
+    // The client may be gone; what matters was seen.
     let _ = stream.write_all(format!("{head}{body}").as_bytes()).and_then(|()| stream.flush());
 }
 

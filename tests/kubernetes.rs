@@ -191,7 +191,7 @@ fn settings_in_force(all: &[Value]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_asset-eraser"));
     command.env_clear().arg("config");
     for variable in array(&container(all)["env"]) {
-        // Secrets are files: whoever may look at a process sees its variables.
+        // Secrets are files: every user who may look at a process sees its variables.
         command.env(variable["name"].as_str().unwrap(), here(variable["value"].as_str().unwrap()));
     }
     let out = command.output().unwrap();

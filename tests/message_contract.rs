@@ -117,7 +117,7 @@ async fn a_cloud_event_may_carry_the_request_and_reply_to_gets_a_copy() {
 async fn a_reply_to_that_is_gone_or_ours_does_not_hold_up_the_queue() {
     let mut world = world(&[]).await;
     let ours = world.broker.queue("requests");
-    for (asset, queue) in [("a", "nobody-has-this-queue"), ("b", &ours)] {
+    for (asset, queue) in [("a", "there-is-no-such-queue"), ("b", &ours)] {
         world.sandbox.add(asset).await;
         let properties = BasicProperties::default().with_reply_to(queue.into());
         world.ask_with(json!({"request_id": asset, "asset_id": asset}), properties).await;

@@ -50,7 +50,7 @@ async fn an_operator_may_fix_both_numbers() {
 }
 
 #[tokio::test]
-async fn rejected_calls_slow_everybody_down_and_use_up_nobody_s_attempts() {
+async fn rejected_calls_slow_all_requests_down_and_use_up_no_attempts() {
     let mut world = world(&[]).await;
     let too_many = answer(429, &json!({"message": "too many"}));
     world.sandbox.fault("detail", "", 6, too_many).await;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 fn printed(args: &[&str]) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_asset-eraser"))
         .args(args)
-        .env("ASSET_ERASER__PROVIDER__TIMEOUT", "not a duration: nobody reads it")
+        .env("ASSET_ERASER__PROVIDER__TIMEOUT", "not a duration: it is not read")
         .output()
         .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

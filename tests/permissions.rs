@@ -96,7 +96,7 @@ async fn the_worker_does_all_of_its_work_with_the_permissions_that_it_is_given()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_looks_after_dead_letters_can_do_nothing_else() {
+async fn a_user_who_looks_after_dead_letters_can_do_nothing_else() {
     let broker = PrivateBroker::start();
     let mut world = restricted(&broker).await;
     let (desk_party, prefix) = (Party::connect(&broker, "desk").await, world.broker.prefix.clone());

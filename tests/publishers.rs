@@ -1,4 +1,4 @@
-//! Only those may ask whom `publishers.allow` names; the broker vouches for who somebody is.
+//! Only those may ask whom `publishers.allow` names; the broker vouches for who a user is.
 
 use std::collections::BTreeSet;
 
@@ -22,10 +22,10 @@ fn broker() -> PrivateBroker {
 
 async fn restricted(broker: &PrivateBroker) -> World {
     let own = url(broker, "eraser");
-    world_at(&broker.url, &[("BROKER__URL", &own), ("PUBLISHERS__ALLOW", "guest,somebody")]).await
+    world_at(&broker.url, &[("BROKER__URL", &own), ("PUBLISHERS__ALLOW", "guest,another")]).await
 }
 
-/// Somebody else's way to the broker.
+/// Another user's way to the broker.
 struct Mallory(Party);
 
 impl Mallory {
@@ -92,7 +92,7 @@ async fn who_may_not_ask_gets_nothing_deleted_and_uses_up_no_request_id() {
     let results = world.broker.results("r", 5).await;
     assert!(results.iter().all(|one| outcome(&one.event) == ("rejected", "publisher_not_allowed")));
     let texts: BTreeSet<&str> = results.iter().map(|one| one.text.as_str()).collect();
-    assert_eq!(texts.len(), 3, "one answer for the same message, or for the same words by nobody: {texts:?}");
+    assert_eq!(texts.len(), 3, "one answer for the same message, or for the same words without a user: {texts:?}");
     assert!(world.sandbox.calls_of("a").await.is_empty());
 
     // The request ID is as good as new.

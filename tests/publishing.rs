@@ -1,4 +1,4 @@
-//! `docs/publishers/`, as somebody copies and runs them.
+//! `docs/publishers/`, as a reader copies and runs them.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::support::private::PrivateBroker;
 use crate::support::process::Process;
 use crate::support::{outcome, until, world_at};
 
-/// Who publishes over AMQP, and who by hand; nobody else may ask.
+/// Who publishes over AMQP, and who by hand; no other user may ask.
 const DESK: &str = "desk";
 const CLERK: &str = "clerk";
 
@@ -103,7 +103,7 @@ impl Publisher {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_publisher_gets_its_result_or_says_that_nobody_takes_its_request() {
+async fn each_publisher_gets_its_result_or_says_that_no_queue_takes_its_request() {
     let ((broker, port), tools) = (broker(), tempfile::tempdir().unwrap());
     let (dir, own) = (tools.path(), url(&broker, "eraser"));
     let mut world = world_at(&broker.url, &[("BROKER__URL", &own), ("PUBLISHERS__ALLOW", "desk,clerk")]).await;
@@ -129,7 +129,7 @@ async fn each_publisher_gets_its_result_or_says_that_nobody_takes_its_request() 
     }
     let metrics = world.get("/metrics").await.1;
     assert!(metrics.contains("asset_eraser_replies_unroutable_total 0"), "answers arrived, and are counted as lost");
-    // An exchange that nobody has bound a queue to: to be told at once, not waited for.
+    // An exchange that no queue is bound to: to be told at once, not waited for.
     for publisher in &publishers {
         let mut running = publisher.start(dir, "amq.topic", "asset-1");
         assert!(!running.ended().await.success(), "{}", publisher.file);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::party::{add_user, url};
 use crate::support::private::PrivateBroker;
+use crate::support::sandbox::http_get;
 use crate::support::{World, outcome, until, world, world_at};
 
 /// A private broker with one policy for the queues whose names end so.
@@ -23,6 +24,22 @@ async fn ask_in_use(world: &mut World, assets: &[String]) {
     for asset in assets {
         world.ask(json!({"request_id": asset, "asset_id": asset})).await;
     }
+}
+
+/// Asks for assets in use until the line stops. A queue looks at its length limit after the fact, so how many it takes at first
+/// is not known.
+async fn ask_until_stopped(world: &mut World) -> Vec<String> {
+    let url = format!("{}/readyz", world.worker().address().await);
+    let mut waiting = Vec::new();
+    while waiting.len() < 100 && http_get(&url).await.0 == 200 {
+        waiting.push(format!("waiting-{}", waiting.len()));
+        world.sandbox.add(&waiting[waiting.len() - 1]).await;
+        world.sandbox.job("video_1", &waiting.iter().map(String::as_str).collect::<Vec<_>>(), "processing").await;
+        let asset = &waiting[waiting.len() - 1];
+        world.ask(json!({"request_id": asset, "asset_id": asset})).await;
+        world.sandbox.until_called("jobs", asset, 1).await;
+    }
+    waiting
 }
 
 async fn all_deleted(world: &mut World, assets: &[String]) {
@@ -76,8 +93,7 @@ async fn full_wait_queues_stop_the_line_until_there_is_room() {
     let steps = [("RETRY__WAIT_STEPS", "1m,2m"), ("GUARD__POLL", "90s"), ("WORKER__GRACE", "1s")];
     let mut world = world_at(&broker.url, &steps).await;
     limited(&broker, &world, "wait", 1);
-    let waiting = names("waiting", 12);
-    ask_in_use(&mut world, &waiting).await;
+    let waiting = ask_until_stopped(&mut world).await;
     let ready = world.until_ready(false).await;
     assert_eq!(causes(&ready), ["wait_queues"], "{ready}");
     broker.ctl(&["clear_policy", "limited"]);

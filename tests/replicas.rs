@@ -78,7 +78,7 @@ async fn a_database_that_goes_away_stops_deletions_until_it_is_back() {
             world.ask(json!({"request_id": format!("r-{asset}"), "asset_id": asset})).await;
         }
         let broker = &world.broker;
-        until("nobody takes requests", || async { (broker.count("requests").await >= 20).then_some(()) }).await;
+        until("no worker takes requests", || async { (broker.count("requests").await >= 20).then_some(()) }).await;
         assert_eq!(deletes(&world.sandbox.calls().await), before, "nothing is deleted without a record");
         postgres.start_again();
         world.until_ready(true).await;

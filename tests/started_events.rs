@@ -1,4 +1,4 @@
-//! Whoever wants to know that a deletion is about to begin.
+//! Events for readers that want to know that a deletion is about to begin.
 
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -60,7 +60,7 @@ async fn an_asset_in_use_is_announced_once_and_a_dry_run_never() {
     world.sandbox.job("video_1", &["a"], "completed").await;
     world.broker.result("r").await;
     assert_eq!(deletes(&world.sandbox.calls().await), 1);
-    // Nobody has bound a queue for it: that holds nothing up.
+    // No queue is bound for it: that holds nothing up.
     world.until_sample(r#"asset_eraser_events_total{event="started"}"#, 1.0).await;
     world.finish(0).await;
 }

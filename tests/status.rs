@@ -41,7 +41,7 @@ async fn every_replica_tells_where_an_asset_and_a_request_stand() {
         let (status, request) = ask(&world, replica, "requests/case%2F7", &token).await;
         assert_eq!((status, &request["outcome"], &request["event"]), (200, &json!("deleted"), &event));
     }
-    // Without its ledger a replica says that it does not know: nobody may take that for "unknown".
+    // Without its ledger a replica says that it does not know: a client must not take that for "unknown".
     postgres.kill();
     let (status, error) = ask(&world, &replicas[0], "assets/a", &token).await;
     assert_eq!((status, error), (503, json!({"error": "the ledger cannot be asked now"})));

@@ -121,7 +121,7 @@ async fn an_outage_longer_than_the_greatest_age_fails_no_request_that_waits_for_
 }
 
 #[tokio::test]
-async fn a_refused_key_stops_consuming_and_fails_nobody() {
+async fn a_refused_key_stops_consuming_and_fails_no_request() {
     let mut world = world(&[]).await;
     world.sandbox.fault("detail", "", 0, answer(401, &json!({"message": "bad key"}))).await;
     for asset in ["a", "b", "c"] {
@@ -143,7 +143,7 @@ async fn a_refused_key_stops_consuming_and_fails_nobody() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_for_everybody_opens_the_circuit() {
+async fn a_provider_that_is_down_for_all_requests_opens_the_circuit() {
     let mut world = world(&[]).await;
     world.sandbox.fault("detail", "", 0, answer(500, &json!({}))).await;
     let assets: Vec<String> = (0..20).map(|number| format!("a{number}")).collect();
@@ -182,7 +182,7 @@ async fn nothing_is_deleted_without_a_record() {
 }
 
 #[tokio::test]
-async fn a_guard_that_answers_nobody_stops_consuming_and_fails_nobody() {
+async fn a_guard_that_answers_no_request_stops_consuming_and_fails_none() {
     let mut world = world(&[]).await;
     world.sandbox.fault("jobs", "", 0, answer(500, &json!({}))).await;
     let assets: Vec<String> = (0..20).map(|number| format!("a{number}")).collect();

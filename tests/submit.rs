@@ -355,7 +355,7 @@ async fn on_a_terminal(world: &World, answer: &str, args: &[&str]) -> (Option<i3
     let seen = tokio::task::spawn_blocking(move || {
         let (mut seen, mut answered) = (String::new(), false);
         let mut bytes = [0; 1024];
-        // Reading fails once nobody has the terminal open any more.
+        // Reading fails once no process has the terminal open any more.
         while let Ok(length @ 1..) = screen.read(&mut bytes) {
             seen.push_str(&String::from_utf8_lossy(&bytes[..length]));
             if !answered && seen.contains("[yes/no]") {
@@ -395,13 +395,13 @@ async fn a_person_is_asked_first_and_has_to_say_yes() {
 #[tokio::test]
 async fn a_broker_that_takes_no_requests_is_a_clear_error() {
     let mut world = world_with(&[]).await;
-    let other = [("ASSET_ERASER__BROKER__URL", amqp()), ("ASSET_ERASER__BROKER__PREFIX", "t-nobody".to_owned())];
+    let other = [("ASSET_ERASER__BROKER__URL", amqp()), ("ASSET_ERASER__BROKER__PREFIX", "t-missing".to_owned())];
     let other = other.map(|(key, value)| (key.to_owned(), value)).into();
     let line = ["submit", "a", "--yes"];
     let process = Process::spawn(world.dir.path(), "other", env!("CARGO_BIN_EXE_asset-eraser"), &line, other);
     let (code, said) = ended(&world, process).await;
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("broker.prefix: there is no exchange t-nobody on this virtual host"), "{said}");
+    assert!(said.contains("broker.prefix: there is no exchange t-missing on this virtual host"), "{said}");
 
     world.stop_worker().await;
     let queue = world.broker.queue("requests");

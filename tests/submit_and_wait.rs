@@ -217,7 +217,7 @@ async fn what_stays_without_an_answer_is_asked_for_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_needs_no_other_permissions_and_is_known_by_its_name() {
     let broker = PrivateBroker::start();
-    // With the permissions of SECURITY.md; the worker listens to nobody but desk.
+    // With the permissions of SECURITY.md; the worker listens to desk alone.
     let mut world = restricted(&broker).await;
     list(&mut world, 3).await;
     let args = ["--file", "list.txt", "--yes", "--wait"];

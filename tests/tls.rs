@@ -88,7 +88,7 @@ async fn a_broker_is_believed_with_a_certificate_of_a_known_ca_for_its_host_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_wants_certificates_takes_one_of_its_ca_and_nobody_without() {
+async fn a_broker_that_wants_certificates_takes_one_of_its_ca_and_no_client_without() {
     let (broker, address) = tls_broker(MUTUAL);
     let (own, other) = (broker.path(), tempfile::tempdir().unwrap());
     make_in(other.path());
@@ -132,7 +132,7 @@ async fn the_database_is_reached_over_tls_if_its_certificate_is_known() {
     let postgres = PrivatePostgres::start_with(|dir| {
         make_in(dir);
         let key = dir.join("server.key");
-        // PostgreSQL wants its key to be nobody else's.
+        // PostgreSQL wants its key to be readable by its user alone.
         std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let dir = dir.display();
         format!("ssl = on\nssl_cert_file = '{dir}/server.pem'\nssl_key_file = '{dir}/server.key'\n")
@@ -142,7 +142,7 @@ async fn the_database_is_reached_over_tls_if_its_certificate_is_known() {
     let amqp = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run the tests with `make test`");
     let mut world = World::without_worker(&amqp, &[("LEDGER__URL", &url)]).await;
     let mut check = world.command("check");
-    assert_eq!(check.ended().await.code(), Some(1), "nobody knows its CA");
+    assert_eq!(check.ended().await.code(), Some(1), "its CA is not known");
     assert!(
         check.output().contains("FAIL  ledger") && check.output().contains("sslrootcert=FILE"),
         "{}",

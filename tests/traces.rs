@@ -1,4 +1,4 @@
-//! Spans, as a collector gets them; and that nobody misses a collector that is not there.
+//! Spans, as a collector gets them; and that no request waits for a collector that is not there.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -15,7 +15,7 @@ const CLIENT: i32 = 3;
 const PRODUCER: i32 = 4;
 const CONSUMER: i32 = 5;
 
-/// A message of somebody's trace.
+/// A message of a publisher's trace.
 fn traced(flags: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (name, value) in [("traceparent", format!("00-{TRACE}-{PARENT}-{flags}")), ("tracestate", "vendor=1".into())] {
@@ -47,7 +47,7 @@ fn has_process(spans: &[Seen]) -> bool {
     spans.iter().any(|span| span.kind == CONSUMER)
 }
 
-/// No password, no token, of anybody, in what the collector got; the token of its own comes in its header.
+/// No password and no token of any service in what the collector got; the token of its own comes in its header.
 fn no_secrets(world: &World, collector: &Collector) {
     let posts = collector.posts();
     assert!(!posts.is_empty());
@@ -191,7 +191,7 @@ async fn what_is_put_off_refused_or_failed_says_so() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_or_hangs_keeps_nobody_from_working_or_ending() {
+async fn a_collector_that_is_away_or_hangs_keeps_no_worker_from_working_or_ending() {
     let hanging = Collector::hanging().await;
     for collector in ["http://127.0.0.1:1", &hanging.url] {
         let mut world = traced_world(collector, &[]).await;

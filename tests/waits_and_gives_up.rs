@@ -60,7 +60,7 @@ async fn nothing_is_deleted_after_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_short_retry_after_is_waited_for_by_everybody() {
+async fn a_short_retry_after_is_waited_for_by_all_requests() {
     let mut world = world(&[("RETRY__MAX_ELAPSED", "3s"), ("RETRY__MAX_INTERVAL", "10ms")]).await;
     let wait = json!({"answer": {"status": 429, "headers": {"Retry-After": "1"}, "body": {}}});
     world.sandbox.fault("detail", "a", 1, wait).await;
@@ -76,7 +76,7 @@ async fn a_short_retry_after_is_waited_for_by_everybody() {
 }
 
 #[tokio::test]
-async fn a_long_retry_after_stops_the_line_and_costs_nobody_a_step() {
+async fn a_long_retry_after_stops_the_line_and_costs_no_request_a_step() {
     let mut world = world(&[]).await;
     let wait = json!({"answer": {"status": 503, "headers": {"Retry-After": "2"}, "body": {}}});
     world.sandbox.fault("detail", "a", 1, wait).await;
@@ -92,7 +92,7 @@ async fn a_long_retry_after_stops_the_line_and_costs_nobody_a_step() {
 }
 
 #[tokio::test]
-async fn nobody_is_held_through_a_long_retry_after() {
+async fn no_request_is_held_through_a_long_retry_after() {
     let mut world = world(&[]).await;
     let wait = json!({"answer": {"status": 429, "headers": {"Retry-After": "2"}, "body": {}}});
     world.sandbox.fault("delete", "a", 1, wait).await;

@@ -1,4 +1,4 @@
-//! What is not deleted, whoever asks: protected assets, and everything while the worker makes dry runs only.
+//! What is not deleted, whichever publisher asks: protected assets, and everything while the worker makes dry runs only.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! One round: a backlog, somebody who works on it, and what that cost between two moments of it.
+//! One round: a backlog, the workers that work on it, and what that cost between two moments of it.
 
 use std::time::{Duration, Instant};
 

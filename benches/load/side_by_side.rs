@@ -10,7 +10,7 @@ use super::stage::{Stage, Who};
 /// Concurrencies of the floor that are tried.
 const AT_ONCE: [u16; 5] = [8, 16, 32, 64, 128];
 const SLOW: [u16; 6] = [16, 32, 64, 128, 256, 512];
-/// Nobody is measured for longer than this with a provider that answers at once.
+/// No side is measured for longer than this with a provider that answers at once.
 const LONGEST: Duration = Duration::from_secs(60);
 /// For one deletion: detail, jobs, `DELETE`, detail.
 const CALLS: u64 = 4;

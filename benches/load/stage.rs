@@ -21,7 +21,7 @@ pub struct Stage<'a> {
     pub sandbox: Sandbox,
     pub servers: Servers,
     pub http: reqwest::Client,
-    /// Rounds so far; each has a prefix of its own. Somebody else's, who removes the queues of one that went wrong.
+    /// Rounds so far; each has a prefix of its own. Another's, which removes the queues of one that went wrong.
     rounds: &'a Cell<u32>,
     run: &'a str,
     // Declared last: the processes write into it.

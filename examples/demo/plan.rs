@@ -51,7 +51,7 @@ impl Kind {
 
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Plain => "an asset that nobody uses",
+            Self::Plain => "an asset that no job uses",
             Self::Absent => "an asset that is gone already",
             Self::Waits => "in use, freed later",
             Self::InUse => "in use, on_in_use = reject",
@@ -199,7 +199,7 @@ impl Plan {
         self.messages.iter().filter(move |message| message.kind == kind)
     }
 
-    /// Assets to make before anything is asked: those of the requests, and some that nobody asks for.
+    /// Assets to make before anything is asked: those of the requests, and some that no request asks for.
     pub fn assets(&self) -> Vec<String> {
         let asked = self.messages.iter().filter(|message| message.kind.exists()).map(|message| message.asset.clone());
         asked.chain(self.unasked()).collect()

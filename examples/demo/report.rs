@@ -55,7 +55,7 @@ impl Report {
             report.rows.push(row);
         }
         let strange: Vec<_> = by_asset.keys().cloned().collect();
-        report.check("nothing was answered that nobody asked", strange.is_empty(), || format!("{strange:?}"));
+        report.check("nothing was answered that was not asked", strange.is_empty(), || format!("{strange:?}"));
         report
     }
 

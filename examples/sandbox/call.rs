@@ -188,7 +188,7 @@ impl Sandbox {
     fn key_fits(&self, operation: Operation, parts: &Parts) -> bool {
         let wanted = match operation {
             Operation::Jobs => self.jobs_key.as_deref(),
-            // An unknown route is answered "no handler" to anybody. The URL of a file is all that it takes to read it.
+            // An unknown route is answered "no handler" to every client. The URL of a file is all that it takes to read it.
             Operation::File | Operation::Other => None,
             _ => Some(self.provider_key.as_str()),
         };
@@ -196,7 +196,7 @@ impl Sandbox {
         wanted.is_none_or(|wanted| got == Some(wanted))
     }
 
-    /// The limiter stands before the provider; the job registry is somebody else's, and files come from a store.
+    /// The limiter stands before the provider; the job registry is another service, and files come from a store.
     fn ticket_for(&self, operation: Operation) -> Ticket {
         match operation {
             Operation::File | Operation::Jobs | Operation::Other => Ticket::Admitted,

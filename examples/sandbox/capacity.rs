@@ -1,7 +1,7 @@
 //! How many provider calls a second are let through; the rest are answered 429 without being done.
 //!
 //! A token bucket, refilled continuously: it holds a tenth of a second's worth, at least one call, so the allowed rate
-//! is well defined however the calls are spread. Whoever offers more than the rate gets exactly the rate.
+//! is well defined however the calls are spread. A client that offers more than the rate gets exactly the rate.
 
 use std::time::{Duration, Instant};
 

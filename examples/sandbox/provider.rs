@@ -171,7 +171,7 @@ async fn jobs(State(sandbox): Shared, Path(asset): Path<String>, parts: Parts) -
     sandbox.call(Operation::Jobs, subject, &parts, work).await
 }
 
-/// What an asset's URL is here, for whoever calls this sandbox by the name that `parts` tell.
+/// What an asset's URL is here, for a client that calls this sandbox by the name that `parts` tell.
 fn here(parts: &Parts, id: &str) -> String {
     let host = text(&parts.headers, header::HOST.as_str()).unwrap_or("localhost");
     format!("http://{host}/files/{id}")

@@ -73,7 +73,7 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Sends it all; whoever has the connection closes it.
+    /// Sends it all; the owner of the connection closes it.
     ///
     /// # Errors
     ///

@@ -72,7 +72,7 @@ async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Recei
         Box::pin(async move { or_unsent(answer.await, &kept) })
     });
     let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // Errors are the client going away or an answer that was not to be sent: nothing to tell anybody.
+    // Errors are the client going away or an answer that was not to be sent: there is nothing to report.
     let stopping = tokio::select! {
         _ = poll_fn(|context| served.poll_without_shutdown(context)) => false,
         _ = stopped.wait_for(|stopped| *stopped) => true,

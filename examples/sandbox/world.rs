@@ -15,7 +15,7 @@ const MAX_CALLS: usize = 100_000;
 /// The provider gives times without a zone; its users take them for China Standard Time.
 const PROVIDER_OFFSET: Offset = Offset::constant(8);
 
-/// Bytes of an asset nobody gave a size: some, and no round number.
+/// Bytes of an asset that was given no size: some, and no round number.
 const USUAL_SIZE: u64 = 10_007;
 
 #[derive(Clone)]
@@ -75,7 +75,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// A status nobody knows counts as in progress, as it must for the worker.
+    /// An unknown status counts as in progress, as it must for the worker.
     fn in_progress(&self) -> bool {
         !matches!(self.status.as_str(), "completed" | "failed")
     }

@@ -20,7 +20,7 @@ const OUTAGES: usize = 3;
 /// Longer than `provider.timeout`, so that the worker notices, and shorter than the broker takes to notice.
 const OUTAGE_MS: u64 = 4_000;
 
-/// An answer that the AMQP library owes when its connection breaks may never come. Whoever waits for it holds one of the
+/// An answer that the AMQP library owes when its connection breaks may never come. A task that waits for it holds one of the
 /// places for requests, and when all are held, the worker is connected, ready, and does nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_place_for_requests_is_lost_with_a_connection() {

@@ -79,7 +79,7 @@ impl Proxy {
         self.shared.resets.send_modify(|resets| *resets += 1);
     }
 
-    /// Half-open: nothing arrives any more, and nobody is told. [`Self::thaw`] ends it with a reset, so that nothing
+    /// Half-open: nothing arrives any more, and neither side notices. [`Self::thaw`] ends it with a reset, so that nothing
     /// that was held back ever arrives.
     pub fn freeze(&self) {
         self.shared.trouble();
@@ -195,7 +195,7 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Share
     }
 }
 
-/// While it is frozen this never ends: thawing resets the connection, which drops whoever waits here.
+/// While it is frozen this never ends: thawing resets the connection, which drops the task that waits here.
 async fn melted(shared: &Shared) {
     if *shared.frozen.borrow() {
         std::future::pending::<()>().await;

@@ -17,7 +17,7 @@ fn panels(dashboard: &Value) -> Vec<&Value> {
     list(&dashboard["panels"]).filter(|panel| panel["type"] != "row").collect()
 }
 
-/// Every query, and every variable's, with the title of whoever asks it.
+/// Every query, and every variable's, with the title of the panel that asks it.
 pub(super) fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let of_panels = panels(dashboard).into_iter().flat_map(|panel| {
         let title = panel["title"].as_str().unwrap().to_owned();

@@ -31,7 +31,7 @@ impl World {
         self.ask(json!({"request_id": format!("r-{asset}"), "asset_id": asset, "backup": true})).await;
     }
 
-    /// How often somebody has begun to fetch it.
+    /// How often a client has begun to fetch it.
     pub async fn downloads(&self, asset: &str) -> usize {
         let calls = self.sandbox.calls_of(asset).await;
         operations(&calls).iter().filter(|operation| **operation == "file").count()

@@ -191,7 +191,7 @@ impl Broker {
     }
 
     /// An event may come twice, but a request has one event ID and an event ID one content. (A conflict is an answer
-    /// to another request under a used ID, and has an event ID of its own; so has the answer to somebody who may not
+    /// to another request under a used ID, and has an event ID of its own; so has the answer to a user who may not
     /// ask.)
     pub fn assert_one_event_a_request(&self) {
         let mut contents = BTreeMap::new();

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::process::Process;
 use super::until;
 
-/// What a browser needs to run as root, and to look up nobody on its own.
+/// What a browser needs to run as root, and to look up no host on its own.
 const ARGUMENTS: [&str; 7] = [
     "--headless",
     "--no-sandbox",

@@ -17,7 +17,7 @@ pub enum How {
     Stream,
     /// A body of ten gigabytes, announced.
     Gigabytes,
-    /// A body of which nobody says how long it is, until the connection ends.
+    /// A body whose length is not announced, until the connection ends.
     Unannounced,
     /// One byte of the head a second.
     DripHead,
@@ -139,7 +139,7 @@ async fn request(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&request).into_owned())
 }
 
-/// Answers until nobody listens any more; says how many bytes went out.
+/// Answers until the client no longer listens; says how many bytes went out.
 async fn answer(stream: &mut TcpStream, how: How) -> usize {
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
     let spaces = " ".repeat(16 * 1024);

@@ -1,4 +1,4 @@
-//! An S3 server of somebody else's making, in the test's own process: it checks signatures, and keeps objects as files.
+//! An S3 server that this project did not make, in the test's own process: it checks signatures, and keeps objects as files.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
