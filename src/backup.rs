@@ -197,8 +197,8 @@ async fn find(store: &Store, place: &Place, wanted: Wanted<'_>) -> Result<Found,
     Err(Trouble::Lasting(format!("the store of backups holds {MOST_DAMAGED} copies of it, and none is whole")))
 }
 
-/// Says beside a copy what it is, which makes it a backup. From the first try on another worker may find it and delete the asset,
-/// so whatever happens here, the bytes are taken away only where another copy is described instead.
+/// Says beside a copy what it is, which makes it a backup. From the first try on another worker may find it and delete the
+/// asset, so whatever happens here, the bytes are taken away only where another copy is described instead.
 async fn describe(
     store: &Store,
     place: &Place,

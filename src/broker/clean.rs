@@ -4,8 +4,8 @@
 //! than a frame may be. The library gives a connection up over the first and the last, and overflows its stack over the
 //! second. Then the message cannot be taken out of its queue, and comes back first, each time, before all others.
 //!
-//! It also holds whatever body comes, so one that is longer than anything that is read is left out here, by the size that is
-//! announced before it: a header says how long it is.
+//! The library also holds each body whole. A body that is longer than any that is read is left out here, by the size that the
+//! content header announces, and a header of ours says how long it was.
 
 mod methods;
 mod properties;

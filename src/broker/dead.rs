@@ -142,7 +142,7 @@ impl Letter {
         let (mut why, mut detail, since) = death(&properties, ours);
         let properties = shown(&properties);
         let id = id(if is_long(&message.body) { &[] } else { &message.body }, &properties);
-        // The worker has nothing to copy of such a message, so it has the broker move it, without a word.
+        // The worker cannot copy such a message. It rejects it, and the broker moves it here without the worker's headers.
         if let (Some(size), BROKER_REJECTED) = (message.left_out, why.as_str()) {
             (why, detail) = ("invalid_request".to_owned(), too_long(size));
         }
@@ -261,8 +261,8 @@ fn shown(properties: &BasicProperties) -> Vec<(String, String)> {
     shown
 }
 
-/// Short for all that a letter says, but for a body that is too long. Two with one ID are the same letter twice, or can both
-/// not be handled, and either will do.
+/// Short for all that a letter says, but for a body that is too long. Two letters with one ID say the same, or differ only in
+/// bodies that no worker reads, so either will do.
 fn id(body: &[u8], properties: &[(String, String)]) -> String {
     let mut hash = Sha256::new();
     for part in properties.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]).chain([body]) {

@@ -107,8 +107,8 @@ fn value_size(value: &AMQPValue) -> usize {
     }
 }
 
-/// A copy that will be believed about who published the original; so a header that the original came with, and the broker does not
-/// vouch for, must not stay on it.
+/// A copy that will be believed about who published the original. So it loses a header of that name which the original came
+/// with: the broker does not vouch for that one.
 pub(super) fn signed(copy: BasicProperties, own: &ShortString, publisher: Option<&str>) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (name, value) in copy.headers().iter().flat_map(FieldTable::inner) {

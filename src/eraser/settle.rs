@@ -87,12 +87,6 @@ impl Inner {
         Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await?, recorded: Some(recorded) })
     }
 
-    /// What has waited long is looked at less often, so that a flood of it costs little: the longest delay that adds no more
-    /// than a tenth to its age, or the least.
-    fn patient(&self, least: Duration, age: Duration) -> Duration {
-        patient(&self.settings.retry.wait_steps, least, age)
-    }
-
     /// A request that is answered when its deadline passes should be answered then, not an hour later: the longest delay
     /// that ends before the deadline, or the shortest there is.
     pub(super) fn not_past(&self, deadline: Option<Timestamp>, delay: Duration) -> Duration {
@@ -140,9 +134,9 @@ impl Run<'_> {
         let steps = &self.eraser.settings.retry.wait_steps;
         let step = usize::try_from(self.record.rung).unwrap_or(usize::MAX);
         let (rung, delay) = match waiting.kind {
-            Kind::InUse => (self.record.rung, self.eraser.patient(self.eraser.settings.guard.poll, self.age())),
+            Kind::InUse => (self.record.rung, patient(steps, self.eraser.settings.guard.poll, self.age())),
             Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
-            Kind::Pace | Kind::Common => (self.record.rung, self.eraser.patient(self.eraser.shortest(), self.age())),
+            Kind::Pace | Kind::Common => (self.record.rung, patient(steps, self.eraser.shortest(), self.age())),
         };
         self.eraser.ledger.put_off(&self.record.attempt, rung, waiting.reason.as_str()).await?;
         if for_backup {
@@ -190,6 +184,8 @@ impl Run<'_> {
     }
 }
 
+/// A request that has waited long is looked at less often, so that many of them cost little: after the longest step that adds
+/// no more than a tenth to its age, or after `least`.
 fn patient(steps: &[Duration], least: Duration, age: Duration) -> Duration {
     let steps = steps.iter().copied().filter(|step| *step <= age / 10);
     steps.chain([least]).max().unwrap_or(least)

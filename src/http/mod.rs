@@ -1,7 +1,7 @@
 //! What the worker answers over HTTP: `/metrics`, `/livez`, `/readyz`, `/v1` out of the ledger, and the pages for people.
 //!
-//! Reads state and changes none, but for the pages, which replay and drop dead letters. The first three ask no other service: a probe
-//! must be answered the quicker the worse things are.
+//! Reads state and changes none, but for the pages, which replay and drop dead letters. The first three ask no
+//! other service: a probe must be answered the quicker the worse things are.
 
 pub mod console;
 mod server;

@@ -41,11 +41,11 @@ const HEADERS: u16 = 1 << 13;
 /// Says which headers are not there because they could not be read.
 pub(in crate::broker) const LEFT_OUT: &str = "x-asset-eraser-left-out";
 
-/// How many bytes the body of a message has that is left out.
+/// Says how many bytes the body has, where it is left out.
 pub(in crate::broker) const BODY_LEFT_OUT: &str = "x-asset-eraser-body-left-out";
 
-/// Room for [`LEFT_OUT`], [`BODY_LEFT_OUT`] and for what the broker adds at each delivery, in bytes: whether a header is left out must not
-/// depend on how often the message was delivered.
+/// Room for [`LEFT_OUT`], for [`BODY_LEFT_OUT`] and for what the broker adds at each delivery, in bytes: whether a header is
+/// left out must not depend on how often the message was delivered.
 const ROOM: usize = 512;
 
 /// Makes the payload of a content header readable, in its place. Gives another one where that cannot be, or where it has

@@ -70,7 +70,7 @@ impl Here {
             return Err(log_in());
         }
         let login = &self.console.0.login;
-        let Some(turn) = login.tries.turn().await else {
+        let Some(this_try) = login.tries.begin().await else {
             self.state.metrics.console_login_unseen();
             return Err(come_back());
         };
@@ -79,7 +79,7 @@ impl Here {
         }
         tracing::warn!("a wrong login at the console");
         self.state.metrics.console_login_wrong();
-        turn.end_wrong().await;
+        this_try.end_wrong().await;
         Err(log_in())
     }
 }

@@ -7,37 +7,37 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// How long the next try waits after a wrong one.
 const WRONG: Duration = Duration::from_millis(500);
-/// Tries that may wait for their turn. More are refused unseen.
+/// Tries that may wait. More are refused without a look at the password.
 const WAITING: usize = 8;
 
-/// One try has its turn at a time, and nothing is looked at before its turn: an answer that came sooner for the right
-/// password would tell it to a client that does not wait for the others.
+/// One password is compared at a time, and each try waits until the one before it has ended. If the right password were
+/// answered sooner, a client could guess as fast as it gives up waiting.
 pub(super) struct Tries {
     places: Arc<Semaphore>,
-    turn: Arc<Mutex<()>>,
+    one_at_a_time: Arc<Mutex<()>>,
 }
 
-/// While this is held, no other try is looked at.
-pub(super) struct Turn {
+/// One try. While it lasts, no other password is compared.
+pub(super) struct LoginTry {
     _place: OwnedSemaphorePermit,
-    _turn: OwnedMutexGuard<()>,
+    _alone: OwnedMutexGuard<()>,
 }
 
 impl Default for Tries {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(1 + WAITING)), turn: Arc::default() }
+        Self { places: Arc::new(Semaphore::new(1 + WAITING)), one_at_a_time: Arc::default() }
     }
 }
 
 impl Tries {
-    /// Waits for the turn; `None` if too many wait already.
-    pub(super) async fn turn(&self) -> Option<Turn> {
+    /// Waits until the tries before it have ended; `None` if too many wait already.
+    pub(super) async fn begin(&self) -> Option<LoginTry> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Turn { _place: place, _turn: Arc::clone(&self.turn).lock_owned().await })
+        Some(LoginTry { _place: place, _alone: Arc::clone(&self.one_at_a_time).lock_owned().await })
     }
 }
 
-impl Turn {
+impl LoginTry {
     /// Ends a wrong try. The next one waits, even if the client of this one has gone.
     pub(super) async fn end_wrong(self) {
         let held = tokio::spawn(async move {
@@ -59,13 +59,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn wrong_tries_of_all_clients_take_turns_also_if_the_client_has_gone() {
+    async fn wrong_tries_of_all_clients_wait_for_each_other_also_if_the_client_has_gone() {
         let (tries, began) = (Tries::default(), Instant::now());
         for _ in 0..3 {
-            let turn = tries.turn().await.unwrap();
-            assert!(turn.end_wrong().now_or_never().is_none());
+            let wrong = tries.begin().await.unwrap();
+            assert!(wrong.end_wrong().now_or_never().is_none());
         }
-        drop(tries.turn().await.unwrap());
+        drop(tries.begin().await.unwrap());
         assert!(began.elapsed() >= 3 * WRONG, "{:?}", began.elapsed());
     }
 
@@ -73,12 +73,12 @@ mod tests {
     async fn right_ones_wait_for_none_and_more_than_may_wait_are_refused() {
         let tries = Tries::default();
         for _ in 0..1_000 {
-            drop(tries.turn().await.unwrap());
+            drop(tries.begin().await.unwrap());
         }
-        let first = tries.turn().await.unwrap();
-        let mut waiting: Vec<_> = (0..WAITING).map(|_| Box::pin(tries.turn())).collect();
-        assert!(waiting.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
-        assert!(tries.turn().now_or_never().unwrap().is_none());
+        let first = tries.begin().await.unwrap();
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| Box::pin(tries.begin())).collect();
+        assert!(waiting.iter_mut().all(|next| next.as_mut().now_or_never().is_none()));
+        assert!(tries.begin().now_or_never().unwrap().is_none());
         drop(first);
         assert!(waiting.remove(0).now_or_never().flatten().is_some());
     }
