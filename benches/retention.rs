@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use asset_eraser::ledger::{Asked, Begun, Beside, Ledger, retention};
-use asset_eraser::message::event::{AssetSeen, Facts, LastWord, Subject};
-use asset_eraser::message::request::Labels;
-use asset_eraser::message::{AssetId, CaseId, Outcome, RequestId, ResultEvent};
-use asset_eraser::telemetry::metrics::Metrics;
+use asset_eraser::contract::message::event::{AssetSeen, Facts, LastWord, Subject};
+use asset_eraser::contract::message::request::Labels;
+use asset_eraser::contract::message::{AssetId, CaseId, Outcome, RequestId, ResultEvent};
+use asset_eraser::neighbours::ledger::{Asked, Begun, Beside, Ledger, retention};
+use asset_eraser::platform::telemetry::metrics::Metrics;
 use futures_util::{StreamExt, future::join_all, stream};
 use jiff::Timestamp;
 use tokio_postgres::{Client, NoTls};

@@ -4,27 +4,27 @@
 
 /// A message from the broker.
 pub fn request(input: &[u8]) {
-    crate::message::oracle::request(input);
+    crate::contract::message::oracle::request(input);
 }
 
 /// The properties of a message, as they come over the wire.
 pub fn properties(input: &[u8]) {
-    crate::broker::oracle::properties(input);
+    crate::neighbours::broker::oracle::properties(input);
 }
 
 /// An answer of the provider.
 pub fn envelope(input: &[u8]) {
-    crate::provider::oracle::envelope(input);
+    crate::neighbours::provider::oracle::envelope(input);
 }
 
 /// An answer of the job registry.
 pub fn registry(input: &[u8]) {
-    crate::guard::oracle::registry(input);
+    crate::neighbours::guard::oracle::registry(input);
 }
 
 /// A settings file and variables.
 pub fn settings(input: &[u8]) {
-    crate::config::oracle::settings(input);
+    crate::settings::oracle::settings(input);
 }
 
 #[cfg(test)]

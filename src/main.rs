@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    asset_eraser::cli::main()
+    asset_eraser::operator::cli::main()
 }

@@ -165,7 +165,7 @@ async fn a_publisher_passes_for_no_other_among_dead_letters_and_writes_nothing_t
         all += &dead(&mut world, args).await.1;
     }
     assert!(all.contains("<U+202E>") && all.contains("\\u202e"), "{all}");
-    let unseen = all.chars().find(|c| *c != '\n' && asset_eraser::text::is_hidden(*c));
+    let unseen = all.chars().find(|c| *c != '\n' && asset_eraser::platform::text::is_hidden(*c));
     assert_eq!(unseen, None, "{all}");
     world.start_worker().await;
     world.finish(1).await;

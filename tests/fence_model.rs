@@ -2,7 +2,7 @@
 //!
 //! One request, delivered again and again to two workers, also as two copies at once; workers that end anywhere; two job
 //! starters; a provider that may carry a `DELETE` out long after it was sent. What is modelled of the worker is the order of
-//! its durable and outward steps in `src/eraser.rs`; a step here is one that others can see.
+//! its durable and outward steps in `src/engine/eraser.rs`; a step here is one that others can see.
 //!
 //! A worker may stand still between any two steps, for ever too. So what the ledger can promise is not that no `DELETE`
 //! leaves a worker late, but that each was recorded before, by the attempt that owned the request then; and that is what

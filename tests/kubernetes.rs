@@ -213,7 +213,7 @@ fn the_worker_takes_the_settings_and_they_fit_the_pod() {
         assert!(printed.contains(&format!("url = \"{ledger}")), "{printed}");
 
         let grace = humantime::parse_duration(value("grace").trim_matches('"')).unwrap();
-        let source = std::fs::read_to_string(root("src/worker.rs")).unwrap();
+        let source = std::fs::read_to_string(root("src/engine/worker.rs")).unwrap();
         let hand_back = source.split("const HAND_BACK: Duration = Duration::from_secs(").nth(1).unwrap();
         let hand_back = Duration::from_secs(hand_back.split(')').next().unwrap().parse().unwrap());
         // And some seconds more, for open HTTP connections, the broker's and the ledger's closing.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use asset_eraser::broker::topology::{self, Names, TopologySettings};
+use asset_eraser::neighbours::broker::topology::{self, Names, TopologySettings};
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
 };

@@ -13,7 +13,7 @@ mod witnesses;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use asset_eraser::ledger::{Change, Entry};
+use asset_eraser::neighbours::ledger::{Change, Entry};
 use serde::Deserialize;
 use serde_json::Value;
 

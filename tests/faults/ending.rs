@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use asset_eraser::ledger::{Change, Entry, Ledger};
-use asset_eraser::telemetry::metrics::Metrics;
+use asset_eraser::neighbours::ledger::{Change, Entry, Ledger};
+use asset_eraser::platform::telemetry::metrics::Metrics;
 use secrecy::SecretString;
 use serde_json::Value;
 

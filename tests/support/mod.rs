@@ -440,7 +440,7 @@ impl World {
 
 /// What others wrote turns no direction where a person reads it, and hides nothing. Those of ASCII move a progress bar.
 pub fn nothing_unseen_in(text: &str) {
-    let unseen = text.chars().find(|c| !c.is_ascii() && asset_eraser::text::is_hidden(*c));
+    let unseen = text.chars().find(|c| !c.is_ascii() && asset_eraser::platform::text::is_hidden(*c));
     assert_eq!(unseen, None, "{}", text.escape_unicode());
 }
 

@@ -1,6 +1,6 @@
 //! The ordered record of one request: its intent, its calls, its decision, in true time.
 
-use asset_eraser::ledger::Change;
+use asset_eraser::neighbours::ledger::Change;
 
 use super::super::asks::{Ask, Kind};
 use super::{Call, Event, Found, History, text, violation};

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asset_eraser::ledger::{Asked, Begun, Beside, Change, Entry, Ledger};
-use asset_eraser::message::{AssetId, RequestId};
-use asset_eraser::telemetry::metrics::Metrics;
+use asset_eraser::contract::message::{AssetId, RequestId};
+use asset_eraser::neighbours::ledger::{Asked, Begun, Beside, Change, Entry, Ledger};
+use asset_eraser::platform::telemetry::metrics::Metrics;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};

@@ -1,0 +1,12 @@
+//! How fast, and whether at all. [`line`](mod@line) says if the worker may consume, [`circuit`] when the provider or the
+//! guard is to be left alone, [`gate`] when the next call may be made. None of it knows the broker, or what a request is.
+
+pub mod circuit;
+pub mod gate;
+pub mod intake;
+pub mod limit;
+mod pause;
+mod permits;
+mod rate;
+
+pub use permits::Permit;

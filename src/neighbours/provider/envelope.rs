@@ -1,0 +1,162 @@
+//! The shape of the provider's answers: `{"code","msg","data"}`, or a bare job object.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::contract::json::{self, Object};
+
+/// The longest code taken for one; the documented codes have one to four characters.
+const CODE_LIMIT: usize = 64;
+
+/// An answer as it came. Duplicate fields are an error (a reader of the other one would decide differently);
+/// fields that are not used here are not.
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope {
+    /// As text: `DELETE` answers with a string, the detail call with an integer.
+    #[serde(default, deserialize_with = "code")]
+    pub(super) code: Option<String>,
+    #[serde(default)]
+    msg: Option<Value>,
+    /// What the provider's web framework uses instead of `msg`.
+    #[serde(default)]
+    message: Option<Value>,
+    #[serde(default)]
+    pub(super) data: Option<Box<RawValue>>,
+    #[serde(default)]
+    id: Option<Value>,
+    #[serde(default)]
+    status: Option<Value>,
+}
+
+impl Envelope {
+    /// `None` when the bytes are no such object.
+    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json::without_mark(body)).ok().map(|Object(envelope)| envelope)
+    }
+
+    /// What the answer says to people.
+    pub(super) fn text(&self) -> Option<&str> {
+        let msg = self.msg.as_ref().and_then(Value::as_str);
+        if msg.is_some_and(|msg| !msg.is_empty()) {
+            return msg;
+        }
+        self.message.as_ref().and_then(Value::as_str)
+    }
+
+    /// The job object: `data` when that is an object, else the answer itself.
+    ///
+    /// `None` when it has no status, or when both have one and they disagree: it is not known which one counts.
+    pub(super) fn job(&self) -> Option<Job> {
+        let outer = Job { id: self.id.clone(), status: self.status.clone() };
+        let inner: Job = match &self.data {
+            Some(raw) if raw.get().starts_with('{') => serde_json::from_str::<Object<Job>>(raw.get()).ok()?.0,
+            _ => return outer.status().is_some().then_some(outer),
+        };
+        let status = inner.status()?;
+        match outer.status() {
+            Some(other) if !other.eq_ignore_ascii_case(status) => None,
+            _ => Some(inner),
+        }
+    }
+}
+
+/// The part of a job that matters here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Job {
+    #[serde(default)]
+    id: Option<Value>,
+    #[serde(default)]
+    status: Option<Value>,
+}
+
+impl Job {
+    /// The status, unless it is missing, empty or no string.
+    pub(super) fn status(&self) -> Option<&str> {
+        let status = self.status.as_ref()?.as_str()?.trim();
+        (!status.is_empty()).then_some(status)
+    }
+
+    /// Whether the answer names another job than the one asked for.
+    pub(super) fn is_another(&self, asked: &str) -> bool {
+        self.id.as_ref().is_some_and(|id| id.as_str() != Some(asked))
+    }
+}
+
+/// `data` of the detail call.
+#[allow(clippy::struct_field_names, reason = "the names of the API")]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Asset {
+    pub(super) asset_id: String,
+    #[serde(default)]
+    name: Option<Value>,
+    #[serde(default)]
+    asset_type: Option<Value>,
+    #[serde(default)]
+    create_time: Option<Value>,
+    #[serde(default)]
+    status: Option<Value>,
+    #[serde(default)]
+    url: Option<Value>,
+}
+
+impl Asset {
+    /// `None` when it is missing, or no object that names an asset.
+    pub(super) fn parse(data: Option<&RawValue>) -> Option<Self> {
+        serde_json::from_str(data?.get()).ok().map(|Object(asset)| asset)
+    }
+
+    /// Where its bytes are, as it came.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.url.as_ref()?.as_str()
+    }
+
+    /// Name, type, creation time and status, as text. A field of another type must not hide that the asset exists.
+    pub(super) fn texts(self) -> [Option<String>; 4] {
+        [self.name, self.asset_type, self.create_time, self.status].map(|value| match value? {
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+    }
+}
+
+/// Accepts a string or an integer. Anything else (a float, a bool, an object) is no code, and makes the whole answer
+/// unreadable: `0.0` or `false` must not pass for the `0` that means success.
+fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    deserializer.deserialize_any(CodeVisitor)
+}
+
+struct CodeVisitor;
+
+impl Visitor<'_> for CodeVisitor {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a code: a short string or an integer")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.is_empty() || text.len() > CODE_LIMIT || !plain {
+            return Err(E::custom("not a code"));
+        }
+        Ok(Some(text.to_owned()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string()))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}

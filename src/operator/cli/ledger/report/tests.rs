@@ -1,0 +1,53 @@
+use super::*;
+use crate::contract::message::RequestId;
+
+fn entry(request: &str, outcome: Option<&str>, waited_for: Option<&str>) -> (Entry, Vec<Change>) {
+    let entry = Entry {
+        request_id: RequestId::parse(request).unwrap(),
+        asset_id: Some(format!("asset-{request}")),
+        case_id: Some("c".to_owned()),
+        request: None,
+        dry_run: false,
+        state: if outcome.is_some() { "decided" } else { "waiting" },
+        attempts: 1,
+        waited_for: waited_for.map(str::to_owned),
+        backup: None,
+        outcome: outcome.map(str::to_owned),
+        event: None,
+        first_seen: Timestamp::UNIX_EPOCH,
+        updated: Timestamp::UNIX_EPOCH,
+    };
+    (entry, Vec::new())
+}
+
+fn case(size: u32, decided: &[(&str, u32)]) -> Case {
+    let decided = decided.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect();
+    Case { size, decided, event: None }
+}
+
+#[test]
+fn what_is_missing_of_a_case_is_counted_and_named() {
+    let requests = [entry("r1", Some("deleted"), None), entry("r2", None, Some("in_use")), entry("r3", None, None)];
+    let report = |case: Option<&Case>| Report::new("c", case, &requests, Timestamp::UNIX_EPOCH);
+    let open = "Requests that are open: 2: r2 (asset asset-r2, waits: in_use), r3 (asset asset-r3).";
+    for (size, decided, parts) in [
+        (
+            5,
+            &[("deleted", 1)][..],
+            &["; 2 of them have not arrived: they were never asked, or are still in a queue.", open][..],
+        ),
+        (5, &[("deleted", 1), ("rejected", 1)], &["; 1 of them have not arrived", "have no line here: 1.", open]),
+        (3, &[("deleted", 1)], &["said to have 3 requests, and all of them have arrived.", open]),
+        (2, &[("deleted", 1)], &["said to have 2 requests, and 3 have arrived.", open]),
+    ] {
+        let said = report(Some(&case(size, decided))).missing_parts();
+        assert_eq!(said.len(), parts.len(), "{said:?}");
+        for (said, part) in said.iter().zip(parts) {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+    assert!(report(None).missing_parts()[0].starts_with("No request said how many requests the case has"));
+    let json = serde_json::to_value(report(Some(&case(5, &[("deleted", 1)])))).unwrap();
+    assert_eq!((&json["missing"], &json["open"][0]["waits_for"]), (&2.into(), &"in_use".into()));
+    assert_eq!(json["open"][1]["request_id"], "r3");
+}
