@@ -7,6 +7,8 @@ SHELL := bash
 CARGO ?= cargo
 IMAGE ?= asset-eraser
 WITH_SERVERS := deploy/dev/with-servers.sh
+# Measured as it is released.
+BENCH := --release --locked --package bench
 
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
@@ -17,21 +19,21 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: need-cargo ## see the worker delete, wait, refuse and recover, against a stand-in for the provider
-	$(CARGO) build --release --locked --bin asset-eraser --examples
-	$(WITH_SERVERS) $(CARGO) run --release --locked --example demo
+	$(CARGO) build --locked
+	$(WITH_SERVERS) $(CARGO) run --locked --bin demo
 
 test: need-cargo ## run all tests against a real RabbitMQ and a real PostgreSQL
 	$(WITH_SERVERS) --postgres $(CARGO) test --locked
 
-# PARTS='at-once slow' runs some of them; sizes and durations: benches/load/settings.rs.
+# PARTS='at-once slow' runs some of them; sizes and durations: tools/bench/src/bin/load/settings.rs.
 bench: bench-programs ## measure rate, CPU, memory and goodput of the worker, beside a floor (a quarter of an hour)
-	$(WITH_SERVERS) $(CARGO) bench --locked --bench load -- $(PARTS)
+	$(WITH_SERVERS) $(CARGO) run $(BENCH) --bin load -- $(PARTS)
 
 bench-goodput: bench-programs ## measure only how well the worker follows a limit that it is not told
-	$(WITH_SERVERS) $(CARGO) bench --locked --bench load -- goodput
+	$(WITH_SERVERS) $(CARGO) run $(BENCH) --bin load -- goodput
 
 bench-scale: bench-programs ## measure one, two and four workers with one PostgreSQL ledger
-	$(WITH_SERVERS) --postgres $(CARGO) bench --locked --bench load -- scale
+	$(WITH_SERVERS) --postgres $(CARGO) run $(BENCH) --bin load -- scale
 
 faults: need-cargo ## random faults for FAULTS_MINUTES (10), and every promise checked; FAULTS_SEED repeats a run
 	$(WITH_SERVERS) --postgres $(CARGO) test --locked --test it many_faults -- --ignored --nocapture
@@ -43,10 +45,10 @@ soak: need-cargo ## a steady load with faults for SOAK_MINUTES (30): nothing may
 	$(WITH_SERVERS) $(CARGO) test --locked --test it in_the_long_run -- --ignored --nocapture
 
 bench-programs: need-cargo
-	$(CARGO) build --release --locked --bin asset-eraser --example sandbox --example floor
+	$(CARGO) build $(BENCH) --package asset-eraser --package sandbox --bins
 
 bench-retention: need-cargo ## measure what retention costs on a ledger of a million requests (some minutes)
-	$(WITH_SERVERS) --postgres $(CARGO) bench --locked --bench retention
+	$(WITH_SERVERS) --postgres $(CARGO) run $(BENCH) --bin retention
 
 # What it found so far is replayed by `make test`, which needs none of this.
 fuzz: need-cargo ## look for inputs that break a promise, FUZZ_S (60) seconds a target; needs a nightly compiler and cargo-fuzz
@@ -60,13 +62,13 @@ contract: need-cargo ## write docs/schemas/ and docs/settings.md again, after a 
 	UPDATE_DOCS=1 $(CARGO) test --locked --lib -- message::schema config::keys
 
 fmt: need-cargo ## format the code
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 clippy: need-cargo ## lint the code; a warning is an error
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 doc: need-cargo ## build the documentation; a warning is an error
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --locked
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
 
 CHECKS ?= bans licenses sources
 deny: need-cargo ## check the dependencies against deny.toml (needs cargo-deny; CHECKS=advisories needs the network too)

@@ -73,3 +73,4 @@ mod unreadable_messages;
 mod waits_and_gives_up;
 mod went_back;
 mod withheld;
+mod workspace;

@@ -1,4 +1,4 @@
-//! What every test needs: a sandbox, a worker and a broker of its own names, all real processes.
+//! What every test needs: a sandbox, a worker that is a real process, and a broker with names of its own.
 
 pub mod amqp;
 pub mod backups;
@@ -100,7 +100,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let random = uuid::Uuid::new_v4().simple().to_string();
         let secrets = Secrets { provider: format!("ptok-{random}"), registry: format!("rtok-{random}") };
-        let sandbox = Sandbox::start(dir.path(), &secrets.provider, &secrets.registry).await;
+        let sandbox = Sandbox::start(&secrets.provider, &secrets.registry);
         let broker = Broker::connect(amqp, &format!("t-{random}")).await;
         let ledger = format!("sqlite://{}", dir.path().join("ledger.db").display());
         let mut all: Vec<(String, String)> = [

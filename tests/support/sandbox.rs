@@ -1,17 +1,19 @@
-//! The stand-in for the provider and the job registry, as a process, through its control endpoint.
+//! The stand-in for the provider and the job registry, on a thread of its own, through its control endpoint.
 
+use std::net::TcpListener;
 use std::ops::Deref;
-use std::path::Path;
 use std::time::Duration;
 
+use sandbox::Settings;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
-use super::process::Process;
 use super::until;
 
+/// It answers until it is dropped.
 pub struct Sandbox {
     control: Control,
-    _process: Process,
+    _stop: oneshot::Sender<()>,
 }
 
 /// Its control endpoint. Clones are for tasks of a test's own.
@@ -51,18 +53,29 @@ pub async fn try_text(url: &str) -> Option<String> {
 }
 
 impl Sandbox {
-    pub async fn start(dir: &Path, token: &str, jobs_token: &str) -> Self {
-        let mut program = std::env::current_exe().unwrap();
-        program.pop();
-        program.pop();
-        program.push("examples/sandbox");
-        let args = ["--listen", "127.0.0.1:0", "--token", token, "--jobs-token", jobs_token];
-        let process = Process::spawn(dir, "sandbox", program.to_str().unwrap(), &args, Vec::new());
-        Self { control: Control { url: process.address().await }, _process: process }
+    /// Not on the test's own thread, which may block.
+    pub fn start(token: &str, jobs_token: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let settings = Settings { token: token.to_owned(), jobs_token: Some(jobs_token.to_owned()), keep_log: true };
+        let (stop, stopped) = oneshot::channel();
+        std::thread::spawn(|| serve(listener, settings, stopped));
+        Self { control: Control { url }, _stop: stop }
     }
 
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn serve(listener: TcpListener, settings: Settings, stopped: oneshot::Receiver<()>) {
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    // Dropped with the sandbox: then calls that hang end with the runtime.
+    tokio::select! {
+        () = sandbox::serve(listener, &settings, std::future::pending()) => {}
+        _ = stopped => {}
     }
 }
 

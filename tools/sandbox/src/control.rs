@@ -12,7 +12,7 @@
 //! | `POST /control/faults` | `{"operation","asset"?,"times"?,"do"}`, see below | `{"id":n}` |
 //! | `DELETE /control/faults` | | `{}`; calls that hang already go on hanging |
 //! | `PUT /control/latency` | `{"ms":n}`, before each call takes effect | `{}` |
-//! | `PUT /control/capacity` | `{"per_second","retry_after_s"?}`, or `{"schedule":[{"per_second","for_s"},…],"retry_after_s"?}` for ever, or `{}` | `{}`; see `sandbox/capacity.rs` |
+//! | `PUT /control/capacity` | `{"per_second","retry_after_s"?}`, or `{"schedule":[{"per_second","for_s"},…],"retry_after_s"?}` for ever, or `{}` | `{}`; see `capacity.rs` |
 //! | `GET /control/capacity` | | `{"per_second","allowed","admitted","refused"}`: the rate now, and sums since it was set |
 //! | `PUT /control/log` | `{"keep":false}` | `{}`; calls are not logged any more |
 //! | `GET /control/calls[?asset=ID]` | | `{"calls":[…]}`, see `world::Call` |

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -121,7 +120,7 @@ impl Stage {
     pub async fn stop(self, amqp: &str) -> Result<()> {
         let Some(mut started) = self.started else { return Ok(()) };
         for (name, process) in [("worker", &mut started.worker), ("sandbox", &mut started.sandbox)] {
-            kill(Pid::from_raw(i32::try_from(process.0.id())?), Signal::SIGTERM)?;
+            kill_process(Pid::from_child(&process.0), Signal::TERM)?;
             let began = Instant::now();
             let status = loop {
                 if let Some(status) = process.0.try_wait()? {
@@ -140,12 +139,10 @@ impl Stage {
     }
 }
 
-/// Beside this program, or one folder up: where cargo puts examples and binaries.
+/// Beside this program, where Cargo and the image put binaries.
 fn program(name: &str) -> Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let folders = here.ancestors().skip(1).take(2);
-    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| format!("{name} is not built: cargo build --release --bins --examples").into())
+    let program = std::env::current_exe()?.with_file_name(name);
+    if program.is_file() { Ok(program) } else { Err(format!("{name} is not built. Run `cargo build`.").into()) }
 }
 
 fn spawn(dir: &Path, name: &str, args: &[&str], settings: &[(&str, &str)]) -> Result<Process> {

@@ -16,15 +16,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-#[path = "demo/broker.rs"]
 mod broker;
-#[path = "demo/plan.rs"]
 mod plan;
-#[path = "demo/report.rs"]
 mod report;
-#[path = "demo/sandbox.rs"]
 mod sandbox;
-#[path = "demo/stage.rs"]
 mod stage;
 
 use broker::Broker;

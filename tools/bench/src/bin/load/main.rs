@@ -2,7 +2,7 @@
 //!
 //! | Part | What it measures |
 //! | --- | --- |
-//! | `at-once` | rate, CPU and memory beside the leanest loop that does the same calls (`benches/floor`), taking turns |
+//! | `at-once` | rate, CPU and memory beside the leanest loop that does the same calls (`floor.rs`), taking turns |
 //! | `slow` | the same with a provider that takes its time, and the floor at its best concurrency |
 //! | `idle` | CPU while there is nothing to do |
 //! | `backlog` | peak memory with a large backlog |
@@ -20,7 +20,7 @@
 
 use std::cell::Cell;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,8 +63,7 @@ async fn main() -> ExitCode {
 }
 
 async fn bench() -> Result<()> {
-    // Cargo adds `--bench`.
-    let parts: Vec<String> = std::env::args().skip(1).filter(|part| part != "--bench").collect();
+    let parts: Vec<String> = std::env::args().skip(1).collect();
     if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
         return Err(format!("no such part: {unknown}; there are {}", PARTS.join(", ")).into());
     }
@@ -92,7 +91,7 @@ async fn bench() -> Result<()> {
 
 async fn play(settings: Settings, parts: &[&str], run: &str, rounds: &Cell<u32>, database: Option<&str>) -> Result<()> {
     let (report, charts) = (Report::default(), charts()?);
-    let stage = Stage::start(settings, run, rounds).await?;
+    let stage = Stage::start(settings, run, rounds, &charts).await?;
     for part in parts {
         match *part {
             "at-once" => side_by_side::at_once(&stage, &report).await?,
@@ -107,9 +106,11 @@ async fn play(settings: Settings, parts: &[&str], run: &str, rounds: &Cell<u32>,
     Ok(())
 }
 
-/// `target/bench`, where the curves are drawn.
+/// `bench` in Cargo's target folder, where the curves are drawn and the ledgers lie.
 fn charts() -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2).ok_or("this program is not in a folder of Cargo's")?;
+    let folder = target.join("bench");
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
 }

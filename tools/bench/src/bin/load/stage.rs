@@ -50,10 +50,10 @@ pub fn prefix(run: &str, round: u32) -> String {
 }
 
 impl<'a> Stage<'a> {
-    /// `run` tells this run's queues from any other's.
-    pub async fn start(settings: Settings, run: &'a str, rounds: &'a Cell<u32>) -> Result<Self> {
-        // On the disk that the build is on: a temp folder may be memory, and then the ledger would cost nothing.
-        let dir = TempDir::with_prefix_in("load.", env!("CARGO_TARGET_TMPDIR"))?;
+    /// `run` tells this run's queues from any other's. `folder` is on the disk that the build is on: a temporary folder may be
+    /// memory, and then the ledger would cost nothing.
+    pub async fn start(settings: Settings, run: &'a str, rounds: &'a Cell<u32>, folder: &Path) -> Result<Self> {
+        let dir = TempDir::with_prefix_in("load.", folder)?;
         let sandbox = Sandbox::start(dir.path(), TOKEN).await?;
         let database = std::env::var("DATABASE_URL").unwrap_or_default();
         let servers = Servers::find(&[("RabbitMQ", &settings.amqp), ("PostgreSQL", &database)]);

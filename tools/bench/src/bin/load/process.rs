@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Result, system};
 
@@ -70,11 +69,11 @@ impl Process {
 
     /// Asks it to end, and waits until it has. The worker has to end well; the floor just ends.
     pub async fn stop(mut self) -> Result<()> {
-        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM)?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let began = Instant::now();
         while began.elapsed() < LIMIT {
             if let Some(status) = self.child.try_wait()? {
-                let by_signal = status.signal() == Some(Signal::SIGTERM as i32);
+                let by_signal = status.signal() == Some(Signal::TERM.as_raw());
                 return if status.success() || by_signal { Ok(()) } else { Err(self.said(&status.to_string())) };
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -100,11 +99,8 @@ impl Drop for Process {
     }
 }
 
-/// In the folder of this program or one of those around it: where cargo puts binaries, and beside them examples.
+/// Beside this program, where Cargo puts binaries.
 fn program(name: &str) -> Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let folders = here.ancestors().skip(1).take(2);
-    let mut places = folders.flat_map(|folder| [folder.join(name), folder.join("examples").join(name)]);
-    let found = places.find(|path| path.is_file());
-    found.ok_or_else(|| format!("{name} is not built: cargo build --release --bins --examples").into())
+    let program = std::env::current_exe()?.with_file_name(name);
+    if program.is_file() { Ok(program) } else { Err(format!("{name} is not built. Run `make bench-programs`.").into()) }
 }
