@@ -13,7 +13,7 @@ BENCH := --release --locked --package bench
 # The tests mostly wait for other processes; more of them than cores keeps a small machine busy.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help demo test faults cluster soak bench bench-goodput bench-scale bench-programs bench-retention fuzz mutants contract fmt clippy doc deny check image need-cargo
+.PHONY: help demo test faults cluster soak bench bench-goodput bench-scale bench-programs bench-retention fuzz mutants contract fmt clippy doc deny check image deb try-deb dist sbom need-cargo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,8 +79,23 @@ deny: need-cargo ## check the dependencies against deny.toml (needs cargo-deny; 
 check: need-cargo ## everything that CI checks
 	.ci/run
 
+# SOURCE names the repository that a registry should show the image with.
+LABEL := $(if $(SOURCE),--label org.opencontainers.image.source=$(SOURCE))
 image: ## build the worker's container image
-	docker build --file deploy/Dockerfile --target worker --tag $(IMAGE) .
+	docker build --file deploy/Dockerfile --target worker --tag $(IMAGE) $(LABEL) .
+
+deb: need-cargo ## build the Debian package (needs cargo-deb)
+	deploy/debian/build.sh
+
+# DEB=FILE tries that one.
+try-deb: need-cargo ## install, upgrade, remove and purge the Debian package in a Debian of its own (root, debootstrap; minutes)
+	deploy/debian/try.sh $(DEB)
+
+dist: need-cargo ## make in target/dist/ what a release offers for this architecture: archive and Debian package
+	deploy/release/dist.sh
+
+sbom: need-cargo ## list the crates in the worker as CycloneDX, in target/dist/ (needs cargo-cyclonedx)
+	deploy/release/sbom.sh
 
 need-cargo:
 	@command -v $(firstword $(CARGO)) >/dev/null || { \

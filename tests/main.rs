@@ -51,6 +51,7 @@ mod publishers;
 mod publishing;
 mod refused_copies;
 mod refusing_readers;
+mod release;
 mod replicas;
 mod replies;
 mod retention;

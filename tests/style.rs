@@ -36,6 +36,7 @@ fn pages() -> Vec<PathBuf> {
     pages.extend(files(&root().join("docs"), &["md", "yaml", "json"]));
     pages.extend(files(&root().join("deploy"), &["yml", "yaml", "json", "toml", "service", "conf", "sh"]));
     pages.extend(files(&root().join("src"), &["html"]));
+    pages.extend(files(&root().join(".github"), &["md", "yml"]));
     pages
 }
 

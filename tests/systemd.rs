@@ -73,6 +73,13 @@ fn the_worker_gets_no_rights() {
     assert!(values(&unit, "ReadWritePaths").is_empty());
 }
 
+/// The unit with the program that is tested.
+fn with_program(unit: &str) -> String {
+    let start = "ExecStart=asset-eraser ";
+    assert_eq!(unit.matches(start).count(), 1);
+    unit.replace(start, concat!("ExecStart=", env!("CARGO_BIN_EXE_asset-eraser"), " "))
+}
+
 #[test]
 fn systemd_finds_the_unit_right_and_little_exposed() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
@@ -82,7 +89,7 @@ fn systemd_finds_the_unit_right_and_little_exposed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("asset-eraser.service");
     // `verify` wants the program to be there.
-    std::fs::write(&path, unit().replace("/usr/local/bin/asset-eraser", env!("CARGO_BIN_EXE_asset-eraser"))).unwrap();
+    std::fs::write(&path, with_program(&unit())).unwrap();
     // 10 times the figure that is printed: 0 is nothing exposed, 9.6 a unit without any of this.
     for args in [&["verify"][..], &["security", "--offline=true", "--no-pager", "--threshold=12"]] {
         let out = Command::new("systemd-analyze").args(args).arg(&path).output().unwrap();
