@@ -1,4 +1,4 @@
-//! Black-box tests: the real worker and the sandbox as processes, a real RabbitMQ. One file a behaviour; a test for
+//! Black-box tests: the real worker as a process, a real RabbitMQ, and the sandbox. One file a behaviour; a test for
 //! every row of docs/what-happens-when.md. `make test` runs them.
 
 mod support;

@@ -30,7 +30,7 @@ impl Process {
             .stdout(file("out"))
             .stderr(file("err"))
             .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}; `cargo build --all-targets` makes it"));
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
         Self { child, dir: dir.to_owned(), name: name.to_owned() }
     }
 

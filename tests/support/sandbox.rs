@@ -1,4 +1,4 @@
-//! The stand-in for the provider and the job registry, on a thread of its own, through its control endpoint.
+//! The stand-in for the provider and the job registry, and calls of its control endpoint.
 
 use std::net::TcpListener;
 use std::ops::Deref;
@@ -53,13 +53,13 @@ pub async fn try_text(url: &str) -> Option<String> {
 }
 
 impl Sandbox {
-    /// Not on the test's own thread, which may block.
+    /// On a thread of its own, since that of the test may block.
     pub fn start(token: &str, jobs_token: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let settings = Settings { token: token.to_owned(), jobs_token: Some(jobs_token.to_owned()), keep_log: true };
         let (stop, stopped) = oneshot::channel();
-        std::thread::spawn(|| serve(listener, settings, stopped));
+        std::thread::spawn(move || serve(listener, &settings, stopped));
         Self { control: Control { url }, _stop: stop }
     }
 
@@ -69,12 +69,12 @@ impl Sandbox {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn serve(listener: TcpListener, settings: Settings, stopped: oneshot::Receiver<()>) {
+async fn serve(listener: TcpListener, settings: &Settings, stopped: oneshot::Receiver<()>) {
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    // Dropped with the sandbox: then calls that hang end with the runtime.
+    // `stopped` resolves when the `Sandbox` is dropped. Calls that still hang end with the runtime.
     tokio::select! {
-        () = sandbox::serve(listener, &settings, std::future::pending()) => {}
+        () = sandbox::serve(listener, settings, std::future::pending()) => {}
         _ = stopped => {}
     }
 }
