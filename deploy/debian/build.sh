@@ -19,5 +19,14 @@ mkdir -p target/pages/man target/pages/completions
 "$program" completions bash >target/pages/completions/asset-eraser
 "$program" completions fish >target/pages/completions/asset-eraser.fish
 "$program" completions zsh >target/pages/completions/_asset-eraser
+# Debian's form of a changelog names the version alone. What changed is in CHANGELOG.md, beside it.
+version=$(deploy/release/version.sh)
+cat >target/pages/changelog <<CHANGELOG
+asset-eraser ($version-1) stable; urgency=medium
+
+  * Version $version: see CHANGELOG.md.
+
+ -- $(sed -n 's/^maintainer = "\(.*>\)".*/\1/p' Cargo.toml)  $(date -R -u -d "@$(git -c safe.directory="$PWD" log -1 --format=%ct)")
+CHANGELOG
 
 cargo deb --no-build --locked --package asset-eraser

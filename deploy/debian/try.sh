@@ -78,13 +78,13 @@ ok 'the settings are a conffile' grep -F "$SETTINGS" <(inside dpkg-query --show 
 ok 'the service can read the settings, other users cannot' equal "$(owner_and_mode "$SETTINGS")" "root:$USER_NAME 640"
 # As systemd does for the unit's LoadCredential lines.
 for token in provider-token guard-token; do
-    install -m 0600 /dev/stdin "$root/etc/asset-eraser/$token" <<<'a token'
+    install -m 0600 /dev/stdin "$root/etc/asset-eraser/$token" <<<a-token
     inside install -D -m 0400 -o "$USER_NAME" "/etc/asset-eraser/$token" "/run/credentials/$UNIT/$token"
 done
 ok 'the program takes the settings' settings_are_read
 ok 'the manual pages are there' inside gzip --test /usr/share/man/man1/asset-eraser.1.gz /usr/share/man/man1/asset-eraser-submit.1.gz
 for file in bash-completion/completions/asset-eraser fish/vendor_completions.d/asset-eraser.fish \
-    zsh/vendor-completions/_asset-eraser doc/asset-eraser/copyright doc/asset-eraser/changelog.gz; do
+    zsh/vendor-completions/_asset-eraser doc/asset-eraser/copyright doc/asset-eraser/changelog.Debian.gz doc/asset-eraser/CHANGELOG.md; do
     ok "/usr/share/$file is there" is_there "/usr/share/$file"
 done
 

@@ -16,7 +16,7 @@ install -D -m 0644 -t "$folder" README.md CHANGELOG.md SECURITY.md LICENSE-APACH
 cp -r target/pages/man target/pages/completions deploy/systemd "$folder"
 strip "$folder/asset-eraser"
 
-# The same commit gives the same archive, whoever owns the files.
+# The same commit gives the same archive on every machine with the same compiler.
 tar -C target/dist --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git -c safe.directory="$PWD" log -1 --format=%ct)" \
     -c "$name" | gzip -n9 >"target/dist/$name.tar.gz"
 rm -r "$folder"

@@ -59,7 +59,7 @@ impl Sandbox {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let settings = Settings { token: token.to_owned(), jobs_token: Some(jobs_token.to_owned()), keep_log: true };
         let (stop, stopped) = oneshot::channel();
-        std::thread::spawn(|| serve(listener, settings, stopped));
+        std::thread::spawn(move || serve(listener, &settings, stopped));
         Self { control: Control { url }, _stop: stop }
     }
 
@@ -69,12 +69,12 @@ impl Sandbox {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn serve(listener: TcpListener, settings: Settings, stopped: oneshot::Receiver<()>) {
+async fn serve(listener: TcpListener, settings: &Settings, stopped: oneshot::Receiver<()>) {
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     // `stopped` resolves when the `Sandbox` is dropped. Calls that still hang end with the runtime.
     tokio::select! {
-        () = sandbox::serve(listener, &settings, std::future::pending()) => {}
+        () = sandbox::serve(listener, settings, std::future::pending()) => {}
         _ = stopped => {}
     }
 }
