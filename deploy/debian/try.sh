@@ -82,7 +82,7 @@ for token in provider-token guard-token; do
     inside install -D -m 0400 -o "$USER_NAME" "/etc/asset-eraser/$token" "/run/credentials/$UNIT/$token"
 done
 ok 'the program takes the settings' settings_are_read
-ok 'the manual pages are there' inside gzip --test /usr/share/man/man1/asset-eraser.1.gz /usr/share/man/man1/asset-eraser-submit.1.gz
+ok 'the manual pages are there' inside gzip --test /usr/share/man/man1/asset-eraser{,-submit}.1.gz
 for file in bash-completion/completions/asset-eraser fish/vendor_completions.d/asset-eraser.fish \
     zsh/vendor-completions/_asset-eraser doc/asset-eraser/copyright doc/asset-eraser/changelog.Debian.gz doc/asset-eraser/CHANGELOG.md; do
     ok "/usr/share/$file is there" is_there "/usr/share/$file"
@@ -96,7 +96,7 @@ printf '==> upgrade, with settings that were edited\n'
 echo '# edited by the operator' >>"$root$SETTINGS"
 inside chmod 0600 "$SETTINGS"
 inside chown "$USER_NAME:$USER_NAME" "$SETTINGS"
-ok 'apt upgrades it' inside apt-get install -y -o DPkg::Options::=--force-confdef -o DPkg::Options::=--force-confold /next.deb
+ok 'apt upgrades it' inside apt-get install -y -o DPkg::Options::=--force-confold /next.deb
 # shellcheck disable=SC2016
 ok 'the new version is there' equal "$(inside dpkg-query --show --showformat='${Version}' asset-eraser)" "$version+next"
 ok 'the edited settings are kept' grep -F '# edited by the operator' "$root$SETTINGS"

@@ -17,8 +17,9 @@ cp -r target/pages/man target/pages/completions deploy/systemd "$folder"
 strip "$folder/asset-eraser"
 
 # The same commit gives the same archive on every machine with the same compiler.
-tar -C target/dist --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git -c safe.directory="$PWD" log -1 --format=%ct)" \
-    -c "$name" | gzip -n9 >"target/dist/$name.tar.gz"
+committed=$(git -c safe.directory="$PWD" log -1 --format=%ct)
+tar -C target/dist --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@$committed" -c "$name" \
+    | gzip -n9 >"target/dist/$name.tar.gz"
 rm -r "$folder"
 cp "$package" target/dist/
 ls -l target/dist
