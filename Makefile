@@ -59,7 +59,7 @@ mutants: need-cargo ## put mended faults back one at a time, and see that the te
 	deploy/dev/mutants.sh $(MUTANTS)
 
 contract: need-cargo ## write docs/schemas/ and docs/settings.md again, after a change of messages or settings
-	UPDATE_DOCS=1 $(CARGO) test --locked --lib -- message::schema config::keys
+	UPDATE_DOCS=1 $(CARGO) test --locked --lib -- message::schema settings::keys
 
 fmt: need-cargo ## format the code
 	$(CARGO) fmt --all

@@ -1,4 +1,4 @@
-//! How fast, and whether at all. [`line`](mod@line) says if the worker may consume, [`circuit`] when the provider or the
+//! How fast, and whether at all. [`intake`](mod@intake) says if the worker may consume, [`circuit`] when the provider or the
 //! guard is to be left alone, [`gate`] when the next call may be made. None of it knows the broker, or what a request is.
 
 pub mod circuit;

@@ -311,7 +311,7 @@ mod tests {
         }
         assert!(
             old == table(),
-            "docs/settings.md has another table: UPDATE_DOCS=1 cargo test --lib config::keys writes it anew"
+            "docs/settings.md has another table: UPDATE_DOCS=1 cargo test --lib settings::keys writes it anew"
         );
     }
 }
