@@ -33,38 +33,38 @@ use crate::contract::message::AssetPattern;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// RabbitMQ.
-    pub broker: Broker,
+    pub broker: BrokerSettings,
     /// The asset API.
-    pub provider: Provider,
+    pub provider: ProviderSettings,
     /// Who knows what is in use.
-    pub guard: Guard,
+    pub guard: GuardSettings,
     /// How faults are retried.
-    pub retry: Retry,
+    pub retry: RetrySettings,
     /// The memory.
-    pub ledger: Ledger,
+    pub ledger: LedgerSettings,
     /// How much at once.
-    pub worker: Worker,
+    pub worker: WorkerSettings,
     /// The HTTP port.
-    pub http: Http,
+    pub http: HttpSettings,
     /// The pages for people, if they are wanted.
-    pub console: Option<Console>,
+    pub console: Option<ConsoleSettings>,
     /// What is printed.
-    pub log: Log,
+    pub log: LogSettings,
     /// Where spans are collected, if they are.
-    pub tracing: Option<Tracing>,
+    pub tracing: Option<TracingSettings>,
     /// The operator's limit on deletions, if there is one.
-    pub brake: Option<Brake>,
+    pub brake: Option<BrakeSettings>,
     /// How assets are kept before they are deleted, where that is asked for.
-    pub backup: Backup,
+    pub backup: BackupSettings,
     /// Assets that are never deleted, whichever publisher asks.
     pub protected: Vec<AssetPattern>,
     /// Who may ask; all users without.
-    pub publishers: Option<Publishers>,
+    pub publishers: Option<PublisherSettings>,
 }
 
 /// Who may ask.
 #[derive(Clone, Debug)]
-pub struct Publishers {
+pub struct PublisherSettings {
     /// RabbitMQ users.
     pub allow: Vec<String>,
     /// The user of `broker.url`, whose copies tell who published the original. Never one of the others.
@@ -73,7 +73,7 @@ pub struct Publishers {
 
 /// An operator's limit on deletions. The same for all workers of one ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Brake {
+pub struct BrakeSettings {
     /// Most deletions that may begin within the window.
     pub max_deletions: u32,
     /// How far back deletions count.
@@ -82,9 +82,9 @@ pub struct Brake {
 
 /// How assets are kept before they are deleted.
 #[derive(Clone, Debug)]
-pub struct Backup {
+pub struct BackupSettings {
     /// Where copies are kept.
-    pub store: Store,
+    pub store: BackupStore,
     /// Whether the operator has named the store; else it is the folder of the default.
     pub named: bool,
     /// The `reason`s of requests that want a backup although they don't say so.
@@ -103,7 +103,7 @@ pub struct Backup {
 
 /// Where copies are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Store {
+pub enum BackupStore {
     /// A folder.
     Folder(PathBuf),
     /// An object store: the URL of a bucket or container, `s3`, `gs` or `az`, and what its keys begin with.
@@ -112,7 +112,7 @@ pub enum Store {
 
 /// RabbitMQ.
 #[derive(Clone, Debug)]
-pub struct Broker {
+pub struct BrokerSettings {
     /// `amqp://` or `amqps://`, at least one, tried in turn; secret as a whole, since they hold the password.
     pub urls: Vec<SecretString>,
     /// The file that the URLs came from, which is read again for each connection.
@@ -135,7 +135,7 @@ pub struct Broker {
 
 /// The asset API.
 #[derive(Clone, Debug)]
-pub struct Provider {
+pub struct ProviderSettings {
     /// What every path is added to.
     pub base_url: Url,
     /// The bearer key.
@@ -162,7 +162,7 @@ pub struct Provider {
 
 /// Who knows what is in use.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct GuardSettings {
     /// A job registry over HTTP.
     pub http: Option<HttpGuard>,
     /// A table of jobs.
@@ -203,7 +203,7 @@ pub struct PostgresGuard {
 
 /// How faults are retried.
 #[derive(Clone, Debug)]
-pub struct Retry {
+pub struct RetrySettings {
     /// First in-process wait (upper bound: the wait is random below it).
     pub initial: Duration,
     /// Longest in-process wait.
@@ -218,7 +218,7 @@ pub struct Retry {
 
 /// The memory.
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub struct LedgerSettings {
     /// `sqlite://FILE`, `postgres://…` or `memory:`; secret as a whole, since it may hold a password.
     pub url: SecretString,
     /// How long after its decision a request becomes a tombstone; never without.
@@ -227,7 +227,7 @@ pub struct Ledger {
 
 /// How much at once.
 #[derive(Clone, Debug)]
-pub struct Worker {
+pub struct WorkerSettings {
     /// Requests at once.
     pub concurrency: Concurrency,
     /// How long a shutdown waits for what runs.
@@ -260,7 +260,7 @@ impl Concurrency {
 
 /// The HTTP port.
 #[derive(Clone, Debug)]
-pub struct Http {
+pub struct HttpSettings {
     /// Address and port of `/metrics`, `/livez`, `/readyz` and `/v1`.
     pub listen: SocketAddr,
     /// The bearer token that `/v1` wants, if any.
@@ -269,7 +269,7 @@ pub struct Http {
 
 /// The pages for people.
 #[derive(Clone, Debug)]
-pub struct Console {
+pub struct ConsoleSettings {
     /// Their address and port; `None`: at `/` of the HTTP port.
     pub listen: Option<SocketAddr>,
     /// Who may log in.
@@ -280,7 +280,7 @@ pub struct Console {
 
 /// What is printed.
 #[derive(Clone, Debug)]
-pub struct Log {
+pub struct LogSettings {
     /// How a line looks.
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or `tracing` filter directives.
@@ -289,7 +289,7 @@ pub struct Log {
 
 /// Who collects spans.
 #[derive(Clone, Debug)]
-pub struct Tracing {
+pub struct TracingSettings {
     /// Where spans are posted, as OTLP over HTTP.
     pub otlp_endpoint: Url,
     /// The bearer token that the collector wants, if any.
@@ -354,7 +354,7 @@ impl Settings {
     pub fn load_broker(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Broker, ConfigError> {
+    ) -> Result<BrokerSettings, ConfigError> {
         let source = source::Source::read(path, environment)?;
         validate::broker(&source, &source.parse()?.broker)
     }

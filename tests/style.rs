@@ -1,5 +1,6 @@
 //! What docs/style.md says that can be counted.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The most words that a newcomer is asked to read.
@@ -114,4 +115,36 @@ fn slug(heading: &str) -> String {
 fn the_words_are_found() {
     assert_eq!(vague_words("It fails for Everybody; see `nobody` and can't."), ["Everybody", "can't"]);
     assert_eq!(slug("## A pooler in front of the database"), "a-pooler-in-front-of-the-database");
+}
+
+/// The type that a line defines. A `type` inside of an `impl` is what a trait asks for and has the trait's name for it.
+fn defined_type(line: &str) -> Option<&str> {
+    let code = line.trim_start();
+    let code = code.strip_prefix("pub").map_or(code, |rest| rest.split_once(' ').map_or("", |(_, rest)| rest));
+    let (keyword, rest) = code.split_once(' ')?;
+    let is_type =
+        ["struct", "enum", "trait", "union"].contains(&keyword) || (keyword == "type" && !line.starts_with(' '));
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    is_type.then(|| &rest[..end])
+}
+
+#[test]
+fn a_type_name_is_defined_once() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in files(&root().join("src"), &["rs"]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for name in text.lines().filter_map(defined_type) {
+            places.entry(name.to_owned()).or_default().push(path.display().to_string());
+        }
+    }
+    assert!(places.len() > 300, "only {} types were found", places.len());
+    let twice: Vec<_> = places.into_iter().filter(|(_, places)| places.len() > 1).collect();
+    assert!(twice.is_empty(), "a type needs a name of its own: {twice:#?}");
+}
+
+#[test]
+fn definitions_of_types_are_found() {
+    let lines =
+        ["pub(super) struct One<'a> {", "    enum Two {", "type Three = u8;", "    type Output = u8;", "let x = 1;"];
+    assert_eq!(lines.map(defined_type), [Some("One"), Some("Two"), Some("Three"), None, None]);
 }

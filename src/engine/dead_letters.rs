@@ -67,7 +67,7 @@ pub struct Interrupted {
 
 /// Whose request a letter seems to be, as far as it can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct DeadLetterRequest {
     /// The request.
     pub request_id: Option<String>,
     /// The asset.
@@ -86,7 +86,7 @@ impl Which {
     }
 }
 
-impl Asked {
+impl DeadLetterRequest {
     /// Of a letter.
     #[must_use]
     pub fn of(letter: &Letter) -> Self {
@@ -108,7 +108,7 @@ impl Asked {
 ///
 /// # Errors
 /// When the broker does not answer. Nothing has changed then.
-pub async fn list(broker: &settings::Broker, which: &Which, most: usize) -> Result<Listing, BrokerError> {
+pub async fn list(broker: &settings::BrokerSettings, which: &Which, most: usize) -> Result<Listing, BrokerError> {
     let mut look = DeadLetters::open(broker).await?;
     let (mut letters, mut seen) = (Vec::new(), 0);
     while letters.len() < most
@@ -128,7 +128,7 @@ pub async fn list(broker: &settings::Broker, which: &Which, most: usize) -> Resu
 ///
 /// # Errors
 /// When the broker does not answer. Nothing has changed then.
-pub async fn body(broker: &settings::Broker, id: &str) -> Result<Option<Vec<u8>>, BrokerError> {
+pub async fn body(broker: &settings::BrokerSettings, id: &str) -> Result<Option<Vec<u8>>, BrokerError> {
     let mut look = DeadLetters::open_for_bodies(broker).await?;
     let mut body = None;
     while body.is_none()
@@ -144,7 +144,7 @@ pub async fn body(broker: &settings::Broker, id: &str) -> Result<Option<Vec<u8>>
 ///
 /// # Errors
 /// When the broker does not answer. Nothing has changed then.
-pub async fn count(broker: &settings::Broker, which: &Which) -> Result<BTreeMap<String, u32>, BrokerError> {
+pub async fn count(broker: &settings::BrokerSettings, which: &Which) -> Result<BTreeMap<String, u32>, BrokerError> {
     let mut look = DeadLetters::open(broker).await?;
     let mut counts = BTreeMap::new();
     while let Some(letter) = look.next().await? {
@@ -161,14 +161,14 @@ pub async fn count(broker: &settings::Broker, which: &Which) -> Result<BTreeMap<
 ///
 /// # Errors
 /// [`Interrupted`] when the broker does not answer.
-pub async fn act(broker: &settings::Broker, which: &Which, deed: Deed) -> Result<Done, Interrupted> {
+pub async fn act(broker: &settings::BrokerSettings, which: &Which, deed: Deed) -> Result<Done, Interrupted> {
     let mut begun = 0;
     let acted = act_counting(broker, which, deed, &mut begun).await;
     acted.map_err(|source| Interrupted { begun, source })
 }
 
 async fn act_counting(
-    broker: &settings::Broker,
+    broker: &settings::BrokerSettings,
     which: &Which,
     deed: Deed,
     begun: &mut u32,

@@ -27,14 +27,14 @@ use self::backup::Safe;
 use self::conclusion::Waiting;
 use self::outage::{Outage, Witness};
 use self::permit::{Permit, Withheld};
-use self::suspects::{Place, Suspects};
+use self::suspects::{Company, Suspects};
 use crate::contract::message::event::LastWord;
 use crate::contract::message::{Cause, Notice, OnInUse, Outcome, Request, RequestId, ResultEvent, TraceContext};
 use crate::contract::reasons::{Buried, PutOff, Stop};
 use crate::neighbours::backup::Backups;
 use crate::neighbours::guard::{self, Guard};
 use crate::neighbours::ledger::{Asked, Begun, Deletion, Ledger, LedgerError, Past, Record};
-use crate::neighbours::pace::intake::Line;
+use crate::neighbours::pace::intake::Intake;
 use crate::neighbours::provider::{Client, Detail, Fault, Meaning};
 use crate::platform::telemetry::metrics::Metrics;
 use crate::settings::Settings;
@@ -48,15 +48,15 @@ const LEAST_DELETES: u32 = 2;
 
 /// Decides requests. Clones share everything.
 #[derive(Clone)]
-pub struct Eraser(Arc<Inner>);
+pub struct Eraser(Arc<EraserParts>);
 
-struct Inner {
+struct EraserParts {
     settings: Settings,
     provider: Client,
     guard: Guard,
     ledger: Ledger,
     backups: Backups,
-    line: Line,
+    line: Intake,
     metrics: Metrics,
     /// One request at a time per asset: two at once would each see the other's half-done work.
     turns: Turns,
@@ -71,11 +71,11 @@ struct Inner {
 #[derive(Debug)]
 pub enum Verdict {
     /// Publish this, then acknowledge.
-    Answer(Answer),
+    Answer(Publication),
     /// Publish the answer if there is one, put a copy into the dead queue, then acknowledge.
     Bury {
         /// The answer, when the request could be told apart from others.
-        answer: Option<Answer>,
+        answer: Option<Publication>,
         /// For what.
         why: Buried,
         /// A sentence for a person.
@@ -94,7 +94,7 @@ pub enum Verdict {
 
 /// What is to be published before a delivery may be acknowledged.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Publication {
     /// The result.
     pub event: Box<ResultEvent>,
     /// That the request's case is complete, when it is.
@@ -133,7 +133,7 @@ impl From<LedgerError> for NotNow {
 
 /// One attempt at one request.
 struct Run<'a> {
-    eraser: &'a Inner,
+    eraser: &'a EraserParts,
     request: &'a Request,
     delivered: &'a Delivered,
     announce: &'a dyn Announce,
@@ -173,14 +173,14 @@ impl Eraser {
         guard: Guard,
         ledger: Ledger,
         backups: Backups,
-        line: Line,
+        line: Intake,
         metrics: Metrics,
     ) -> Self {
         let outage = |stop, way| Outage::new(stop, way, line.clone(), metrics.clone());
         let provider_outage = outage(Stop::ProviderDown, format!("; {}", provider.way()));
         let guard_outage = outage(Stop::GuardDown, String::new());
         let (turns, suspects) = (Turns::default(), Suspects::default());
-        Self(Arc::new(Inner {
+        Self(Arc::new(EraserParts {
             settings,
             provider,
             guard,
@@ -248,13 +248,13 @@ impl Eraser {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub async fn heard(&self, answer: &Answer) -> Result<(), LedgerError> {
+    pub async fn heard(&self, answer: &Publication) -> Result<(), LedgerError> {
         let Some(request_id) = &answer.recorded else { return Ok(()) };
         self.0.ledger.heard(request_id).await
     }
 }
 
-impl Inner {
+impl EraserParts {
     /// The answer to a request that was decided before. One that had crashed its worker too often is buried, too, unless
     /// that is done: the answer is only heard after it.
     async fn again(&self, request: &Request, event: ResultEvent, past: Past) -> Result<Verdict, LedgerError> {
@@ -284,8 +284,8 @@ fn asked(request: &Request) -> Asked {
 
 impl Run<'_> {
     /// One attempt, from its record to its end on record.
-    async fn attempt(&mut self, place: &Place, hand_back: &CancellationToken) -> Result<Verdict, LedgerError> {
-        if let Place::NoneLeft = place {
+    async fn attempt(&mut self, place: &Company, hand_back: &CancellationToken) -> Result<Verdict, LedgerError> {
+        if let Company::NoneLeft = place {
             return Ok(Verdict::Answer(self.decide(&self.too_old(&Waiting::suspect())).await?));
         }
         let interrupted = self.record.interrupted;

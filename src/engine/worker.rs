@@ -21,7 +21,7 @@ use crate::neighbours::broker::settlement::{Copied, Delivery, Return};
 use crate::neighbours::broker::topology::TopologySettings;
 use crate::neighbours::broker::{BrokerError, BrokerState};
 use crate::neighbours::pace::gate::Gate;
-use crate::neighbours::pace::intake::Line;
+use crate::neighbours::pace::intake::Intake;
 use crate::platform::retry;
 use crate::platform::telemetry::metrics::Metrics;
 use crate::settings::Settings;
@@ -36,7 +36,7 @@ const HAND_BACK: Duration = Duration::from_secs(5);
 pub struct Worker {
     settings: Settings,
     handler: Handler,
-    line: Line,
+    line: Intake,
     metrics: Metrics,
     /// What `/readyz` says of the broker.
     state: watch::Sender<BrokerState>,
@@ -85,7 +85,7 @@ impl Worker {
         settings: Settings,
         eraser: Eraser,
         gate: Gate,
-        line: Line,
+        line: Intake,
         metrics: Metrics,
         state: watch::Sender<BrokerState>,
     ) -> Self {
@@ -298,7 +298,7 @@ impl Worker {
 }
 
 /// Probes whatever stopped the line until it is open again; for ever, until `shutdown`.
-pub async fn probe_when_stopped(eraser: Eraser, line: Line, shutdown: CancellationToken) {
+pub async fn probe_when_stopped(eraser: Eraser, line: Intake, shutdown: CancellationToken) {
     let watch = async {
         loop {
             line.wait_closed().await;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use self::pieces::Whole;
 use self::place::{Description, Place};
-use self::source::Source;
+use self::source::AssetSource;
 use self::store::{Store, Text};
 use crate::contract::message::{AssetId, Backup, RequestId};
 use crate::neighbours::provider::Detail;
@@ -41,8 +41,8 @@ pub enum BackupError {
 /// Makes backups.
 #[derive(Debug)]
 pub struct Backups {
-    settings: settings::Backup,
-    source: Source,
+    settings: settings::BackupSettings,
+    source: AssetSource,
     /// A folder that no setting names is made when the first backup is.
     store: OnceCell<Store>,
     turns: Semaphore,
@@ -102,9 +102,9 @@ impl Backups {
     ///
     /// # Errors
     /// When the store's settings don't do, its folder cannot be made, or TLS cannot be set up.
-    pub fn new(settings: settings::Backup) -> Result<Self, BackupError> {
+    pub fn new(settings: settings::BackupSettings) -> Result<Self, BackupError> {
         let store = if settings.named { OnceCell::new_with(Some(Store::open(&settings)?)) } else { OnceCell::new() };
-        let (source, turns) = (Source::new(&settings)?, Semaphore::new(settings.concurrency));
+        let (source, turns) = (AssetSource::new(&settings)?, Semaphore::new(settings.concurrency));
         Ok(Self { settings, source, store, turns })
     }
 
@@ -123,8 +123,8 @@ impl Backups {
         let store = self.store().await?;
         let place = Place::of(&store.prefix, wanted.first_seen, wanted.asset_id, wanted.request_id);
         let number = match within(deadline, find(store, &place, wanted)).await? {
-            Found::Whole(backup) => return Ok(Kept::Found(backup)),
-            Found::Nothing { number } => number,
+            Holding::Whole(backup) => return Ok(Kept::Found(backup)),
+            Holding::Nothing { number } => number,
         };
         let download = within(deadline, self.source.open(wanted.asset)).await?;
         let content_type = download.content_type.clone();
@@ -164,7 +164,7 @@ impl Backups {
 }
 
 /// What a place holds.
-enum Found {
+enum Holding {
     Whole(Backup),
     /// No whole copy. The next description has this number.
     Nothing {
@@ -174,11 +174,11 @@ enum Found {
 
 /// Looks for a copy that an earlier attempt has made. One that cannot be read back as it was described is not trusted, and
 /// is left as it is for a person to look at.
-async fn find(store: &Store, place: &Place, wanted: Wanted<'_>) -> Result<Found, Trouble> {
+async fn find(store: &Store, place: &Place, wanted: Wanted<'_>) -> Result<Holding, Trouble> {
     for number in 1..=MOST_DAMAGED {
         let key = place.description(number);
         let text = match store.description(&key).await? {
-            Text::Missing => return Ok(Found::Nothing { number }),
+            Text::Missing => return Ok(Holding::Nothing { number }),
             Text::TooLong => None,
             Text::Read(text) => Some(text),
         };
@@ -190,7 +190,7 @@ async fn find(store: &Store, place: &Place, wanted: Wanted<'_>) -> Result<Found,
             && store.read_back(&bytes).await?.as_ref() == Some(&Whole { length, sha256: sha256.clone() })
         {
             // The store may have moved since.
-            return Ok(Found::Whole(Backup { location: store.location(&bytes), length, sha256 }));
+            return Ok(Holding::Whole(Backup { location: store.location(&bytes), length, sha256 }));
         }
         tracing::warn!(%key, "a backup is not what it is described as; it is left as it is, and another is made");
     }
@@ -223,14 +223,14 @@ async fn describe(
         }
         // There is one: ours, when the store's answer to it was lost on its way, or that of another worker.
         match find(store, place, wanted).await? {
-            Found::Whole(found) if found == backup => return Ok(Kept::Made(backup)),
-            Found::Whole(found) => {
+            Holding::Whole(found) if found == backup => return Ok(Kept::Made(backup)),
+            Holding::Whole(found) => {
                 if let Some(key) = place.described(&backup.location) {
                     store.take_away(&key).await;
                 }
                 return Ok(Kept::Found(found));
             }
-            Found::Nothing { number: next } => number = next,
+            Holding::Nothing { number: next } => number = next,
         }
     }
 }

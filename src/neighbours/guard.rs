@@ -88,7 +88,7 @@ struct Job {
 #[derive(Debug, Clone)]
 pub struct Guard {
     /// All of them have to say that it is free.
-    sources: Vec<Source>,
+    sources: Vec<GuardSource>,
     /// The operator said that there is nothing to ask.
     none: bool,
     words: Words,
@@ -98,7 +98,7 @@ pub struct Guard {
 }
 
 #[derive(Debug, Clone)]
-enum Source {
+enum GuardSource {
     Http(Registry),
     Postgres(Table),
 }
@@ -109,9 +109,9 @@ impl Guard {
     /// # Errors
     ///
     /// When the URL or token of a source cannot be used, or TLS cannot be set up.
-    pub fn new(settings: &settings::Guard, client: Client, metrics: Metrics) -> Result<Self, GuardError> {
-        let http = settings.http.as_ref().map(|http| Registry::new(http).map(Source::Http));
-        let postgres = settings.postgres.as_ref().map(|postgres| Table::new(postgres).map(Source::Postgres));
+    pub fn new(settings: &settings::GuardSettings, client: Client, metrics: Metrics) -> Result<Self, GuardError> {
+        let http = settings.http.as_ref().map(|http| Registry::new(http).map(GuardSource::Http));
+        let postgres = settings.postgres.as_ref().map(|postgres| Table::new(postgres).map(GuardSource::Postgres));
         let words = Words::new(settings.in_progress.clone());
         Ok(Self {
             sources: http.into_iter().chain(postgres).collect::<Result<_, _>>()?,
@@ -139,44 +139,44 @@ impl Guard {
     async fn confirmed(
         &self,
         confirmer: &Confirmer,
-        heard: Heard,
+        heard: SourceAnswers,
         asset: &AssetId,
         trace: &TraceContext,
     ) -> GuardAnswer {
-        let Heard { jobs: listed, unknown, statuses } = heard;
+        let SourceAnswers { jobs: listed, unknown, statuses } = heard;
         let jobs = confirmer.still_running(listed.clone(), trace).await;
         self.metrics.guard_check("provider", in_use(jobs.clone()).as_str());
         if !jobs.is_empty() || unknown.is_some() {
-            return Heard { jobs, unknown, statuses }.answer();
+            return SourceAnswers { jobs, unknown, statuses }.answer();
         }
         self.hear(asset, &listed, trace).await.answer()
     }
 
     /// What the sources say at one moment, without the jobs that have `ended`. While all of them say that the asset is
     /// free, an answer that has grown old beside the latest one is asked for again.
-    async fn hear(&self, asset: &AssetId, ended: &[String], trace: &TraceContext) -> Heard {
+    async fn hear(&self, asset: &AssetId, ended: &[String], trace: &TraceContext) -> SourceAnswers {
         let mut told = join_all(self.sources.iter().map(|source| self.ask(source, asset, ended, trace))).await;
         for _ in 1..ROUNDS {
             let old = asked_again(&told);
             if old.is_empty() {
-                return Heard::of(told);
+                return SourceAnswers::of(told);
             }
             for (number, answer) in self.ask_again(&old, &told, asset, ended, trace).await {
                 told[number] = answer;
             }
         }
-        if asked_again(&told).is_empty() { Heard::of(told) } else { Heard::apart() }
+        if asked_again(&told).is_empty() { SourceAnswers::of(told) } else { SourceAnswers::apart() }
     }
 
     /// Asks these sources once more, the slowest first, so that their answers arrive together.
     async fn ask_again(
         &self,
         numbers: &[usize],
-        told: &[Told],
+        told: &[SourceAnswer],
         asset: &AssetId,
         ended: &[String],
         trace: &TraceContext,
-    ) -> Vec<(usize, Told)> {
+    ) -> Vec<(usize, SourceAnswer)> {
         let longest = numbers.iter().map(|number| told[*number].took).max().unwrap_or_default();
         let asking = numbers.iter().map(async |number| {
             tokio::time::sleep(longest.saturating_sub(told[*number].took)).await;
@@ -199,7 +199,7 @@ impl Guard {
         answer
     }
 
-    async fn ask(&self, source: &Source, asset: &AssetId, ended: &[String], trace: &TraceContext) -> Told {
+    async fn ask(&self, source: &GuardSource, asset: &AssetId, ended: &[String], trace: &TraceContext) -> SourceAnswer {
         let began = Instant::now();
         let (name, title, jobs) = self.jobs(source, asset, trace).await;
         let counts = |job: &Job| self.counts(job) && !ended.contains(&job.id);
@@ -213,7 +213,7 @@ impl Guard {
             Err(why) => GuardAnswer::Unknown { why: format!("{title}: {why}") },
         };
         self.metrics.guard_check(name, answer.as_str());
-        Told { answer, statuses, at: Instant::now(), took: began.elapsed() }
+        SourceAnswer { answer, statuses, at: Instant::now(), took: began.elapsed() }
     }
 
     /// The statuses that are on no list, by job.
@@ -225,13 +225,13 @@ impl Guard {
     /// The name of a source, its title, and its jobs or why they are not known.
     async fn jobs(
         &self,
-        source: &Source,
+        source: &GuardSource,
         asset: &AssetId,
         trace: &TraceContext,
     ) -> (&'static str, &'static str, Result<Vec<Job>, String>) {
         match source {
-            Source::Http(registry) => ("http", "job registry", registry.jobs(asset, trace).await),
-            Source::Postgres(table) => {
+            GuardSource::Http(registry) => ("http", "job registry", registry.jobs(asset, trace).await),
+            GuardSource::Postgres(table) => {
                 let mut span = traces::query(trace, "SELECT jobs");
                 let jobs = table.jobs(asset).await;
                 if let Err(why) = &jobs {
@@ -249,7 +249,7 @@ impl Guard {
 }
 
 /// The answer of one source.
-struct Told {
+struct SourceAnswer {
     answer: GuardAnswer,
     /// Unknown statuses, by job, as they are shown.
     statuses: BTreeMap<String, String>,
@@ -259,7 +259,7 @@ struct Told {
 }
 
 /// The answers of all sources.
-struct Heard {
+struct SourceAnswers {
     jobs: Vec<String>,
     /// Why a source did not answer.
     unknown: Option<String>,
@@ -267,8 +267,8 @@ struct Heard {
     statuses: BTreeMap<String, String>,
 }
 
-impl Heard {
-    fn of(told: Vec<Told>) -> Self {
+impl SourceAnswers {
+    fn of(told: Vec<SourceAnswer>) -> Self {
         let (mut jobs, mut unknown, mut statuses) = (Vec::new(), None, BTreeMap::new());
         for one in told {
             statuses.extend(one.statuses);
@@ -298,7 +298,7 @@ impl Heard {
 
 /// The sources to ask again, as their "free" is too old to be believed. All of them where a source takes so long
 /// itself that the answers of the others would be too old then.
-fn asked_again(told: &[Told]) -> Vec<usize> {
+fn asked_again(told: &[SourceAnswer]) -> Vec<usize> {
     if told.iter().any(|one| one.answer != GuardAnswer::Free) {
         return Vec::new();
     }

@@ -36,12 +36,13 @@ pub use self::error::LedgerError;
 pub use self::history::Change;
 use self::memory::Memory;
 pub use self::operations::{
-    Asked, AssetState, Attempt, Begun, Beside, Case, Deletion, Entry, Past, Record, Refused, Token, UsedUp, Verified,
+    Asked, AssetState, Attempt, Begun, Beside, Case, Deletion, Entry, Past, Record, RefusalRecord, Token, UsedUp,
+    Verified,
 };
-pub use self::overview::{Open, Overview};
+pub use self::overview::{OpenRequests, Overview};
 use self::postgres::Postgres;
 pub use self::progress::Acceptance;
-use self::retention::{Compacted, Span};
+use self::retention::{Compacted, RetentionSpan};
 use self::sqlite::Sqlite;
 use self::state::{Call, Verb};
 use crate::contract::message::Backup;
@@ -51,13 +52,13 @@ use crate::platform::telemetry::metrics::Metrics;
 /// Where requests are recorded. Clones share one ledger.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    store: Store,
+    store: LedgerStore,
     clock: Clock,
 }
 
 /// What keeps the records.
 #[derive(Clone, Debug)]
-enum Store {
+enum LedgerStore {
     /// An `SQLite` file, for one worker.
     Sqlite(Sqlite),
     /// A `PostgreSQL` database, for any number of workers.
@@ -73,7 +74,7 @@ const PAGE: u32 = 1_000;
 type Evidence = (RequestId, row::Row, Vec<Change>);
 
 /// A case's requests by outcome.
-type Counts = BTreeMap<String, u32>;
+type OutcomeCounts = BTreeMap<String, u32>;
 
 impl Ledger {
     /// Opens the ledger at `url`, `sqlite://<file>`, `postgres://…` or `memory:`, and makes what is not there.
@@ -83,11 +84,11 @@ impl Ledger {
     pub async fn open(url: &SecretString, metrics: Metrics) -> Result<Self, LedgerError> {
         let url = url.expose_secret();
         let store = if url == "memory:" {
-            Store::Memory(Memory::default())
+            LedgerStore::Memory(Memory::default())
         } else if ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            Store::Postgres(Postgres::open(url, metrics).await?)
+            LedgerStore::Postgres(Postgres::open(url, metrics).await?)
         } else {
-            Store::Sqlite(Sqlite::open(file_of(url)?, metrics).await?)
+            LedgerStore::Sqlite(Sqlite::open(file_of(url)?, metrics).await?)
         };
         Ok(Self { store, clock: Clock::default() })
     }
@@ -103,9 +104,9 @@ impl Ledger {
     #[must_use]
     pub fn id(&self) -> Uuid {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.id(),
-            Store::Postgres(postgres) => postgres.id(),
-            Store::Memory(memory) => memory.id(),
+            LedgerStore::Sqlite(sqlite) => sqlite.id(),
+            LedgerStore::Postgres(postgres) => postgres.id(),
+            LedgerStore::Memory(memory) => memory.id(),
         }
     }
 
@@ -115,8 +116,8 @@ impl Ledger {
     /// When the ledger cannot be asked.
     pub async fn now(&self) -> Result<Timestamp, LedgerError> {
         let own = match &self.store {
-            Store::Postgres(postgres) => postgres.now().await?,
-            Store::Sqlite(_) | Store::Memory(_) => Timestamp::now(),
+            LedgerStore::Postgres(postgres) => postgres.now().await?,
+            LedgerStore::Sqlite(_) | LedgerStore::Memory(_) => Timestamp::now(),
         };
         Ok(self.clock.time(own))
     }
@@ -136,9 +137,9 @@ impl Ledger {
     /// When the ledger cannot be asked.
     pub async fn place_alone(&self) -> Result<Option<Alone>, LedgerError> {
         match &self.store {
-            Store::Postgres(postgres) => postgres.place_alone().await,
+            LedgerStore::Postgres(postgres) => postgres.place_alone().await,
             // No other process works with it.
-            Store::Sqlite(_) | Store::Memory(_) => Ok(Some(Alone::only_worker())),
+            LedgerStore::Sqlite(_) | LedgerStore::Memory(_) => Ok(Some(Alone::only_worker())),
         }
     }
 
@@ -225,7 +226,7 @@ impl Ledger {
         id: &RequestId,
         case: Option<&CaseId>,
         event: impl FnOnce(Timestamp) -> String + Send + 'static,
-    ) -> Result<Refused, LedgerError> {
+    ) -> Result<RefusalRecord, LedgerError> {
         let case = case.cloned();
         self.run(id.clone(), move |row, now| state::refuse(row, case.as_ref(), event, now)).await
     }
@@ -236,9 +237,9 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub async fn heard(&self, id: &RequestId) -> Result<(), LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.heard(id).await,
-            Store::Postgres(postgres) => postgres.heard(id).await,
-            Store::Memory(memory) => {
+            LedgerStore::Sqlite(sqlite) => sqlite.heard(id).await,
+            LedgerStore::Postgres(postgres) => postgres.heard(id).await,
+            LedgerStore::Memory(memory) => {
                 memory.heard(id);
                 Ok(())
             }
@@ -251,9 +252,9 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub async fn case_size(&self, case: &CaseId, size: u32) -> Result<u32, LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.case_size(case, size).await,
-            Store::Postgres(postgres) => postgres.case_size(case, size).await,
-            Store::Memory(memory) => Ok(memory.case_size(case, size)),
+            LedgerStore::Sqlite(sqlite) => sqlite.case_size(case, size).await,
+            LedgerStore::Postgres(postgres) => postgres.case_size(case, size).await,
+            LedgerStore::Memory(memory) => Ok(memory.case_size(case, size)),
         }
     }
 
@@ -264,9 +265,9 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub async fn count_conflict(&self, case: &CaseId, message: Uuid) -> Result<(), LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.count_conflict(case, message, self.clock).await,
-            Store::Postgres(postgres) => postgres.count_conflict(case, message).await,
-            Store::Memory(memory) => {
+            LedgerStore::Sqlite(sqlite) => sqlite.count_conflict(case, message, self.clock).await,
+            LedgerStore::Postgres(postgres) => postgres.count_conflict(case, message).await,
+            LedgerStore::Memory(memory) => {
                 memory.count_conflict(case, message);
                 Ok(())
             }
@@ -280,9 +281,9 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub async fn case(&self, case: &CaseId) -> Result<Option<Case>, LedgerError> {
         let found = match &self.store {
-            Store::Sqlite(sqlite) => sqlite.case(case).await?,
-            Store::Postgres(postgres) => postgres.case(case).await?,
-            Store::Memory(memory) => memory.case(case),
+            LedgerStore::Sqlite(sqlite) => sqlite.case(case).await?,
+            LedgerStore::Postgres(postgres) => postgres.case(case).await?,
+            LedgerStore::Memory(memory) => memory.case(case),
         };
         self.not_set_back().map(|()| found)
     }
@@ -296,13 +297,13 @@ impl Ledger {
     pub async fn complete_case(
         &self,
         case: &CaseId,
-        event: impl FnOnce(&Counts, Timestamp) -> String + Send + 'static,
+        event: impl FnOnce(&OutcomeCounts, Timestamp) -> String + Send + 'static,
     ) -> Result<String, LedgerError> {
         let clock = self.clock;
         let recorded = match &self.store {
-            Store::Sqlite(sqlite) => sqlite.complete_case(case, clock, event).await?,
-            Store::Postgres(postgres) => postgres.complete_case(case, clock, event).await?,
-            Store::Memory(memory) => memory.complete_case(case, clock.time(Timestamp::now()), event),
+            LedgerStore::Sqlite(sqlite) => sqlite.complete_case(case, clock, event).await?,
+            LedgerStore::Postgres(postgres) => postgres.complete_case(case, clock, event).await?,
+            LedgerStore::Memory(memory) => memory.complete_case(case, clock.time(Timestamp::now()), event),
         };
         recorded.ok_or_else(|| LedgerError::corrupt(format!("the size of case {case} is not on record")))
     }
@@ -312,12 +313,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be written, or a row cannot be read.
-    pub async fn compact(&self, span: Span) -> Result<Compacted, LedgerError> {
-        let span = Span { before: clock::to_millisecond(span.before), ..span };
+    pub async fn compact(&self, span: RetentionSpan) -> Result<Compacted, LedgerError> {
+        let span = RetentionSpan { before: clock::to_millisecond(span.before), ..span };
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.compact(span).await,
-            Store::Postgres(postgres) => postgres.compact(&span).await,
-            Store::Memory(memory) => Ok(memory.compact(&span)),
+            LedgerStore::Sqlite(sqlite) => sqlite.compact(span).await,
+            LedgerStore::Postgres(postgres) => postgres.compact(&span).await,
+            LedgerStore::Memory(memory) => Ok(memory.compact(&span)),
         }
     }
 
@@ -327,9 +328,9 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub async fn latest_decision(&self) -> Result<Option<Timestamp>, LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.latest_decision().await,
-            Store::Postgres(postgres) => postgres.latest_decision().await,
-            Store::Memory(memory) => Ok(memory.latest_decision()),
+            LedgerStore::Sqlite(sqlite) => sqlite.latest_decision().await,
+            LedgerStore::Postgres(postgres) => postgres.latest_decision().await,
+            LedgerStore::Memory(memory) => Ok(memory.latest_decision()),
         }
     }
 
@@ -340,9 +341,9 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub async fn accept(&self) -> Result<Option<Acceptance>, LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.accept().await,
-            Store::Postgres(postgres) => postgres.accept().await,
-            Store::Memory(_) => Ok(None),
+            LedgerStore::Sqlite(sqlite) => sqlite.accept().await,
+            LedgerStore::Postgres(postgres) => postgres.accept().await,
+            LedgerStore::Memory(_) => Ok(None),
         }
     }
 
@@ -352,9 +353,9 @@ impl Ledger {
     /// When the ledger cannot be asked, or was set back.
     pub async fn look(&self) -> Result<(), LedgerError> {
         match &self.store {
-            Store::Postgres(postgres) => postgres.look().await,
+            LedgerStore::Postgres(postgres) => postgres.look().await,
             // No other process writes but commands, and the writer looks at each commit.
-            Store::Sqlite(_) | Store::Memory(_) => self.not_set_back(),
+            LedgerStore::Sqlite(_) | LedgerStore::Memory(_) => self.not_set_back(),
         }
     }
 
@@ -362,9 +363,9 @@ impl Ledger {
     #[must_use]
     pub fn set_back(&self) -> Option<String> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.set_back(),
-            Store::Postgres(postgres) => postgres.set_back(),
-            Store::Memory(_) => None,
+            LedgerStore::Sqlite(sqlite) => sqlite.set_back(),
+            LedgerStore::Postgres(postgres) => postgres.set_back(),
+            LedgerStore::Memory(_) => None,
         }
     }
 
@@ -380,9 +381,9 @@ impl Ledger {
     /// When the ledger cannot be read, or the request's row cannot.
     pub async fn request(&self, id: &RequestId) -> Result<Option<Entry>, LedgerError> {
         let row = match &self.store {
-            Store::Sqlite(sqlite) => sqlite.load(id).await?,
-            Store::Postgres(postgres) => postgres.load(id).await?,
-            Store::Memory(memory) => memory.load(id),
+            LedgerStore::Sqlite(sqlite) => sqlite.load(id).await?,
+            LedgerStore::Postgres(postgres) => postgres.load(id).await?,
+            LedgerStore::Memory(memory) => memory.load(id),
         };
         self.not_set_back()?;
         Ok(row.map(|row| row.entry(id.clone())))
@@ -394,9 +395,9 @@ impl Ledger {
     /// When the ledger cannot be read, or a row of the asset cannot.
     pub async fn asset(&self, asset: &AssetId) -> Result<(AssetState, Option<Entry>), LedgerError> {
         let row = match &self.store {
-            Store::Sqlite(sqlite) => sqlite.asset(asset).await?,
-            Store::Postgres(postgres) => postgres.asset(asset).await?,
-            Store::Memory(memory) => memory.asset(asset),
+            LedgerStore::Sqlite(sqlite) => sqlite.asset(asset).await?,
+            LedgerStore::Postgres(postgres) => postgres.asset(asset).await?,
+            LedgerStore::Memory(memory) => memory.asset(asset),
         };
         self.not_set_back()?;
         let said = row.map(|(id, row)| (state::asset_state(&row), row.entry(id)));
@@ -413,9 +414,9 @@ impl Ledger {
     /// When the ledger cannot be read, or a row cannot.
     pub async fn find(&self, key: &str, most: u32) -> Result<Vec<(Entry, Vec<Change>)>, LedgerError> {
         let found = match &self.store {
-            Store::Sqlite(sqlite) => sqlite.find(key.to_owned(), most).await?,
-            Store::Postgres(postgres) => postgres.find(key, most).await?,
-            Store::Memory(memory) => memory.find(key, most),
+            LedgerStore::Sqlite(sqlite) => sqlite.find(key.to_owned(), most).await?,
+            LedgerStore::Postgres(postgres) => postgres.find(key, most).await?,
+            LedgerStore::Memory(memory) => memory.find(key, most),
         };
         let shown = |(id, row, mut changes): Evidence| {
             // Of a tombstone one entry is left, and it stands in the row.
@@ -433,9 +434,9 @@ impl Ledger {
     pub async fn verify(&self, after: Option<&RequestId>) -> Result<Option<Verified>, LedgerError> {
         let after = after.map_or("", RequestId::as_str).to_owned();
         let page = match &self.store {
-            Store::Sqlite(sqlite) => sqlite.page(after, PAGE).await?,
-            Store::Postgres(postgres) => postgres.page(&after, PAGE).await?,
-            Store::Memory(memory) => memory.page(&after, PAGE),
+            LedgerStore::Sqlite(sqlite) => sqlite.page(after, PAGE).await?,
+            LedgerStore::Postgres(postgres) => postgres.page(&after, PAGE).await?,
+            LedgerStore::Memory(memory) => memory.page(&after, PAGE),
         };
         let Some((last, ..)) = page.last() else { return Ok(None) };
         let mut verified = Verified { last: last.clone(), requests: page.len(), entries: 0, problems: Vec::new() };
@@ -453,9 +454,9 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub async fn verify_cases(&self) -> Result<Vec<(String, String)>, LedgerError> {
         let miscounted = match &self.store {
-            Store::Sqlite(sqlite) => sqlite.miscounted().await?,
-            Store::Postgres(postgres) => postgres.miscounted().await?,
-            Store::Memory(_) => Vec::new(),
+            LedgerStore::Sqlite(sqlite) => sqlite.miscounted().await?,
+            LedgerStore::Postgres(postgres) => postgres.miscounted().await?,
+            LedgerStore::Memory(_) => Vec::new(),
         };
         let told = |(case, outcome, more): (String, String, i64)| {
             let what = if more < 0 { "missing" } else { "too many" };
@@ -470,9 +471,9 @@ impl Ledger {
     /// When it cannot.
     pub async fn probe(&self) -> Result<(), LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.probe().await,
-            Store::Postgres(postgres) => postgres.probe().await,
-            Store::Memory(_) => Ok(()),
+            LedgerStore::Sqlite(sqlite) => sqlite.probe().await,
+            LedgerStore::Postgres(postgres) => postgres.probe().await,
+            LedgerStore::Memory(_) => Ok(()),
         }
     }
 
@@ -482,8 +483,8 @@ impl Ledger {
     /// When that cannot be found out.
     pub async fn durability_warnings(&self) -> Result<Vec<&'static str>, LedgerError> {
         match &self.store {
-            Store::Postgres(postgres) => postgres.durability_warnings().await,
-            Store::Sqlite(_) | Store::Memory(_) => Ok(Vec::new()),
+            LedgerStore::Postgres(postgres) => postgres.durability_warnings().await,
+            LedgerStore::Sqlite(_) | LedgerStore::Memory(_) => Ok(Vec::new()),
         }
     }
 
@@ -491,9 +492,9 @@ impl Ledger {
     /// Other clones keep the file open.
     pub async fn close(self) {
         match self.store {
-            Store::Sqlite(sqlite) => sqlite.close().await,
-            Store::Postgres(postgres) => postgres.close(),
-            Store::Memory(_) => {}
+            LedgerStore::Sqlite(sqlite) => sqlite.close().await,
+            LedgerStore::Postgres(postgres) => postgres.close(),
+            LedgerStore::Memory(_) => {}
         }
     }
 
@@ -503,9 +504,9 @@ impl Ledger {
 
     async fn call<T: Send + 'static, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.run(call).await,
-            Store::Postgres(postgres) => postgres.run(call).await,
-            Store::Memory(memory) => memory.run(call),
+            LedgerStore::Sqlite(sqlite) => sqlite.run(call).await,
+            LedgerStore::Postgres(postgres) => postgres.run(call).await,
+            LedgerStore::Memory(memory) => memory.run(call),
         }
     }
 }

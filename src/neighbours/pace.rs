@@ -9,4 +9,4 @@ mod pause;
 mod permits;
 mod rate;
 
-pub use permits::Permit;
+pub use permits::WorkPermit;

@@ -16,7 +16,7 @@ pub(crate) mod transport;
 use std::fmt;
 use std::time::Duration;
 
-use crate::neighbours::pace::gate::Verdict;
+use crate::neighbours::pace::gate::PaceVerdict;
 
 pub use asset_url::AssetUrl;
 pub(crate) use classify::retry_after;
@@ -119,16 +119,16 @@ impl<T> Meaning<T> {
 
     /// What the answer says about the pace, and how long all callers are asked to wait.
     #[must_use]
-    pub fn pace(&self) -> (Verdict, Option<Duration>) {
+    pub fn pace(&self) -> (PaceVerdict, Option<Duration>) {
         match self {
-            Self::Found(_) | Self::Gone | Self::Refused | Self::Unlisted => (Verdict::Fine, None),
-            Self::KeyRefused(_) => (Verdict::Failed, None),
+            Self::Found(_) | Self::Gone | Self::Refused | Self::Unlisted => (PaceVerdict::Fine, None),
+            Self::KeyRefused(_) => (PaceVerdict::Failed, None),
             Self::Retry { after, why } => {
                 let verdict = match why {
-                    Fault::Status(429) => Verdict::TooMany,
+                    Fault::Status(429) => PaceVerdict::TooMany,
                     // A code that means "later" may mean that it is too much: this is not documented.
-                    Fault::Status(503) | Fault::Timeout | Fault::Code => Verdict::TooMuch,
-                    _ => Verdict::Failed,
+                    Fault::Status(503) | Fault::Timeout | Fault::Code => PaceVerdict::TooMuch,
+                    _ => PaceVerdict::Failed,
                 };
                 (verdict, *after)
             }

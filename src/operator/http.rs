@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::console::Console;
 use crate::neighbours::broker::BrokerState;
 use crate::neighbours::ledger::Ledger;
-use crate::neighbours::pace::intake::Line;
+use crate::neighbours::pace::intake::Intake;
 use crate::platform::telemetry::metrics::Metrics;
 use crate::platform::text::plain_json;
 
@@ -34,11 +34,11 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the endpoints read.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct HttpState {
     /// For `/metrics`.
     pub metrics: Metrics,
     /// Why nothing is consumed, for `/readyz`.
-    pub line: Line,
+    pub line: Intake,
     /// How the connection to the broker is, for `/readyz`.
     pub broker: watch::Receiver<BrokerState>,
     /// For `/v1`.
@@ -61,7 +61,7 @@ pub struct Listeners {
 }
 
 /// Serves until `shutdown` is cancelled, then lets running requests finish for at most two seconds.
-pub async fn serve(listeners: Listeners, state: State, shutdown: CancellationToken) {
+pub async fn serve(listeners: Listeners, state: HttpState, shutdown: CancellationToken) {
     let drained = {
         let shutdown = shutdown.clone();
         async move {
@@ -76,7 +76,7 @@ pub async fn serve(listeners: Listeners, state: State, shutdown: CancellationTok
     }
 }
 
-async fn serve_both(listeners: Listeners, state: State, shutdown: CancellationToken) {
+async fn serve_both(listeners: Listeners, state: HttpState, shutdown: CancellationToken) {
     let (metrics, most) = (state.metrics.clone(), server::most_connections());
     let pages = state.console.clone().map(|console| console::routes(&state, console)).unwrap_or_default();
     let Some(console) = listeners.console else {
@@ -89,7 +89,7 @@ async fn serve_both(listeners: Listeners, state: State, shutdown: CancellationTo
     );
 }
 
-fn router(pages: Router<State>, state: State) -> Router {
+fn router(pages: Router<HttpState>, state: HttpState) -> Router {
     pages
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok" }))
@@ -104,7 +104,7 @@ fn same(given: &[u8], token: &[u8]) -> bool {
     given.ct_eq(token).into()
 }
 
-async fn metrics(Shared(state): Shared<State>) -> Response {
+async fn metrics(Shared(state): Shared<HttpState>) -> Response {
     match state.metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
@@ -132,7 +132,7 @@ struct Stopped {
     why: String,
 }
 
-async fn readyz(Shared(state): Shared<State>) -> Response {
+async fn readyz(Shared(state): Shared<HttpState>) -> Response {
     let readiness = Readiness::of(&state);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match serde_json::to_string(&readiness) {
@@ -145,7 +145,7 @@ async fn readyz(Shared(state): Shared<State>) -> Response {
 }
 
 impl Readiness {
-    fn of(state: &State) -> Self {
+    fn of(state: &HttpState) -> Self {
         // The task that keeps the connection has ended when the channel is closed: its last word is worth nothing.
         let abandoned = state.broker.has_changed().is_err();
         let broker = if abandoned { BrokerState::Connecting } else { state.broker.borrow().clone() };

@@ -24,7 +24,7 @@ use tokio_postgres::{Config, Error, Row};
 
 use connector::Connector;
 pub(crate) use role::Role;
-use session::Settings;
+use session::SessionSettings;
 
 /// Most connections of one pool. A question holds one for some milliseconds.
 const CONNECTIONS: usize = 16;
@@ -38,7 +38,7 @@ const POOL_LIMIT: Duration = Duration::from_secs(15);
 const UNREACHABLE: &str = "check that the database is up and can be reached";
 
 /// A connection of the pool, which gets it back at the end.
-pub(crate) type Object = managed::Object<Connector>;
+pub(crate) type PooledConnection = managed::Object<Connector>;
 
 /// A pool; clones share it.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Database {
 
 /// Why something was not done in a database.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum PostgresFault {
     Database(Error),
     Pool(String),
     /// A row that makes no sense.
@@ -70,13 +70,13 @@ pub(crate) enum Fault {
     },
 }
 
-impl From<Error> for Fault {
+impl From<Error> for PostgresFault {
     fn from(error: Error) -> Self {
         Self::Database(error)
     }
 }
 
-impl From<managed::PoolError<Self>> for Fault {
+impl From<managed::PoolError<Self>> for PostgresFault {
     fn from(error: managed::PoolError<Self>) -> Self {
         match error {
             managed::PoolError::Backend(fault) => fault,
@@ -85,19 +85,19 @@ impl From<managed::PoolError<Self>> for Fault {
     }
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for PostgresFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.told().0)
     }
 }
 
 /// A connection inside of a read-only transaction, which ends when this is dropped.
-pub(crate) struct ReadOnly(Object);
+pub(crate) struct ReadOnly(PooledConnection);
 
 impl Deref for ReadOnly {
-    type Target = Object;
+    type Target = PooledConnection;
 
-    fn deref(&self) -> &Object {
+    fn deref(&self) -> &PooledConnection {
         &self.0
     }
 }
@@ -123,7 +123,7 @@ impl Database {
         if config.get_hosts().is_empty() || config.get_user().is_none() {
             return Err(form.to_owned());
         }
-        let settings = Settings::of_options(config.get_options().unwrap_or_default())?.and(settings);
+        let settings = SessionSettings::of_options(config.get_options().unwrap_or_default())?.and(settings);
         config.connect_timeout(CONNECT_LIMIT).application_name("asset-eraser").tcp_user_timeout(limit);
         let place = place(&config).into();
         let limits = Timeouts { wait: Some(limit), create: Some(POOL_LIMIT), recycle: Some(POOL_LIMIT) };
@@ -138,27 +138,27 @@ impl Database {
     }
 
     /// A connection whose server has just said that it is what the role needs. One round trip, or a new connection.
-    pub(crate) async fn get(&self) -> Result<Object, Fault> {
+    pub(crate) async fn get(&self) -> Result<PooledConnection, PostgresFault> {
         debug_assert_eq!(self.role, Role::Ledger, "a job table is read in a transaction");
         Ok(self.pool.get().await?)
     }
 
     /// The same for a job table: inside of a read-only transaction, which the same round trip has begun.
-    pub(crate) async fn read_only(&self) -> Result<ReadOnly, Fault> {
+    pub(crate) async fn read_only(&self) -> Result<ReadOnly, PostgresFault> {
         debug_assert_ne!(self.role, Role::Ledger, "the ledger's question begins no transaction");
         Ok(ReadOnly(self.pool.get().await?))
     }
 
     /// Gives a connection back, or takes it out of the pool if its server has refused a write since it was asked.
-    pub(crate) fn give_back(connection: Object, fault: Option<&Fault>) {
-        if fault.is_some_and(Fault::is_about_transactions) {
-            drop(Object::take(connection));
+    pub(crate) fn give_back(connection: PooledConnection, fault: Option<&PostgresFault>) {
+        if fault.is_some_and(PostgresFault::is_about_transactions) {
+            drop(PooledConnection::take(connection));
         }
     }
 
     /// Closes a connection, and with it ends what belongs to it.
-    pub(crate) fn close_one(connection: Object) {
-        drop(Object::take(connection));
+    pub(crate) fn close_one(connection: PooledConnection) {
+        drop(PooledConnection::take(connection));
     }
 
     /// Where it is, without who we are.
@@ -171,7 +171,7 @@ impl Database {
     }
 }
 
-impl Fault {
+impl PostgresFault {
     /// Whether this is about what one row holds or should hold, and no trouble of all requests.
     pub(crate) fn is_about_values(&self) -> bool {
         match self {
@@ -211,8 +211,8 @@ impl Fault {
 }
 
 /// One column of a row.
-pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, Fault> {
-    row.try_get(name).map_err(|error| Fault::Row(said(&error)))
+pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, PostgresFault> {
+    row.try_get(name).map_err(|error| PostgresFault::Row(said(&error)))
 }
 
 fn place(config: &Config) -> String {

@@ -8,7 +8,7 @@ use url::{Host, Url};
 use super::checks::{SECOND, cleanly_written, within};
 use super::raw::RawBackup;
 use super::source::Source;
-use super::{Backup, ConfigError, Store};
+use super::{BackupSettings, BackupStore, ConfigError};
 
 /// Where copies are kept unless the operator says where.
 const FOLDER: &str = "backups";
@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Most copies at once: each holds some part of an asset in memory.
 const MOST_AT_ONCE: u32 = 64;
 
-pub(super) fn backup(source: &Source, raw: &RawBackup) -> Result<Backup, ConfigError> {
+pub(super) fn backup(source: &Source, raw: &RawBackup) -> Result<BackupSettings, ConfigError> {
     let max_size = raw.max_size.0.unwrap_or(MAX_SIZE);
     if !(1..=LARGEST).contains(&max_size) {
         return Err(source.problem("backup.max_size", "must be 1B to 5TiB"));
@@ -35,7 +35,7 @@ pub(super) fn backup(source: &Source, raw: &RawBackup) -> Result<Backup, ConfigE
     if reasons.iter().any(String::is_empty) {
         return Err(source.problem("backup.reasons", "must be texts that requests say as their reason; one is empty"));
     }
-    Ok(Backup {
+    Ok(BackupSettings {
         store: store(source, raw.url.as_deref())?,
         named: raw.url.is_some(),
         reasons,
@@ -47,12 +47,12 @@ pub(super) fn backup(source: &Source, raw: &RawBackup) -> Result<Backup, ConfigE
     })
 }
 
-fn store(source: &Source, url: Option<&str>) -> Result<Store, ConfigError> {
-    let Some(url) = url else { return Ok(Store::Folder(FOLDER.into())) };
+fn store(source: &Source, url: Option<&str>) -> Result<BackupStore, ConfigError> {
+    let Some(url) = url else { return Ok(BackupStore::Folder(FOLDER.into())) };
     let rule = "must be file://FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, without user, \
                 query and fragment; keys and endpoints come from the cloud's own variables, such as AWS_ACCESS_KEY_ID";
     if let Some(folder) = url.strip_prefix("file://").filter(|folder| !folder.is_empty()) {
-        return Ok(Store::Folder(PathBuf::from(folder)));
+        return Ok(BackupStore::Folder(PathBuf::from(folder)));
     }
     cleanly_written(source, "backup.url", &url.into())?;
     let bucket = Url::parse(url).ok().filter(|url| {
@@ -64,7 +64,7 @@ fn store(source: &Source, url: Option<&str>) -> Result<Store, ConfigError> {
             && url.query().is_none()
             && url.fragment().is_none()
     });
-    bucket.map(Store::Bucket).ok_or_else(|| source.problem("backup.url", rule))
+    bucket.map(BackupStore::Bucket).ok_or_else(|| source.problem("backup.url", rule))
 }
 
 /// As `Url` writes it, since that is what it is compared with.
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::settings::Settings;
 
-    fn load(set: &[(&str, &str)]) -> Result<Backup, String> {
+    fn load(set: &[(&str, &str)]) -> Result<BackupSettings, String> {
         let all = [("PROVIDER__TOKEN", "x"), ("GUARD__NONE", "true")].iter().chain(set);
         let all = all.map(|(key, value)| (format!("ASSET_ERASER__{key}"), (*value).to_owned()));
         Settings::load(None, all).map(|settings| settings.backup).map_err(|error| error.to_string())
@@ -89,16 +89,16 @@ mod tests {
     fn what_is_not_said_is_safe() {
         let backup = load(&[]).unwrap();
         assert!(!backup.named && !backup.allow_http && backup.allow_hosts.is_empty() && backup.reasons.is_empty());
-        assert_eq!(backup.store, Store::Folder("backups".into()));
+        assert_eq!(backup.store, BackupStore::Folder("backups".into()));
     }
 
     #[test]
     fn each_kind_of_store_is_read() {
         let store = |url| load(&[("BACKUP__URL", url)]).unwrap().store;
-        assert_eq!(store("file://some/folder"), Store::Folder("some/folder".into()));
-        assert_eq!(store("file:///var/lib/backups"), Store::Folder("/var/lib/backups".into()));
+        assert_eq!(store("file://some/folder"), BackupStore::Folder("some/folder".into()));
+        assert_eq!(store("file:///var/lib/backups"), BackupStore::Folder("/var/lib/backups".into()));
         for url in ["s3://bucket/some/prefix", "gs://bucket", "az://container/prefix/"] {
-            assert_eq!(store(url), Store::Bucket(url.parse().unwrap()));
+            assert_eq!(store(url), BackupStore::Bucket(url.parse().unwrap()));
         }
     }
 

@@ -4,12 +4,12 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::Broker;
+use super::BrokerSettings;
 use super::checks::usable_urls;
 use super::safety::MAX_USER;
 use super::source::text_of;
 
-impl Broker {
+impl BrokerSettings {
     /// The URLs as their file says now, where they came from one, since a password is changed while the worker runs. What
     /// cannot be read, or holds no such URLs, is not taken.
     #[must_use]

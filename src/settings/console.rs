@@ -5,12 +5,12 @@ use secrecy::ExposeSecret;
 use super::checks::{address, secret};
 use super::raw::RawConsole;
 use super::source::Source;
-use super::{ConfigError, Console};
+use super::{ConfigError, ConsoleSettings};
 
 /// Shortest password, in characters. A person who guesses it can replay and drop dead letters.
 const SHORTEST: usize = 12;
 
-pub(super) fn console(source: &Source, raw: &RawConsole) -> Result<Option<Console>, ConfigError> {
+pub(super) fn console(source: &Source, raw: &RawConsole) -> Result<Option<ConsoleSettings>, ConfigError> {
     let password = secret(source, "console.password", raw.password.as_ref(), raw.password_file.as_ref())?;
     if !raw.enabled.0.unwrap_or(false) {
         return Ok(None);
@@ -29,7 +29,7 @@ pub(super) fn console(source: &Source, raw: &RawConsole) -> Result<Option<Consol
     if password.expose_secret().len() < SHORTEST {
         return Err(source.problem("console.password", format!("must have {SHORTEST} characters or more")));
     }
-    Ok(Some(Console { listen, user, password }))
+    Ok(Some(ConsoleSettings { listen, user, password }))
 }
 
 #[cfg(test)]

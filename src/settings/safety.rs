@@ -3,13 +3,13 @@
 use super::checks::{DAY, SECOND, within};
 use super::raw::RawBrake;
 use super::source::Source;
-use super::{Brake, Broker, ConfigError, Publishers};
+use super::{BrakeSettings, BrokerSettings, ConfigError, PublisherSettings};
 use crate::contract::message::AssetPattern;
 
 /// Longest name of a user, in bytes: the AMQP property `user_id` takes no longer one.
 pub(super) const MAX_USER: usize = 255;
 
-pub(super) fn brake(source: &Source, raw: &RawBrake) -> Result<Option<Brake>, ConfigError> {
+pub(super) fn brake(source: &Source, raw: &RawBrake) -> Result<Option<BrakeSettings>, ConfigError> {
     let window = within(source, "brake.window", raw.window.0, 3600 * SECOND, 60 * SECOND, 7 * DAY)?;
     match raw.max_deletions.0 {
         None if raw.window.0.is_some() => {
@@ -21,7 +21,7 @@ pub(super) fn brake(source: &Source, raw: &RawBrake) -> Result<Option<Brake>, Co
             let problem = "must be at least 1; with worker.dry_run = true nothing is deleted at all";
             Err(source.problem("brake.max_deletions", problem))
         }
-        Some(max_deletions) => Ok(Some(Brake { max_deletions, window })),
+        Some(max_deletions) => Ok(Some(BrakeSettings { max_deletions, window })),
     }
 }
 
@@ -36,8 +36,8 @@ pub(super) fn protected(source: &Source, patterns: &[String]) -> Result<Vec<Asse
 pub(super) fn publishers(
     source: &Source,
     allow: Option<&[String]>,
-    broker: &Broker,
-) -> Result<Option<Publishers>, ConfigError> {
+    broker: &BrokerSettings,
+) -> Result<Option<PublisherSettings>, ConfigError> {
     let key = "publishers.allow";
     let Some(allow) = allow else { return Ok(None) };
     if allow.is_empty() || allow.iter().any(|user| user.is_empty() || user.len() > MAX_USER) {
@@ -55,5 +55,5 @@ pub(super) fn publishers(
                        no other program publishes with";
         return Err(source.problem(key, problem));
     }
-    Ok(Some(Publishers { allow: allow.to_vec(), own }))
+    Ok(Some(PublisherSettings { allow: allow.to_vec(), own }))
 }

@@ -115,7 +115,7 @@ fn what_is_wrong_is_named_with_its_place() {
 fn a_brake_has_a_limit_and_a_window() {
     assert_eq!(load(LEAST, &[]).unwrap().brake, None);
     let brake = |file: &str| load(&format!("{LEAST}[brake]\n{file}\n"), &[]).unwrap().brake.unwrap();
-    assert_eq!(brake("max_deletions = 500"), Brake { max_deletions: 500, window: Duration::from_secs(3600) });
+    assert_eq!(brake("max_deletions = 500"), BrakeSettings { max_deletions: 500, window: Duration::from_secs(3600) });
     assert_eq!(brake("max_deletions = 1\nwindow = \"168h\"").window, Duration::from_secs(7 * 24 * 3600));
     let of = |key: &str, rule: &str| format!("brake.{key} (ASSET_ERASER__BRAKE__{}): {rule}", key.to_uppercase());
     for (pairs, starts) in [
@@ -169,7 +169,7 @@ fn publishers_are_others_than_the_worker() {
 #[test]
 fn the_nodes_of_a_broker_are_named_as_a_list_or_separated_by_commas_or_lines() {
     let dir = tempfile::tempdir().unwrap();
-    let hosts = |loaded: &Broker| -> Vec<String> {
+    let hosts = |loaded: &BrokerSettings| -> Vec<String> {
         let urls = loaded.urls.iter().map(|url| url::Url::parse(url.expose_secret()).unwrap());
         urls.map(|url| format!("{}:{}", url.host_str().unwrap(), url.password().unwrap())).collect()
     };

@@ -5,12 +5,12 @@ use url::Url;
 use super::checks::{cleanly_written, secret};
 use super::raw::RawTracing;
 use super::source::Source;
-use super::{ConfigError, Tracing};
+use super::{ConfigError, TracingSettings};
 
 /// Where a collector takes spans, unless the address says something else.
 const PATH: &str = "/v1/traces";
 
-pub(super) fn tracing(source: &Source, raw: &RawTracing) -> Result<Option<Tracing>, ConfigError> {
+pub(super) fn tracing(source: &Source, raw: &RawTracing) -> Result<Option<TracingSettings>, ConfigError> {
     let token = secret(source, "tracing.otlp_token", raw.otlp_token.as_ref(), raw.otlp_token_file.as_ref())?;
     let Some(endpoint) = raw.otlp_endpoint.as_deref() else {
         let others = [
@@ -30,7 +30,7 @@ pub(super) fn tracing(source: &Source, raw: &RawTracing) -> Result<Option<Tracin
         return Err(source.problem("tracing.service_name", "must be 1 to 255 bytes long"));
     }
     cleanly_written(source, "tracing.otlp_endpoint", &(*endpoint).into())?;
-    Ok(Some(Tracing {
+    Ok(Some(TracingSettings {
         otlp_endpoint: address(endpoint).ok_or_else(|| {
             let rule = "must be an http:// or https:// address without user, query and fragment, such as \
                         http://collector:4318 (OTLP over HTTP; a token goes into tracing.otlp_token)";

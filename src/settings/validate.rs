@@ -12,8 +12,8 @@ use super::raw::{Raw, RawBroker, RawGuard, RawHttpGuard, RawLedger, RawPostgresG
 use super::source::Source;
 use super::traces;
 use super::{
-    Broker, Concurrency, ConfigError, Guard, Http, HttpGuard, Ledger, Log, LogFormat, PostgresGuard, Provider, Retry,
-    Settings, Worker, brief,
+    BrokerSettings, Concurrency, ConfigError, GuardSettings, HttpGuard, HttpSettings, LedgerSettings, LogFormat,
+    LogSettings, PostgresGuard, ProviderSettings, RetrySettings, Settings, WorkerSettings, brief,
 };
 use super::{backup, console, safety};
 
@@ -35,17 +35,17 @@ pub(super) fn settings(source: &Source, raw: &Raw) -> Result<Settings, ConfigErr
         guard: guard(source, &raw.guard)?,
         retry,
         ledger: ledger(source, &raw.ledger, max_age)?,
-        worker: Worker {
+        worker: WorkerSettings {
             concurrency: concurrency(source, raw)?,
             grace,
             dry_run: raw.worker.dry_run.0.unwrap_or(false),
         },
-        http: Http {
+        http: HttpSettings {
             listen,
             token: secret(source, "http.token", raw.http.token.as_ref(), raw.http.token_file.as_ref())?,
         },
         console: console::console(source, &raw.console)?,
-        log: Log {
+        log: LogSettings {
             format: raw.log.format.unwrap_or(default_format),
             level: raw.log.level.clone().unwrap_or_else(|| "info".to_owned()),
         },
@@ -71,7 +71,7 @@ fn concurrency(source: &Source, raw: &Raw) -> Result<Concurrency, ConfigError> {
     }
 }
 
-fn ledger(source: &Source, raw: &RawLedger, max_age: Duration) -> Result<Ledger, ConfigError> {
+fn ledger(source: &Source, raw: &RawLedger, max_age: Duration) -> Result<LedgerSettings, ConfigError> {
     let url = secret(source, "ledger.url", raw.url.as_ref(), raw.url_file.as_ref())?;
     let url = url.unwrap_or_else(|| "sqlite://asset-eraser.db".into());
     if url.expose_secret().starts_with("postgres") {
@@ -87,7 +87,7 @@ fn ledger(source: &Source, raw: &RawLedger, max_age: Duration) -> Result<Ledger,
         let rule = format!("must be at least retry.max_age, which is {}", brief(max_age));
         return Err(source.problem("ledger.compact_after", rule));
     }
-    Ok(Ledger { url, compact_after })
+    Ok(LedgerSettings { url, compact_after })
 }
 
 fn is_ledger(url: &str) -> bool {
@@ -95,7 +95,7 @@ fn is_ledger(url: &str) -> bool {
     url == "memory:" || kinds.iter().any(|kind| url.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()))
 }
 
-pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigError> {
+pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<BrokerSettings, ConfigError> {
     let urls = broker_urls(source, raw)?;
     let prefix = raw.prefix.clone().unwrap_or_else(|| "asset.deletion".to_owned());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
@@ -111,7 +111,7 @@ pub(super) fn broker(source: &Source, raw: &RawBroker) -> Result<Broker, ConfigE
         return Err(source.problem(key, "client_cert_file and client_key_file belong together"));
     }
     certificates_are_used(source, raw, &urls)?;
-    Ok(Broker {
+    Ok(BrokerSettings {
         urls,
         url_file: raw.url_file.clone(),
         prefix,
@@ -152,7 +152,7 @@ fn certificates_are_used(source: &Source, raw: &RawBroker, urls: &[SecretString]
     }
 }
 
-fn provider(source: &Source, raw: &RawProvider) -> Result<Provider, ConfigError> {
+fn provider(source: &Source, raw: &RawProvider) -> Result<ProviderSettings, ConfigError> {
     // The address of the provider's documentation.
     let base = raw.base_url.as_deref().unwrap_or("https://zcbservice.aizfw.cn/kyyReactApiServer");
     cleanly_written(source, "provider.base_url", &base.into())?;
@@ -169,7 +169,7 @@ fn provider(source: &Source, raw: &RawProvider) -> Result<Provider, ConfigError>
     let rule = "is required: set provider.token, or provider.token_file to the path of a file that holds it";
     let token = token.ok_or_else(|| source.problem("provider.token", rule))?;
     let limit = |key, value, default| within(source, key, value, default, Duration::from_millis(1), 300 * SECOND);
-    let provider = Provider {
+    let provider = ProviderSettings {
         base_url,
         token,
         connect_timeout: limit("provider.connect_timeout", raw.connect_timeout.0, 5 * SECOND)?,
@@ -200,7 +200,7 @@ fn max_rate(source: &Source, rate: Option<u32>) -> Result<Option<NonZeroU32>, Co
 }
 
 /// Success is `"0"` alone, and a code that means two things would mean whichever is looked at first.
-fn distinct_codes(source: &Source, provider: &Provider) -> Result<(), ConfigError> {
+fn distinct_codes(source: &Source, provider: &ProviderSettings) -> Result<(), ConfigError> {
     let lists = [
         ("provider.retry_codes", &provider.retry_codes),
         ("provider.gone_codes", &provider.gone_codes),
@@ -219,7 +219,7 @@ fn distinct_codes(source: &Source, provider: &Provider) -> Result<(), ConfigErro
     Ok(())
 }
 
-fn guard(source: &Source, raw: &RawGuard) -> Result<Guard, ConfigError> {
+fn guard(source: &Source, raw: &RawGuard) -> Result<GuardSettings, ConfigError> {
     let http = raw.http.as_ref().map(|raw| http_guard(source, raw)).transpose()?;
     let postgres = raw.postgres.as_ref().map(|raw| postgres_guard(source, raw)).transpose()?;
     let none = raw.none.0.unwrap_or(false);
@@ -235,7 +235,7 @@ fn guard(source: &Source, raw: &RawGuard) -> Result<Guard, ConfigError> {
         (true, false) | (false, true) => {}
     }
     let in_progress = raw.in_progress.0.clone().unwrap_or_else(|| vec!["queued".to_owned(), "processing".to_owned()]);
-    Ok(Guard {
+    Ok(GuardSettings {
         http,
         postgres,
         in_progress,
@@ -283,7 +283,7 @@ fn postgres_guard(source: &Source, raw: &RawPostgresGuard) -> Result<PostgresGua
     Ok(PostgresGuard { url, query, allow_standby: raw.allow_standby.0.unwrap_or(false), timeout })
 }
 
-fn retry(source: &Source, raw: &RawRetry) -> Result<Retry, ConfigError> {
+fn retry(source: &Source, raw: &RawRetry) -> Result<RetrySettings, ConfigError> {
     let ms = Duration::from_millis(1);
     let steps: Vec<Duration> =
         raw.wait_steps.0.clone().unwrap_or_else(|| [5, 30, 120, 600, 3600].map(Duration::from_secs).to_vec());
@@ -293,7 +293,7 @@ fn retry(source: &Source, raw: &RawRetry) -> Result<Retry, ConfigError> {
     for step in &steps {
         within(source, "retry.wait_steps", Some(*step), *step, ms, DAY)?;
     }
-    Ok(Retry {
+    Ok(RetrySettings {
         initial: within(source, "retry.initial", raw.initial.0, SECOND / 5, ms, LONGEST_BUDGET)?,
         max_interval: within(source, "retry.max_interval", raw.max_interval.0, 5 * SECOND, ms, LONGEST_BUDGET)?,
         max_elapsed: within(source, "retry.max_elapsed", raw.max_elapsed.0, 15 * SECOND, ms, LONGEST_BUDGET)?,

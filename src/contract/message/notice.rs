@@ -15,7 +15,7 @@ use super::outcome::Outcome;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// What it tells.
-    pub kind: Kind,
+    pub kind: NoticeKind,
     /// The CloudEvents `id`, also the AMQP `message_id`.
     pub id: String,
     /// The JSON text.
@@ -24,14 +24,14 @@ pub struct Notice {
 
 /// What a notice tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum NoticeKind {
     /// A request is on record, and the guard is asked next.
     Started,
     /// The last request of a case was decided.
     CaseCompleted,
 }
 
-impl Kind {
+impl NoticeKind {
     /// The name in the event's type and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -105,7 +105,7 @@ impl Notice {
     pub fn started(ledger: Uuid, request_id: &RequestId, asset_id: &AssetId, first_seen: Timestamp) -> Self {
         let data = StartedData { request_id, asset_id, received_at: first_seen };
         let id = Uuid::new_v5(&ledger, format!("{request_id} started").as_bytes());
-        Self::new(Kind::Started, id, asset_id.as_str(), first_seen, data)
+        Self::new(NoticeKind::Started, id, asset_id.as_str(), first_seen, data)
     }
 
     /// The last request of a case was decided. `decided` counts the case's requests by outcome.
@@ -121,11 +121,11 @@ impl Notice {
             CaseCompletedData { case_id: case, case_size: size, outcomes: Counts::of(decided), completed_at: now };
         // No request ID is "case": what follows one is another word.
         let id = Uuid::new_v5(&ledger, format!("case completed {case}").as_bytes());
-        Self::new(Kind::CaseCompleted, id, case.as_str(), now, data)
+        Self::new(NoticeKind::CaseCompleted, id, case.as_str(), now, data)
     }
 
     /// `id` is derived from the ledger's, as another ledger may tell of the same request or case otherwise.
-    fn new(kind: Kind, id: Uuid, subject: &str, time: Timestamp, data: impl Serialize) -> Self {
+    fn new(kind: NoticeKind, id: Uuid, subject: &str, time: Timestamp, data: impl Serialize) -> Self {
         let event = CloudEvent::new(id, kind.as_str(), Some(subject), Some(time), data);
         Self { kind, id: id.to_string(), body: event.to_json() }
     }
@@ -137,7 +137,7 @@ impl Notice {
     pub fn recorded_case(body: String) -> Result<Self, String> {
         let event: Value = serde_json::from_str(&body).map_err(|error| format!("recorded event of a case: {error}"))?;
         let id = event["id"].as_str().ok_or("recorded event of a case: id is missing")?.to_owned();
-        Ok(Self { kind: Kind::CaseCompleted, id, body })
+        Ok(Self { kind: NoticeKind::CaseCompleted, id, body })
     }
 }
 

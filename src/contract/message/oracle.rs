@@ -60,7 +60,7 @@ fn said_so(request: &Request, envelope: &Envelope<'_>) {
     let fields = if envelope.content_type.is_some() { &body["data"] } else { &body };
     // Whatever stands there twice, in the text itself: that parser keeps the last one only.
     let text = if envelope.content_type.is_some() { data(written) } else { written.to_vec() };
-    let names = serde_json::from_slice::<Names>(&text).expect("an object").0;
+    let names = serde_json::from_slice::<NameList>(&text).expect("an object").0;
     let different: BTreeSet<&String> = names.iter().collect();
     assert_eq!(names.len(), different.len(), "{names:?}");
     assert_eq!(fields["asset_id"].as_str(), Some(request.asset_id.as_str()));
@@ -80,25 +80,25 @@ fn data(event: &[u8]) -> Vec<u8> {
 }
 
 /// The names in an object, as often as they stand there.
-struct Names(Vec<String>);
+struct NameList(Vec<String>);
 
-impl<'de> Deserialize<'de> for Names {
+impl<'de> Deserialize<'de> for NameList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Names;
+        struct NamesVisitor;
+        impl<'de> Visitor<'de> for NamesVisitor {
+            type Value = NameList;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Names, M::Error> {
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<NameList, M::Error> {
                 let mut names = Vec::new();
                 while let Some((name, IgnoredAny)) = map.next_entry()? {
                     names.push(name);
                 }
-                Ok(Names(names))
+                Ok(NameList(names))
             }
         }
-        deserializer.deserialize_map(Collect)
+        deserializer.deserialize_map(NamesVisitor)
     }
 }
 

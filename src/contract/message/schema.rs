@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::cloud_event::{CloudEvent, event_type};
 use super::event::ResultData;
 use super::id::{AssetId, CaseId, RequestId};
-use super::notice::{CaseCompletedData, Kind, StartedData};
+use super::notice::{CaseCompletedData, NoticeKind, StartedData};
 use super::request::{Expect, MAX_CASE_SIZE, MAX_TEXT, OnInUse};
 use super::{Cause, Outcome};
 
@@ -160,9 +160,10 @@ fn all() -> [Strict; 5] {
             schema["properties"]["data"].as_object_mut().map(case_size_needs_a_case);
         }),
         Strict::event::<ResultData<'_>>("result", "Result", RESULT).with(each_outcome),
-        Strict::event::<StartedData<'_>>("started", "Started", STARTED).with(|schema| notice(schema, Kind::Started)),
+        Strict::event::<StartedData<'_>>("started", "Started", STARTED)
+            .with(|schema| notice(schema, NoticeKind::Started)),
         Strict::event::<CaseCompletedData<'_>>("case-completed", "Case completed", CASE)
-            .with(|schema| notice(schema, Kind::CaseCompleted)),
+            .with(|schema| notice(schema, NoticeKind::CaseCompleted)),
     ]
 }
 
@@ -228,7 +229,7 @@ fn case_size_needs_a_case(request: &mut Map<String, Value>) {
     request.insert("then".into(), json!({"required": ["case_id"], "properties": {"case_id": {"type": "string"}}}));
 }
 
-fn notice(schema: &mut Map<String, Value>, kind: Kind) {
+fn notice(schema: &mut Map<String, Value>, kind: NoticeKind) {
     schema["properties"]["type"]["const"] = json!(event_type(kind.as_str()));
     schema["required"] = json!(["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"]);
 }

@@ -1,10 +1,10 @@
 //! The brake: an operator's limit on deletions, for all workers of one ledger together.
 
 use super::conclusion::Waiting;
-use super::{Eraser, Inner};
+use super::{Eraser, EraserParts};
 use crate::contract::reasons::Stop;
 use crate::neighbours::ledger::LedgerError;
-use crate::settings::{Brake, brief};
+use crate::settings::{BrakeSettings, brief};
 
 impl Eraser {
     /// Stops the line if the brake holds. To be asked before anything is consumed: a restart of a worker has not
@@ -24,7 +24,7 @@ impl Eraser {
     }
 }
 
-impl Inner {
+impl EraserParts {
     /// How many deletions hold the brake, if it holds.
     pub(super) async fn held_by(&self) -> Result<Option<u64>, LedgerError> {
         let Some(brake) = &self.settings.brake else { return Ok(None) };
@@ -40,7 +40,7 @@ impl Inner {
     }
 }
 
-fn why(brake: &Brake, deletions: u64) -> String {
+fn why(brake: &BrakeSettings, deletions: u64) -> String {
     format!(
         "{deletions} deletions have begun within {}, and brake.max_deletions is {}; it goes on as that time passes, or \
          after `asset-eraser brake release`",

@@ -1,11 +1,11 @@
 //! Cases: requests that belong together, and are told of together when the last of them is decided.
 
-use super::{Inner, Run};
+use super::{EraserParts, Run};
 use crate::contract::message::request::Labels;
 use crate::contract::message::{Cause, Notice, Outcome};
 use crate::neighbours::ledger::LedgerError;
 
-impl Inner {
+impl EraserParts {
     /// The event that says that this request's case is complete, if it is. To be asked after the request's own decision
     /// is on record: then whichever request of a case is decided last sees all the others, on any replica, and so does
     /// its redelivery if the worker ends in between.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, Inner, Run, Verdict, recorded};
+use super::{EraserParts, Publication, Run, Verdict, recorded};
 use crate::contract::message::event::{AssetSeen, Facts, Subject};
 use crate::contract::message::request::Labels;
 use crate::contract::message::{Cause, Outcome, Request, RequestId, ResultEvent};
@@ -18,11 +18,11 @@ use crate::settings::brief;
 pub(super) struct Waiting {
     reason: PutOff,
     why: String,
-    kind: Kind,
+    kind: WaitKind,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+enum WaitKind {
     /// A job uses the asset: polled, costs no step.
     InUse,
     /// A fault of this request: costs a step.
@@ -35,15 +35,15 @@ enum Kind {
 
 impl Waiting {
     pub(super) fn in_use(jobs: String) -> Self {
-        Self { reason: PutOff::InUse, why: jobs, kind: Kind::InUse }
+        Self { reason: PutOff::InUse, why: jobs, kind: WaitKind::InUse }
     }
 
     pub(super) fn guard(why: String) -> Self {
-        Self { reason: PutOff::Guard, why, kind: Kind::Fault }
+        Self { reason: PutOff::Guard, why, kind: WaitKind::Fault }
     }
 
     pub(super) fn backup(why: String) -> Self {
-        Self { reason: PutOff::Backup, why, kind: Kind::Fault }
+        Self { reason: PutOff::Backup, why, kind: WaitKind::Fault }
     }
 
     /// As many backups as may be made at once are being made.
@@ -51,40 +51,40 @@ impl Waiting {
         Self {
             reason: PutOff::Backup,
             why: "there were others to be made (backup.concurrency)".to_owned(),
-            kind: Kind::Pace,
+            kind: WaitKind::Pace,
         }
     }
 
     pub(super) fn provider(why: String) -> Self {
-        Self { reason: PutOff::Provider, why, kind: Kind::Fault }
+        Self { reason: PutOff::Provider, why, kind: WaitKind::Fault }
     }
 
     /// The provider says that there are too many calls: the pace is to blame, and no step is used up for it.
     pub(super) fn pace(why: String) -> Self {
-        Self { reason: PutOff::Pace, why, kind: Kind::Pace }
+        Self { reason: PutOff::Pace, why, kind: WaitKind::Pace }
     }
 
     /// The broker did not take an event: its connection is lost, and every delivery comes back, or a queue refuses it.
     pub(super) fn broker() -> Self {
-        Self { reason: PutOff::Broker, why: "the broker did not take an event".to_owned(), kind: Kind::Common }
+        Self { reason: PutOff::Broker, why: "the broker did not take an event".to_owned(), kind: WaitKind::Common }
     }
 
     pub(super) fn stopped(stop: Stop, why: String) -> Self {
-        Self { reason: PutOff::Stopped(stop), why, kind: Kind::Common }
+        Self { reason: PutOff::Stopped(stop), why, kind: WaitKind::Common }
     }
 
     /// The request may be the one that ends its workers, and another such request is at work.
     pub(super) fn suspect() -> Self {
         let why = "its worker ended during it before, and another such request was at work".to_owned();
-        Self { reason: PutOff::Suspect, why, kind: Kind::Common }
+        Self { reason: PutOff::Suspect, why, kind: WaitKind::Common }
     }
 }
 
-impl Inner {
+impl EraserParts {
     /// What has to be published for a decision that is on record.
-    pub(super) async fn answer(&self, event: ResultEvent, labels: &Labels) -> Result<Answer, LedgerError> {
+    pub(super) async fn answer(&self, event: ResultEvent, labels: &Labels) -> Result<Publication, LedgerError> {
         let recorded = RequestId::parse(&event.request_id).map_err(LedgerError::corrupt)?;
-        Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await?, recorded: Some(recorded) })
+        Ok(Publication { event: Box::new(event), case: self.completed_case(labels).await?, recorded: Some(recorded) })
     }
 
     /// A request that is answered when its deadline passes should be answered then, not an hour later: the longest delay
@@ -100,7 +100,7 @@ impl Inner {
 
 impl Run<'_> {
     /// Makes the outcome durable. What is on record wins: a decision is never changed.
-    pub(super) async fn decide(&self, outcome: &Outcome) -> Result<Answer, LedgerError> {
+    pub(super) async fn decide(&self, outcome: &Outcome) -> Result<Publication, LedgerError> {
         let facts = Facts {
             asset: self.asset.as_ref().map(seen),
             verified: self.verified,
@@ -134,9 +134,9 @@ impl Run<'_> {
         let steps = &self.eraser.settings.retry.wait_steps;
         let step = usize::try_from(self.record.rung).unwrap_or(usize::MAX);
         let (rung, delay) = match waiting.kind {
-            Kind::InUse => (self.record.rung, patient(steps, self.eraser.settings.guard.poll, self.age())),
-            Kind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
-            Kind::Pace | Kind::Common => (self.record.rung, patient(steps, self.eraser.shortest(), self.age())),
+            WaitKind::InUse => (self.record.rung, patient(steps, self.eraser.settings.guard.poll, self.age())),
+            WaitKind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
+            WaitKind::Pace | WaitKind::Common => (self.record.rung, patient(steps, self.eraser.shortest(), self.age())),
         };
         self.eraser.ledger.put_off(&self.record.attempt, rung, waiting.reason.as_str()).await?;
         if for_backup {
@@ -155,19 +155,19 @@ impl Run<'_> {
         let late = self.request.deadline.is_some_and(|deadline| self.now() >= deadline);
         let why = &waiting.why;
         match waiting.kind {
-            Kind::InUse if old || late => Some(Outcome::failed(Cause::InUse, format!("still in use by {why}"))),
-            Kind::Fault | Kind::Pace if late => {
+            WaitKind::InUse if old || late => Some(Outcome::failed(Cause::InUse, format!("still in use by {why}"))),
+            WaitKind::Fault | WaitKind::Pace if late => {
                 Some(Outcome::failed(Cause::DeadlinePassed, format!("not done in time: {why}")))
             }
-            Kind::Fault if waiting.reason == PutOff::Backup && (old || self.ladder_climbed()) => {
+            WaitKind::Fault if waiting.reason == PutOff::Backup && (old || self.ladder_climbed()) => {
                 Some(Outcome::failed(Cause::BackupFailed, format!("every retry was used up; the last said: {why}")))
             }
-            Kind::Fault if self.ladder_climbed() => Some(Outcome::failed(
+            WaitKind::Fault if self.ladder_climbed() => Some(Outcome::failed(
                 Cause::AttemptsExhausted,
                 format!("every retry was used up; the last said: {why}"),
             )),
-            Kind::Fault | Kind::Pace | Kind::Common if old => Some(self.too_old(waiting)),
-            Kind::InUse | Kind::Fault | Kind::Pace | Kind::Common => None,
+            WaitKind::Fault | WaitKind::Pace | WaitKind::Common if old => Some(self.too_old(waiting)),
+            WaitKind::InUse | WaitKind::Fault | WaitKind::Pace | WaitKind::Common => None,
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Inner, Verdict};
+use super::{EraserParts, Verdict};
 use crate::contract::message::Request;
 use crate::contract::reasons::PutOff;
 
-impl Inner {
+impl EraserParts {
     /// The delivery waits: the answer of the other attempt is on record when it comes back. The wait is drawn from the
     /// steps of the wait ladder, and more of them are drawn from the more often the request was contended.
     pub(super) fn give_way(&self, request: &Request, contended: u32) -> Verdict {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::conclusion::Waiting;
-use super::{Inner, LOOKS_AFTER_DELETE, NotNow, Run, Sight};
+use super::{EraserParts, LOOKS_AFTER_DELETE, NotNow, Run, Sight};
 use crate::contract::message::Notice;
 use crate::contract::message::event::LastWord;
 use crate::contract::reasons::{PutOff, Stop};
@@ -12,7 +12,7 @@ use crate::neighbours::pace::gate::Pass;
 use crate::neighbours::provider::{Detail, Fault, Meaning};
 use crate::platform::retry::Budget;
 
-impl Inner {
+impl EraserParts {
     /// The in-process retry budget.
     pub(super) fn budget(&self) -> Budget {
         let retry = &self.settings.retry;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Eraser, Inner};
+use super::{Eraser, EraserParts};
 use crate::contract::reasons::Stop;
 use crate::neighbours::pace::circuit::Circuit;
-use crate::neighbours::pace::intake::Line;
+use crate::neighbours::pace::intake::Intake;
 use crate::platform::telemetry::metrics::Metrics;
 
 /// Between two looks at the ledger. A little more than what its own looks are apart.
@@ -78,7 +78,7 @@ impl Eraser {
     }
 }
 
-impl Inner {
+impl EraserParts {
     /// Whether the provider answers a probe well. Asked before a failure counts as an outage.
     pub(super) async fn provider_is_well(&self) -> bool {
         for _ in 0..PROBES {
@@ -114,13 +114,13 @@ pub(super) struct Outage {
     began: Instant,
     circuit: Mutex<Circuit>,
     witness: Witness<bool>,
-    line: Line,
+    line: Intake,
     metrics: Metrics,
 }
 
 impl Outage {
     /// A closed circuit; open, it stops the line with `stop`.
-    pub(super) fn new(stop: Stop, way: String, line: Line, metrics: Metrics) -> Self {
+    pub(super) fn new(stop: Stop, way: String, line: Intake, metrics: Metrics) -> Self {
         let (circuit, witness) = (Mutex::default(), Witness::default());
         Self { stop, way, began: Instant::now(), circuit, witness, line, metrics }
     }

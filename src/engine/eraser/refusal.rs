@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Answer, Eraser, Inner, Verdict, recorded};
+use super::{Eraser, EraserParts, Publication, Verdict, recorded};
 use crate::contract::message::event::{Facts, Subject};
 use crate::contract::message::request::Labels;
 use crate::contract::message::{Cause, Outcome, Request, RequestId, ResultEvent, Unreadable};
 use crate::contract::reasons::Buried;
-use crate::neighbours::ledger::{LedgerError, Refused, UsedUp};
+use crate::neighbours::ledger::{LedgerError, RefusalRecord, UsedUp};
 
 impl Eraser {
     /// Buries a message that is no valid request, with an answer when it named its request.
@@ -24,9 +24,9 @@ impl Eraser {
     }
 }
 
-impl Inner {
+impl EraserParts {
     /// A malformed message says nothing that is believed of its case but the name: not how many requests it has.
-    async fn refusal(&self, request_id: &RequestId, bad: &Unreadable) -> Result<Answer, LedgerError> {
+    async fn refusal(&self, request_id: &RequestId, bad: &Unreadable) -> Result<Publication, LedgerError> {
         let labels = &bad.labels;
         let (id, copy, ledger) = (request_id.clone(), bad.clone(), self.ledger.id());
         let event = move |now| {
@@ -34,12 +34,12 @@ impl Inner {
             ResultEvent::new(ledger, subject(&id, &copy), &invalid(&copy), facts, now).body
         };
         match self.ledger.refuse(request_id, labels.case_id.as_ref(), event).await? {
-            Refused::Recorded { event, of_case } => {
+            RefusalRecord::Recorded { event, of_case } => {
                 let event = recorded(event)?;
                 self.count_outside(labels, of_case.as_deref(), &event, &bad.problem).await?;
                 self.answer(event, labels).await
             }
-            Refused::Known { first_seen } => {
+            RefusalRecord::Known { first_seen } => {
                 let used =
                     format!("request_id {request_id} was used before, and this message is no request: {}", bad.problem);
                 let outcome = Outcome::rejected(Cause::RequestConflict, used);
@@ -64,9 +64,9 @@ impl Inner {
 
     /// An answer that is on record nowhere. Its message counts as one request of its case; `said` tells it from others of
     /// that ID.
-    async fn unrecorded(&self, event: ResultEvent, labels: &Labels, said: &str) -> Result<Answer, LedgerError> {
+    async fn unrecorded(&self, event: ResultEvent, labels: &Labels, said: &str) -> Result<Publication, LedgerError> {
         self.count_outside(labels, None, &event, said).await?;
-        Ok(Answer { event: Box::new(event), case: self.completed_case(labels).await?, recorded: None })
+        Ok(Publication { event: Box::new(event), case: self.completed_case(labels).await?, recorded: None })
     }
 
     /// Counts a message in its case, unless the request that has its ID stands for it there.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Inner, Verdict, asked};
+use super::{EraserParts, Verdict, asked};
 use crate::contract::message::Request;
 use crate::contract::reasons::PutOff;
 use crate::neighbours::ledger::{Alone, Begun, Beside, LedgerError};
@@ -25,7 +25,7 @@ pub(super) struct OnlySuspect {
 }
 
 /// Beside what an attempt was begun.
-pub(super) enum Place {
+pub(super) enum Company {
     /// Beside other requests.
     BesideOthers,
     /// Beside no other suspect, until this is dropped.
@@ -34,19 +34,19 @@ pub(super) enum Place {
     NoneLeft,
 }
 
-impl Inner {
+impl EraserParts {
     /// Begins an attempt; alone, if the request is a suspect. `Err` says what becomes of a suspect while another one is at
     /// work.
-    pub(super) async fn begin(&self, request: &Request) -> Result<Result<(Begun, Place), Verdict>, LedgerError> {
+    pub(super) async fn begin(&self, request: &Request) -> Result<Result<(Begun, Company), Verdict>, LedgerError> {
         let limit = self.settings.broker.delivery_limit;
         let most = limit.saturating_sub(1).clamp(1, SUSPECT);
         match self.ledger.begin(asked(request), Beside::Others { most }).await? {
             Begun::Suspect => {}
-            begun => return Ok(Ok((begun, Place::BesideOthers))),
+            begun => return Ok(Ok((begun, Company::BesideOthers))),
         }
         let place = match self.only_suspect().await? {
-            Some(alone) => Place::Alone { _until_dropped: Box::new(alone) },
-            None if self.has_waited_enough(request).await? => Place::NoneLeft,
+            Some(alone) => Company::Alone { _until_dropped: Box::new(alone) },
+            None if self.has_waited_enough(request).await? => Company::NoneLeft,
             None => return Ok(Err(Verdict::PutOff { delay: self.shortest(), reason: PutOff::Suspect })),
         };
         let begun = self.ledger.begin(asked(request), Beside::NoSuspect).await?;

@@ -13,7 +13,7 @@ use super::results::{Results, not_published};
 use super::waits::Waits;
 use crate::contract::message::{Cause, Notice, Request, ResultEvent, TraceContext};
 use crate::contract::reasons::{PutOff, Stop};
-use crate::engine::eraser::{Announce, Answer, Delivered, Eraser, Verdict};
+use crate::engine::eraser::{Announce, Delivered, Eraser, Publication, Verdict};
 use crate::neighbours::broker::BrokerError;
 use crate::neighbours::broker::publisher::{DIRECT_REPLY, Routed, event_properties, result_properties};
 use crate::neighbours::broker::received::Message;
@@ -21,7 +21,7 @@ use crate::neighbours::broker::session::Session;
 use crate::neighbours::broker::settlement::{Copied, Delivery, Return};
 use crate::neighbours::broker::topology::{Names, REQUEST};
 use crate::neighbours::ledger::LedgerError;
-use crate::neighbours::pace::intake::Line;
+use crate::neighbours::pace::intake::Intake;
 use crate::platform::panics::caught;
 use crate::platform::retry::Budget;
 use crate::platform::telemetry::metrics::Metrics;
@@ -35,7 +35,7 @@ const HAND_BACK_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(super) struct Handler {
     eraser: Eraser,
-    line: Line,
+    line: Intake,
     metrics: Metrics,
     names: Names,
     /// Where deliveries come from.
@@ -61,7 +61,7 @@ impl Handler {
     pub(super) fn new(
         settings: &Settings,
         eraser: Eraser,
-        line: Line,
+        line: Intake,
         metrics: Metrics,
         hand_back: CancellationToken,
     ) -> Self {
@@ -225,7 +225,7 @@ impl Handler {
 
     /// Publishes the result, and the end of its case, until the broker confirms that a queue has them. `false` when no
     /// queue is bound for one within the budget: the delivery must not be held for as long as that lasts.
-    async fn publish(&self, answer: &Answer, message: &Message, session: &Session) -> Result<bool, BrokerError> {
+    async fn publish(&self, answer: &Publication, message: &Message, session: &Session) -> Result<bool, BrokerError> {
         let event = &answer.event;
         let key = format!("result.{}", event.outcome);
         let mut span = traces::publishing(&message.trace, self.names.exchange(), &key, &event.id);

@@ -3,7 +3,7 @@
 use crate::contract::message::event::Subject;
 use crate::contract::message::{Cause, Outcome, Request, ResultEvent, Unreadable};
 use crate::contract::reasons::Buried;
-use crate::engine::eraser::{Answer, Verdict};
+use crate::engine::eraser::{Publication, Verdict};
 use crate::settings;
 
 /// The users whose requests are looked at; those of all users when there is no list.
@@ -11,7 +11,7 @@ use crate::settings;
 pub(super) struct Publishers(Option<Vec<String>>);
 
 impl Publishers {
-    pub(super) fn new(settings: Option<&settings::Publishers>) -> Self {
+    pub(super) fn new(settings: Option<&settings::PublisherSettings>) -> Self {
         Self(settings.map(|publishers| publishers.allow.clone()))
     }
 
@@ -35,7 +35,7 @@ impl Publishers {
         let outcome = Outcome::rejected(Cause::PublisherNotAllowed, &detail);
         let answer = request_id.map(|request_id| {
             let event = ResultEvent::unheard(Subject { request_id, asset_id, labels }, &outcome);
-            Answer { event: Box::new(event), case: None, recorded: None }
+            Publication { event: Box::new(event), case: None, recorded: None }
         });
         Some(Verdict::Bury { answer, why: Buried::PublisherNotAllowed, detail })
     }

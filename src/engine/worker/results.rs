@@ -34,7 +34,7 @@ pub(super) struct Results {
 }
 
 /// One message.
-struct Sending<'a> {
+struct ResultSending<'a> {
     publisher: &'a Publisher,
     exchange: &'a str,
     key: &'a str,
@@ -42,7 +42,7 @@ struct Sending<'a> {
     properties: BasicProperties,
 }
 
-impl Sending<'_> {
+impl ResultSending<'_> {
     async fn to_every_reader(&self) -> Result<Routed, BrokerError> {
         self.publisher.publish(self.exchange, self.key, self.body, self.properties.clone()).await
     }
@@ -74,7 +74,7 @@ impl Results {
         span: &mut Span,
     ) -> Result<bool, BrokerError> {
         let (publisher, exchange, body) = (session.publisher(), &*self.exchange, body.as_bytes());
-        let sending = Sending { publisher, exchange, key, body, properties };
+        let sending = ResultSending { publisher, exchange, key, body, properties };
         let mut budget = self.budget.start();
         let done = not_published(self.to_all(&sending, &mut budget).await, span)?;
         if !done {
@@ -84,7 +84,7 @@ impl Results {
         Ok(done)
     }
 
-    async fn to_all(&self, sending: &Sending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
+    async fn to_all(&self, sending: &ResultSending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
         loop {
             match sending.to_every_reader().await? {
                 Routed::Yes => return Ok(true),
@@ -99,7 +99,7 @@ impl Results {
 
     /// The broker refuses a message whole when one queue refuses it, and does not say which. So the worker's own queue gets it
     /// alone, as that is what the answer depends on; what is refused once that queue has it, is a reader's to lose.
-    async fn after_refusal(&self, sending: &Sending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
+    async fn after_refusal(&self, sending: &ResultSending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
         let known = self.refused.borrow().is_some_and(|at| at.elapsed() < KNOWN);
         if !known {
             tokio::time::sleep(PATIENCE).await;
@@ -121,7 +121,7 @@ impl Results {
     }
 }
 
-async fn to_own_queue(sending: &Sending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
+async fn to_own_queue(sending: &ResultSending<'_>, budget: &mut Backoff) -> Result<bool, BrokerError> {
     while sending.to_own_queue().await? != Routed::Yes {
         if !waited(budget).await {
             return Ok(false);

@@ -10,10 +10,10 @@ use super::AGAIN;
 use crate::contract::reasons::{PutOff, Stop};
 use crate::neighbours::broker::BrokerError;
 use crate::neighbours::broker::settlement::{Copied, Delivery, Return};
-use crate::neighbours::pace::intake::Line;
+use crate::neighbours::pace::intake::Intake;
 use crate::platform::retry;
 use crate::platform::telemetry::metrics::Metrics;
-use crate::settings::Retry;
+use crate::settings::RetrySettings;
 
 /// The longest wait for a place in the dead queue.
 const BEFORE_BURIAL: Duration = Duration::from_secs(300);
@@ -23,7 +23,7 @@ const BEFORE_BURIAL: Duration = Duration::from_secs(300);
 pub(super) struct Waits {
     /// One queue each.
     delays: Arc<[Duration]>,
-    line: Line,
+    line: Intake,
     metrics: Metrics,
     hand_back: CancellationToken,
     /// How many deliveries no wait queue takes.
@@ -54,7 +54,13 @@ impl Drop for Held<'_> {
 }
 
 impl Waits {
-    pub fn new(retry: &Retry, poll: Duration, line: Line, metrics: Metrics, hand_back: CancellationToken) -> Self {
+    pub fn new(
+        retry: &RetrySettings,
+        poll: Duration,
+        line: Intake,
+        metrics: Metrics,
+        hand_back: CancellationToken,
+    ) -> Self {
         let delays = retry.wait_steps.iter().copied().chain([poll]).collect();
         Self { delays, line, metrics, hand_back, held: Arc::default() }
     }
@@ -137,7 +143,7 @@ mod tests {
         let set = set.map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.to_owned()));
         let settings = Settings::load(None, set).unwrap();
         let metrics = Metrics::new().unwrap();
-        let line = Line::new(metrics.clone());
+        let line = Intake::new(metrics.clone());
         let waits = Waits::new(&settings.retry, settings.guard.poll, line, metrics, CancellationToken::new());
         let seconds = |delays: Vec<Duration>| delays.iter().map(Duration::as_secs).collect::<Vec<_>>();
         assert_eq!(seconds(waits.nearest(Duration::from_secs(30))), [30, 120, 600, 5]);

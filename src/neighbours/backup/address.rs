@@ -11,7 +11,7 @@ use url::{Host, Url};
 
 /// Why an address is not asked. Names no address: that would tell who asked what a name resolves to in here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum RefusedAddress {
     /// None of the host's addresses is public.
     NotPublic,
     /// It is not `https`, and `backup.allow_http` is not set; or neither that nor `http`.
@@ -22,7 +22,7 @@ pub(super) enum Refused {
     Redirects,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotPublic => "its host has no public address (backup.allow_hosts)",
@@ -33,33 +33,33 @@ impl fmt::Display for Refused {
     }
 }
 
-impl Error for Refused {}
+impl Error for RefusedAddress {}
 
 /// What the operator allows beyond public addresses.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct AddressRules {
     pub(super) allow_http: bool,
     pub(super) allow_hosts: Vec<String>,
 }
 
-impl Rules {
+impl AddressRules {
     /// Whether this URL may be asked at all. A host's name is checked when it is resolved.
-    pub(super) fn check(&self, url: &Url) -> Result<(), Refused> {
+    pub(super) fn check(&self, url: &Url) -> Result<(), RefusedAddress> {
         if !(url.scheme() == "https" || self.allow_http && url.scheme() == "http") {
-            return Err(Refused::Scheme);
+            return Err(RefusedAddress::Scheme);
         }
         match url.host() {
             Some(Host::Ipv4(ip)) => self.connected(url, ip.into()),
             Some(Host::Ipv6(ip)) => self.connected(url, ip.into()),
             Some(Host::Domain(_)) => Ok(()),
-            None => Err(Refused::NotPublic),
+            None => Err(RefusedAddress::NotPublic),
         }
     }
 
     /// Whether the bytes may come from this address.
-    pub(super) fn connected(&self, url: &Url, ip: IpAddr) -> Result<(), Refused> {
+    pub(super) fn connected(&self, url: &Url, ip: IpAddr) -> Result<(), RefusedAddress> {
         let allowed = url.host_str().is_some_and(|host| self.allows(host)) || is_public(ip);
-        if allowed { Ok(()) } else { Err(Refused::NotPublic) }
+        if allowed { Ok(()) } else { Err(RefusedAddress::NotPublic) }
     }
 
     fn allows(&self, host: &str) -> bool {
@@ -70,7 +70,7 @@ impl Rules {
 /// Resolves names to public addresses only: those that are then connected to, so that a name cannot be checked as one
 /// address and asked as another.
 #[derive(Debug)]
-pub(super) struct PublicOnly(pub(super) Arc<Rules>);
+pub(super) struct PublicOnly(pub(super) Arc<AddressRules>);
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
@@ -80,7 +80,7 @@ impl Resolve for PublicOnly {
             let found: Vec<SocketAddr> =
                 tokio::net::lookup_host((name.as_str(), 0)).await?.filter(|at| any || is_public(at.ip())).collect();
             if found.is_empty() {
-                return Err(Refused::NotPublic.into());
+                return Err(RefusedAddress::NotPublic.into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_url_is_checked_however_its_address_is_written() {
-        let rules = Rules { allow_http: false, allow_hosts: vec!["10.1.2.3".into(), "[fd00::1]".into()] };
+        let rules = AddressRules { allow_http: false, allow_hosts: vec!["10.1.2.3".into(), "[fd00::1]".into()] };
         let check = |url: &str| rules.check(&url.parse().unwrap());
         for url in ["https://a.example/x", "https://1.1.1.1/", "https://10.1.2.3/", "https://[fd00::1]:8443/"] {
             assert_eq!(check(url), Ok(()), "{url}");
@@ -160,21 +160,21 @@ mod tests {
                 .into_iter()
                 .chain(["https://[::ffff:127.0.0.1]/", "https://10.1.2.4/", "https://0/"])
         {
-            assert_eq!(check(url), Err(Refused::NotPublic), "{url}");
+            assert_eq!(check(url), Err(RefusedAddress::NotPublic), "{url}");
         }
         for url in ["http://a.example/", "ftp://a.example/", "file:///etc/passwd", "data:text/plain,x"] {
-            assert_eq!(check(url), Err(Refused::Scheme), "{url}");
+            assert_eq!(check(url), Err(RefusedAddress::Scheme), "{url}");
         }
     }
 
     #[tokio::test]
     async fn a_name_that_leads_home_is_not_resolved() {
         let resolve = async |name: &str, allow_hosts: Vec<String>| {
-            let rules = Arc::new(Rules { allow_http: true, allow_hosts });
+            let rules = Arc::new(AddressRules { allow_http: true, allow_hosts });
             PublicOnly(rules).resolve(name.parse().unwrap()).await.map(Iterator::count)
         };
         let refused = resolve("localhost", vec![]).await.unwrap_err();
-        assert_eq!(refused.downcast_ref(), Some(&Refused::NotPublic));
+        assert_eq!(refused.downcast_ref(), Some(&RefusedAddress::NotPublic));
         assert!(resolve("localhost", vec!["localhost".into()]).await.unwrap() > 0);
     }
 }

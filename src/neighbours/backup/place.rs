@@ -88,12 +88,12 @@ pub(super) struct Description {
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
     made_at: Timestamp,
-    asset: Told,
+    asset: ManifestAsset,
 }
 
 /// What the detail call said.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
+struct ManifestAsset {
     name: Option<String>,
     #[serde(rename = "type")]
     asset_type: Option<String>,
@@ -112,7 +112,7 @@ impl Description {
             backup,
             content_type: content_type.map(told),
             made_at,
-            asset: Told {
+            asset: ManifestAsset {
                 name: asset.name.as_deref().map(told),
                 asset_type: asset.asset_type.as_deref().map(told),
                 created: asset.created.as_deref().map(told),

@@ -11,7 +11,7 @@ use reqwest::redirect::{self, Attempt};
 use reqwest::{Response, StatusCode, retry};
 use url::Url;
 
-use super::address::{PublicOnly, Refused, Rules};
+use super::address::{AddressRules, PublicOnly, RefusedAddress};
 use super::{BackupError, Trouble};
 use crate::neighbours::provider::{Detail, retry_after};
 use crate::platform::crypto;
@@ -28,9 +28,9 @@ const PROCESSING: &str = "Processing";
 
 /// Fetches assets.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct AssetSource {
     http: reqwest::Client,
-    rules: Arc<Rules>,
+    rules: Arc<AddressRules>,
     max_size: u64,
 }
 
@@ -46,9 +46,10 @@ pub(super) struct Download {
     max_size: u64,
 }
 
-impl Source {
-    pub(super) fn new(settings: &settings::Backup) -> Result<Self, BackupError> {
-        let rules = Arc::new(Rules { allow_http: settings.allow_http, allow_hosts: settings.allow_hosts.clone() });
+impl AssetSource {
+    pub(super) fn new(settings: &settings::BackupSettings) -> Result<Self, BackupError> {
+        let rules =
+            Arc::new(AddressRules { allow_http: settings.allow_http, allow_hosts: settings.allow_hosts.clone() });
         let on_redirect = Arc::clone(&rules);
         crypto::install();
         // No default headers: the provider's key is for the provider. No proxy: it would resolve the name, and the address
@@ -79,7 +80,7 @@ impl Source {
         let response = sent.map_err(|error| broken(&error))?;
         // The resolver has seen to it; this is the second lock.
         let from = response.remote_addr().map(|at| self.rules.connected(response.url(), at.ip()));
-        from.unwrap_or(Err(Refused::NotPublic)).map_err(refuse)?;
+        from.unwrap_or(Err(RefusedAddress::NotPublic)).map_err(refuse)?;
         check_status(&response)?;
         let content_type =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -118,12 +119,12 @@ impl Download {
     }
 }
 
-fn redirected(rules: &Rules, attempt: Attempt<'_>) -> redirect::Action {
+fn redirected(rules: &AddressRules, attempt: Attempt<'_>) -> redirect::Action {
     let before = attempt.previous().last().map(|url| url.scheme().to_owned());
     let refused = if before.as_deref() != Some(attempt.url().scheme()) {
-        Refused::RedirectScheme
+        RefusedAddress::RedirectScheme
     } else if attempt.previous().len() > MOST_REDIRECTS {
-        Refused::Redirects
+        RefusedAddress::Redirects
     } else if let Err(refused) = rules.check(attempt.url()) {
         refused
     } else {
@@ -139,7 +140,7 @@ fn no_url(asset: &Detail) -> Trouble {
     Trouble::Lasting("the provider gives no url for the asset".into())
 }
 
-fn refuse(refused: Refused) -> Trouble {
+fn refuse(refused: RefusedAddress) -> Trouble {
     Trouble::Lasting(format!("the asset's url is not asked: {refused}"))
 }
 
@@ -151,7 +152,7 @@ fn too_large(limit: u64) -> Trouble {
 fn broken(error: &reqwest::Error) -> Trouble {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref::<Refused>() {
+        if let Some(refused) = error.downcast_ref::<RefusedAddress>() {
             return refuse(*refused);
         }
         cause = error.source();

@@ -57,10 +57,10 @@ pub(super) enum Text {
 
 impl Store {
     /// Sets the store up; makes the folder, and asks no service.
-    pub(super) fn open(settings: &settings::Backup) -> Result<Self, BackupError> {
+    pub(super) fn open(settings: &settings::BackupSettings) -> Result<Self, BackupError> {
         match &settings.store {
-            settings::Store::Folder(folder) => Self::folder(folder),
-            settings::Store::Bucket(url) => Self::bucket(url, settings.timeout),
+            settings::BackupStore::Folder(folder) => Self::folder(folder),
+            settings::BackupStore::Bucket(url) => Self::bucket(url, settings.timeout),
         }
     }
 

@@ -322,7 +322,8 @@ async fn a_store_that_cannot_be_written_is_said_and_ends_the_start_where_it_is_n
     let (kind, why) = told(trial.keep().await);
     assert_eq!((kind, why.contains("the store of backups")), ("passing", true), "{why}");
     let file = trial.folder.path().join("2026/11/25/a-1");
-    let settings = settings::Backup { store: settings::Store::Folder(file), ..trial.backups.settings.clone() };
+    let settings =
+        settings::BackupSettings { store: settings::BackupStore::Folder(file), ..trial.backups.settings.clone() };
     let error = Backups::new(settings).unwrap_err().to_string();
     assert!(error.starts_with("backup.url: "), "{error}");
 }
@@ -332,8 +333,11 @@ async fn a_folder_that_is_made_is_for_nobody_else_to_read() {
     use std::os::unix::fs::PermissionsExt;
     let trial = Trial::new("");
     let folder = trial.folder.path().join("some/new");
-    Backups::new(settings::Backup { store: settings::Store::Folder(folder.clone()), ..trial.backups.settings })
-        .unwrap();
+    Backups::new(settings::BackupSettings {
+        store: settings::BackupStore::Folder(folder.clone()),
+        ..trial.backups.settings
+    })
+    .unwrap();
     assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
 }
 

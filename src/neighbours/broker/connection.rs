@@ -66,7 +66,7 @@ pub(super) async fn listen(
 }
 
 /// Publishes to the queue without a name, which cannot exist: the broker looks at the message, then drops it.
-async fn dropped_by(settings: &settings::Broker, properties: BasicProperties) -> Result<(), BrokerError> {
+async fn dropped_by(settings: &settings::BrokerSettings, properties: BasicProperties) -> Result<(), BrokerError> {
     // A connection of its own: a channel that the broker closes over a refusal costs the session on its connection.
     let connection = connect(settings).await?;
     // Kept until the connection is closed, as it would begin to close itself.
@@ -84,8 +84,8 @@ async fn dropped_by(settings: &settings::Broker, properties: BasicProperties) ->
 /// The user that copies and results are signed with. Without `publishers.allow` nothing depends on it, so a broker that knows
 /// us by another name, or does not tell, gets them unsigned.
 pub(super) async fn signature(
-    settings: &settings::Broker,
-    publishers: Option<&settings::Publishers>,
+    settings: &settings::BrokerSettings,
+    publishers: Option<&settings::PublisherSettings>,
 ) -> Result<Option<ShortString>, BrokerError> {
     if let Some(publishers) = publishers {
         let own = ShortString::from(publishers.own.as_str());
@@ -106,7 +106,7 @@ pub(super) async fn signature(
 
 /// Makes sure that the broker knows us as `user`, which it may not where a token or a certificate says who we are. It
 /// would refuse every copy then, and count the originals as returned.
-async fn known_as(settings: &settings::Broker, user: &ShortString) -> Result<(), BrokerError> {
+async fn known_as(settings: &settings::BrokerSettings, user: &ShortString) -> Result<(), BrokerError> {
     match dropped_by(settings, BasicProperties::default().with_user_id(user.clone())).await {
         Err(BrokerError::Amqp(error)) if topology::is_refused_precondition(&error) => {
             Err(BrokerError::Settings(format!(
@@ -136,11 +136,14 @@ impl Longest {
     pub(super) const ANY: Self = Self { frame: FRAME_MAX, body: u64::MAX };
 }
 
-pub(super) async fn connect(settings: &settings::Broker) -> Result<Connection, BrokerError> {
+pub(super) async fn connect(settings: &settings::BrokerSettings) -> Result<Connection, BrokerError> {
     connect_with(settings, Longest::REQUEST).await
 }
 
-pub(super) async fn connect_with(settings: &settings::Broker, longest: Longest) -> Result<Connection, BrokerError> {
+pub(super) async fn connect_with(
+    settings: &settings::BrokerSettings,
+    longest: Longest,
+) -> Result<Connection, BrokerError> {
     crypto::install();
     let urls = settings.current_urls();
     let share = share(urls.len());
@@ -168,7 +171,7 @@ fn share(nodes: usize) -> Duration {
 
 async fn connect_to(
     url: &SecretString,
-    settings: &settings::Broker,
+    settings: &settings::BrokerSettings,
     longest: Longest,
 ) -> Result<Connection, BrokerError> {
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
@@ -195,7 +198,7 @@ mod tests {
     use super::super::topology::TopologySettings;
     use super::*;
     use crate::platform::telemetry::metrics::Metrics;
-    use crate::settings::{Publishers, Settings};
+    use crate::settings::{PublisherSettings, Settings};
 
     #[tokio::test]
     async fn a_broker_that_knows_us_as_somebody_else_is_found_out_before_a_copy_is_lost() {
@@ -205,7 +208,7 @@ mod tests {
         let settings = Settings::load(None, all).unwrap();
         let user = url::Url::parse(&url).unwrap().username().to_owned();
         known_as(&settings.broker, &user.as_str().into()).await.unwrap();
-        let publishers = Publishers { allow: vec!["desk".to_owned()], own: "another".to_owned() };
+        let publishers = PublisherSettings { allow: vec!["desk".to_owned()], own: "another".to_owned() };
         let topology = TopologySettings::of(&settings);
         let metrics = Metrics::new().unwrap();
         let opened = Session::open(&settings.broker, Some(&publishers), &topology, &metrics).await;

@@ -69,7 +69,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// When the broker cannot be reached, or has no such queue.
-    pub async fn open(settings: &settings::Broker) -> Result<Self, BrokerError> {
+    pub async fn open(settings: &settings::BrokerSettings) -> Result<Self, BrokerError> {
         Self::open_with(settings, Longest::REQUEST).await
     }
 
@@ -77,11 +77,11 @@ impl DeadLetters {
     ///
     /// # Errors
     /// As [`DeadLetters::open`].
-    pub async fn open_for_bodies(settings: &settings::Broker) -> Result<Self, BrokerError> {
+    pub async fn open_for_bodies(settings: &settings::BrokerSettings) -> Result<Self, BrokerError> {
         Self::open_with(settings, Longest::ANY).await
     }
 
-    async fn open_with(settings: &settings::Broker, longest: Longest) -> Result<Self, BrokerError> {
+    async fn open_with(settings: &settings::BrokerSettings, longest: Longest) -> Result<Self, BrokerError> {
         let names = Names::new(&settings.prefix);
         let connection = limited(connect_with(settings, longest)).await?;
         let channel = limited(connection.create_channel()).await?;

@@ -26,12 +26,15 @@ pub struct Depth {
 ///
 /// # Errors
 /// When the broker does not answer, or a queue is not there.
-pub async fn depths(settings: &settings::Broker, topology: &TopologySettings) -> Result<Vec<Depth>, BrokerError> {
+pub async fn depths(
+    settings: &settings::BrokerSettings,
+    topology: &TopologySettings,
+) -> Result<Vec<Depth>, BrokerError> {
     let asked = tokio::time::timeout(LIMIT, asked(settings, topology)).await;
     asked.map_err(|_| BrokerError::Timeout(LIMIT, "count the messages in each queue"))?
 }
 
-async fn asked(settings: &settings::Broker, topology: &TopologySettings) -> Result<Vec<Depth>, BrokerError> {
+async fn asked(settings: &settings::BrokerSettings, topology: &TopologySettings) -> Result<Vec<Depth>, BrokerError> {
     let names = Names::new(&settings.prefix);
     // Of its own: a queue that is not there costs the channel, and here nothing is lost with it.
     let connection = connect(settings).await?;

@@ -40,7 +40,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// Tries every ten minutes what policies do, until `shutdown`; tells the log and the metrics. What a trial found stays until
 /// another succeeds.
-pub async fn watch(settings: settings::Broker, metrics: Metrics, shutdown: CancellationToken) {
+pub async fn watch(settings: settings::BrokerSettings, metrics: Metrics, shutdown: CancellationToken) {
     let watch = async {
         tokio::time::sleep(FIRST).await;
         loop {
@@ -77,12 +77,12 @@ fn note(found: &[PolicyLimit], metrics: &Metrics) {
 ///
 /// # Errors
 /// When the broker does not answer, or does not let the worker declare a queue.
-pub async fn limits(settings: &settings::Broker) -> Result<Vec<PolicyLimit>, BrokerError> {
+pub async fn limits(settings: &settings::BrokerSettings) -> Result<Vec<PolicyLimit>, BrokerError> {
     let tried = tokio::time::timeout(LIMIT, limits_now(settings)).await;
     tried.map_err(|_| BrokerError::Timeout(LIMIT, "try what policies do"))?
 }
 
-async fn limits_now(settings: &settings::Broker) -> Result<Vec<PolicyLimit>, BrokerError> {
+async fn limits_now(settings: &settings::BrokerSettings) -> Result<Vec<PolicyLimit>, BrokerError> {
     let names = Names::new(&settings.prefix);
     let key = format!("check.{}", uuid::Uuid::new_v4().simple());
     let queue = format!("{}.{key}", names.exchange());

@@ -32,25 +32,25 @@ const FRAME_MAX: u32 = 16 * 1024;
 
 /// The ways to those who asked.
 pub(super) struct Replies {
-    settings: settings::Broker,
+    settings: settings::BrokerSettings,
     /// Who we are, where copies are signed with it.
     own: Option<ShortString>,
     /// To queues, many at once.
-    queues: Mutex<Option<Arc<Open>>>,
+    queues: Mutex<Option<Arc<ReplyConnection>>>,
     /// To the channels of direct reply-to, one at a time: of several, it would not be known whose key the broker closed the
     /// connection over.
-    direct: Mutex<Option<Arc<Open>>>,
+    direct: Mutex<Option<Arc<ReplyConnection>>>,
     /// When the broker said last that we may write to no queue.
     forbidden: watch::Sender<Option<Instant>>,
 }
 
 /// One connection. Ends when it is dropped.
-struct Open {
+struct ReplyConnection {
     publisher: Publisher,
     events: JoinHandle<()>,
 }
 
-impl Drop for Open {
+impl Drop for ReplyConnection {
     fn drop(&mut self) {
         self.events.abort();
         let connection = self.publisher.connection();
@@ -62,7 +62,7 @@ impl Drop for Open {
 }
 
 impl Replies {
-    pub fn new(settings: &settings::Broker, own: Option<ShortString>) -> Self {
+    pub fn new(settings: &settings::BrokerSettings, own: Option<ShortString>) -> Self {
         let forbidden = watch::Sender::new(None);
         Self { settings: settings.clone(), own, queues: Mutex::default(), direct: Mutex::default(), forbidden }
     }
@@ -105,7 +105,7 @@ impl Replies {
 
     async fn try_once(
         &self,
-        way: &mut Option<Arc<Open>>,
+        way: &mut Option<Arc<ReplyConnection>>,
         queue: &str,
         body: &[u8],
         properties: BasicProperties,
@@ -115,18 +115,18 @@ impl Replies {
     }
 
     /// The connection of this way, a new one where the last was lost.
-    async fn open(&self, way: &mut Option<Arc<Open>>) -> Result<Arc<Open>, BrokerError> {
+    async fn open(&self, way: &mut Option<Arc<ReplyConnection>>) -> Result<Arc<ReplyConnection>, BrokerError> {
         if let Some(open) = way.as_ref().filter(|open| !open.publisher.is_lost()) {
             return Ok(open.clone());
         }
-        let opened = tokio::time::timeout(LIMIT, Open::new(&self.settings, self.own.clone())).await;
+        let opened = tokio::time::timeout(LIMIT, ReplyConnection::new(&self.settings, self.own.clone())).await;
         let opened = Arc::new(opened.map_err(|_| BrokerError::Timeout(LIMIT, "connect"))??);
         Ok(way.insert(opened).clone())
     }
 }
 
-impl Open {
-    async fn new(settings: &settings::Broker, own: Option<ShortString>) -> Result<Self, BrokerError> {
+impl ReplyConnection {
+    async fn new(settings: &settings::BrokerSettings, own: Option<ShortString>) -> Result<Self, BrokerError> {
         let connection = Arc::new(connect_with(settings, Longest { frame: FRAME_MAX, ..Longest::REQUEST }).await?);
         let lost = CancellationToken::new();
         let (tell, _) = watch::channel(BrokerState::Connected);
@@ -137,7 +137,12 @@ impl Open {
     }
 }
 
-async fn published(open: &Open, queue: &str, body: &[u8], properties: BasicProperties) -> Result<Routed, BrokerError> {
+async fn published(
+    open: &ReplyConnection,
+    queue: &str,
+    body: &[u8],
+    properties: BasicProperties,
+) -> Result<Routed, BrokerError> {
     let published = tokio::time::timeout(LIMIT, open.publisher.publish("", queue, body, properties)).await;
     published.unwrap_or_else(|_| {
         open.publisher.give_up();

@@ -45,7 +45,7 @@ pub struct Ask {
 
 /// One answer, as it came.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct ResultMessage {
     /// The correlation ID that was asked with.
     pub correlation: String,
     /// The event.
@@ -57,10 +57,10 @@ pub struct Answers(lapin::Consumer);
 
 impl Answers {
     /// The next answer; `None` when there will be no more, for whatever reason.
-    pub async fn next(&mut self) -> Option<Answer> {
+    pub async fn next(&mut self) -> Option<ResultMessage> {
         let delivery = self.0.next().await?.ok()?;
         let correlation = delivery.properties.correlation_id().as_ref().map(ToString::to_string).unwrap_or_default();
-        Some(Answer { correlation, body: delivery.data })
+        Some(ResultMessage { correlation, body: delivery.data })
     }
 }
 
@@ -69,12 +69,12 @@ impl Requester {
     ///
     /// # Errors
     /// Whatever kept it from being usable; that there is no exchange, too, as then no worker would ever be asked.
-    pub async fn open(settings: &settings::Broker, user: Option<&str>) -> Result<Self, BrokerError> {
+    pub async fn open(settings: &settings::BrokerSettings, user: Option<&str>) -> Result<Self, BrokerError> {
         let opening = Self::open_now(settings, user);
         tokio::time::timeout(OPEN, opening).await.map_err(|_| BrokerError::Timeout(OPEN, "connect"))?
     }
 
-    async fn open_now(settings: &settings::Broker, user: Option<&str>) -> Result<Self, BrokerError> {
+    async fn open_now(settings: &settings::BrokerSettings, user: Option<&str>) -> Result<Self, BrokerError> {
         let connection = Arc::new(connect_with(settings, Longest::ANY).await?);
         let lost = CancellationToken::new();
         let (tell, state) = watch::channel(BrokerState::Connected);
@@ -212,7 +212,7 @@ mod tests {
         clean_up(&settings.broker).await;
     }
 
-    async fn clean_up(broker: &settings::Broker) {
+    async fn clean_up(broker: &settings::BrokerSettings) {
         let connection = connect_with(broker, Longest::ANY).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         for queue in ["requests", "dead", "results", "wait.1s"] {

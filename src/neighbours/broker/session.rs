@@ -40,8 +40,8 @@ impl Session {
     /// # Errors
     /// Whatever kept it from being usable. See [`BrokerError::is_permanent`].
     pub async fn open(
-        settings: &settings::Broker,
-        publishers: Option<&settings::Publishers>,
+        settings: &settings::BrokerSettings,
+        publishers: Option<&settings::PublisherSettings>,
         topology: &TopologySettings,
         metrics: &Metrics,
     ) -> Result<Self, BrokerError> {
@@ -50,8 +50,8 @@ impl Session {
     }
 
     async fn open_now(
-        settings: &settings::Broker,
-        publishers: Option<&settings::Publishers>,
+        settings: &settings::BrokerSettings,
+        publishers: Option<&settings::PublisherSettings>,
         topology: &TopologySettings,
         metrics: &Metrics,
     ) -> Result<Self, BrokerError> {

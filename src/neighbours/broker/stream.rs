@@ -22,7 +22,7 @@ use super::clean::Frames;
 /// Read from the network at once, in bytes.
 const CHUNK: usize = 32 * 1024;
 
-type Plain = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
+type PlainStream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 type Kit = RuntimeParts<Tokio, Cleaning>;
 
 /// Connects; what the library reads is clean.
@@ -90,7 +90,7 @@ impl Reactor for Cleaning {
 
 /// A stream whose frames are cleaned as they come.
 struct Cleaned {
-    inner: Plain,
+    inner: PlainStream,
     frames: Frames,
     chunk: Box<[u8]>,
     given_up: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -98,7 +98,7 @@ struct Cleaned {
 
 impl Cleaned {
     /// Fails once it is `given_up`.
-    fn new(inner: Plain, frames: Frames, given_up: CancellationToken) -> Self {
+    fn new(inner: PlainStream, frames: Frames, given_up: CancellationToken) -> Self {
         let given_up = Box::pin(given_up.cancelled_owned());
         Self { inner, frames, chunk: vec![0; CHUNK].into(), given_up }
     }

@@ -17,7 +17,7 @@ use super::BrokerError;
 use crate::settings;
 
 /// What the connection is to believe, and to show.
-pub(super) fn config(settings: &settings::Broker) -> Result<OwnedTLSConfig, BrokerError> {
+pub(super) fn config(settings: &settings::BrokerSettings) -> Result<OwnedTLSConfig, BrokerError> {
     let cert_chain = settings.ca_file.as_deref().map(authorities).transpose()?;
     let identity = match (&settings.client_cert_file, &settings.client_key_file) {
         (Some(cert), Some(key)) => Some(identity(cert, key)?),
@@ -75,7 +75,7 @@ fn refused(key: &str, path: &Path, problem: &str) -> BrokerError {
 }
 
 /// What a failed connection of `amqps://` means for the settings, where TLS may be the reason.
-pub(super) fn explained(error: lapin::Error, settings: &settings::Broker) -> BrokerError {
+pub(super) fn explained(error: lapin::Error, settings: &settings::BrokerSettings) -> BrokerError {
     match advice(&error, settings.client_cert_file.is_some()) {
         Some(advice) => BrokerError::Tls { said: error.to_string(), advice },
         None => error.into(),
@@ -142,7 +142,7 @@ mod tests {
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn settings(dir: &TempDir, ca: Option<&str>, own: Option<(&str, &str)>) -> settings::Broker {
+    fn settings(dir: &TempDir, ca: Option<&str>, own: Option<(&str, &str)>) -> settings::BrokerSettings {
         let file = |name: &str, text: &str| -> PathBuf {
             let path = dir.path().join(name);
             std::fs::write(&path, text).unwrap();

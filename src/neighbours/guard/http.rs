@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// answer, and a part of an answer must not set an asset free.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Listing {
+struct JobListing {
     jobs: Vec<Object<Job>>,
     #[serde(default)]
     asset_id: Option<String>,
@@ -105,7 +105,7 @@ fn from(origin: &Origin, body: &[u8], why: String) -> String {
 }
 
 pub(super) fn read(body: &[u8], asset: &AssetId) -> Result<Vec<Job>, String> {
-    let Object(listing): Object<Listing> =
+    let Object(listing): Object<JobListing> =
         serde_json::from_slice(json::without_mark(body)).map_err(|error| why_unreadable(&error))?;
     match listing.asset_id {
         Some(other) if other != asset.as_str() => Err("the answer is about another asset".to_owned()),

@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 
 use super::{GuardError, Job};
 use crate::contract::message::id::AssetId;
-use crate::platform::postgres::{Database, Fault, Role, column};
+use crate::platform::postgres::{Database, PostgresFault, Role, column};
 use crate::settings;
 
 /// More jobs than this are not read; the asset then counts as in use, since a part of an answer must not set it free.
@@ -50,7 +50,7 @@ impl Table {
     }
 
     /// A guard reads and never writes, whatever its query says: the transaction is read-only.
-    async fn ask(&self, asset: &AssetId) -> Result<Vec<Job>, Fault> {
+    async fn ask(&self, asset: &AssetId) -> Result<Vec<Job>, PostgresFault> {
         let client = self.database.read_only().await?;
         let rows = client.query_typed(&self.query, &[(&asset.as_str(), Type::TEXT)]).await?;
         // A NULL is no answer.

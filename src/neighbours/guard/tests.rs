@@ -48,7 +48,7 @@ async fn provider(status: &'static str) -> (String, Arc<AtomicUsize>, Arc<Mutex<
 }
 
 fn client(base: &str) -> Client {
-    let settings = settings::Provider {
+    let settings = settings::ProviderSettings {
         base_url: base.parse().unwrap(),
         token: SecretString::from("provider-token"),
         connect_timeout: Duration::from_secs(1),
@@ -65,8 +65,8 @@ fn client(base: &str) -> Client {
     Client::new(&settings, gate, Metrics::new().unwrap()).unwrap()
 }
 
-fn settings(registry: Option<&str>) -> settings::Guard {
-    settings::Guard {
+fn settings(registry: Option<&str>) -> settings::GuardSettings {
+    settings::GuardSettings {
         http: registry.map(|base| settings::HttpGuard {
             url: format!("{base}/jobs/{{asset_id}}").into(),
             token: Some(SecretString::from("registry-token")),
@@ -80,7 +80,7 @@ fn settings(registry: Option<&str>) -> settings::Guard {
     }
 }
 
-fn guard(settings: &settings::Guard, provider: &str) -> Guard {
+fn guard(settings: &settings::GuardSettings, provider: &str) -> Guard {
     Guard::new(settings, client(provider), Metrics::new().unwrap()).unwrap()
 }
 
@@ -292,7 +292,7 @@ async fn a_job_that_starts_while_another_is_confirmed_keeps_the_asset() {
 }
 
 /// A registry that takes this long for each answer, and says "free" until `from` after its start.
-async fn slow(takes: &'static [u64], busy_from: Duration) -> (Source, Arc<AtomicUsize>) {
+async fn slow(takes: &'static [u64], busy_from: Duration) -> (GuardSource, Arc<AtomicUsize>) {
     let (asked, began) = (Arc::new(AtomicUsize::new(0)), Instant::now());
     let seen = Arc::clone(&asked);
     let answer = move || async move {
@@ -303,7 +303,7 @@ async fn slow(takes: &'static [u64], busy_from: Duration) -> (Source, Arc<Atomic
     let base = serve(Router::new().route("/jobs/{asset}", get(answer))).await;
     let mut settings = settings(Some(&base)).http.unwrap();
     settings.timeout = Duration::from_secs(20);
-    (Source::Http(Registry::new(&settings).unwrap()), asked)
+    (GuardSource::Http(Registry::new(&settings).unwrap()), asked)
 }
 
 const NEVER: Duration = Duration::from_secs(3600);

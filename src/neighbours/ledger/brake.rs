@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 
 use super::state::{self, Call};
-use super::{Attempt, Deletion, Ledger, LedgerError, Store};
-use crate::settings::Brake;
+use super::{Attempt, Deletion, Ledger, LedgerError, LedgerStore};
+use crate::settings::BrakeSettings;
 
 /// Buckets in a window. A deletion counts for up to one bucket longer than the window, never shorter.
 const BUCKETS: i64 = 60;
@@ -32,7 +32,7 @@ pub struct Release {
 
 /// The brake at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limit {
+pub(super) struct BrakeLimit {
     /// Most deletions.
     pub most: u64,
     /// The bucket that is filled now, told by its end (milliseconds since 1970): so each counts for at least as long as
@@ -42,8 +42,8 @@ pub(super) struct Limit {
     pub past: i64,
 }
 
-impl Limit {
-    pub(super) fn at(brake: &Brake, now: Timestamp) -> Self {
+impl BrakeLimit {
+    pub(super) fn at(brake: &BrakeSettings, now: Timestamp) -> Self {
         let window = i64::try_from(brake.window.as_millis()).unwrap_or(i64::MAX);
         let (width, now) = ((window / BUCKETS).max(1), now.as_millisecond());
         let bucket = now.div_euclid(width).saturating_add(1).saturating_mul(width);
@@ -54,7 +54,7 @@ impl Limit {
 impl Braking {
     /// Whether the next deletion would be held.
     #[must_use]
-    pub fn holds(&self, brake: &Brake) -> bool {
+    pub fn holds(&self, brake: &BrakeSettings) -> bool {
         self.deletions >= u64::from(brake.max_deletions)
     }
 }
@@ -67,7 +67,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written; when the request was never begun or is a dry run; when another attempt has
     /// begun since, or the request is decided. After any error no `DELETE` may be sent.
-    pub async fn deleting(&self, attempt: &Attempt, brake: Option<&Brake>) -> Result<Deletion, LedgerError> {
+    pub async fn deleting(&self, attempt: &Attempt, brake: Option<&BrakeSettings>) -> Result<Deletion, LedgerError> {
         let token = attempt.token;
         let verb = move |row, now| state::deleting(row, token, now);
         let (id, brake, clock) = (attempt.request_id.clone(), brake.copied(), self.clock);
@@ -78,11 +78,13 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn braking(&self, brake: &Brake) -> Result<Braking, LedgerError> {
+    pub async fn braking(&self, brake: &BrakeSettings) -> Result<Braking, LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.braking(brake, self.clock).await,
-            Store::Postgres(postgres) => postgres.braking(brake, self.clock).await,
-            Store::Memory(memory) => Ok(memory.braking(&Limit::at(brake, self.clock.time(Timestamp::now())))),
+            LedgerStore::Sqlite(sqlite) => sqlite.braking(brake, self.clock).await,
+            LedgerStore::Postgres(postgres) => postgres.braking(brake, self.clock).await,
+            LedgerStore::Memory(memory) => {
+                Ok(memory.braking(&BrakeLimit::at(brake, self.clock.time(Timestamp::now()))))
+            }
         }
     }
 
@@ -90,11 +92,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub async fn release_brake(&self, brake: &Brake) -> Result<Release, LedgerError> {
+    pub async fn release_brake(&self, brake: &BrakeSettings) -> Result<Release, LedgerError> {
         match &self.store {
-            Store::Sqlite(sqlite) => sqlite.release_brake(brake, self.clock).await,
-            Store::Postgres(postgres) => postgres.release_brake(brake, self.clock).await,
-            Store::Memory(memory) => Ok(memory.release_brake(brake, self.clock.time(Timestamp::now()))),
+            LedgerStore::Sqlite(sqlite) => sqlite.release_brake(brake, self.clock).await,
+            LedgerStore::Postgres(postgres) => postgres.release_brake(brake, self.clock).await,
+            LedgerStore::Memory(memory) => Ok(memory.release_brake(brake, self.clock.time(Timestamp::now()))),
         }
     }
 }
@@ -107,8 +109,8 @@ mod tests {
 
     #[test]
     fn a_deletion_counts_for_the_window_and_at_most_one_bucket_longer() {
-        let brake = Brake { max_deletions: 1, window: Duration::from_secs(3600) };
-        let at = |ms| Limit::at(&brake, Timestamp::from_millisecond(ms).unwrap());
+        let brake = BrakeSettings { max_deletions: 1, window: Duration::from_secs(3600) };
+        let at = |ms| BrakeLimit::at(&brake, Timestamp::from_millisecond(ms).unwrap());
         let (hour, minute) = (3_600_000, 60_000);
         for begun in [0, 1, minute - 1, minute, 7 * hour + 59_999] {
             let counts = |ms| at(begun).bucket > at(ms).past;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::row::{BackedUp, Chain, Decision, Kept, Row, State};
+use super::row::{BackedUp, Chain, Decision, KeptDetails, Row, State};
 use crate::contract::message::id::RequestId;
 
 /// One change of a request, as it was recorded.
@@ -69,7 +69,7 @@ pub(super) fn seal(id: &RequestId, row: &mut Row) {
     row.backup_asked = None;
     row.backup = None;
     if let Some(decision) = &mut row.decision {
-        decision.kept = Kept::Sealed(head);
+        decision.kept = KeptDetails::Sealed(head);
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) fn is_of(row: &Row, request: &str) -> bool {
 /// The one entry that stands for all those of a tombstone; `None` for any other row. Its digest is the hash of the last
 /// entry there was, as a report made before that shows it.
 pub(super) fn tombstone(id: &RequestId, row: &Row) -> Option<Change> {
-    let Some(Decision { outcome, kept: Kept::Sealed(head) }) = &row.decision else { return None };
+    let Some(Decision { outcome, kept: KeptDetails::Sealed(head) }) = &row.decision else { return None };
     Some(Change {
         request_id: id.clone(),
         number: row.chain.entries,
@@ -96,7 +96,7 @@ pub(super) fn tombstone(id: &RequestId, row: &Row) -> Option<Change> {
 
 /// What is wrong with a request's evidence, if anything. The row has to hold what was asked.
 pub(super) fn problem(id: &RequestId, row: &Row, changes: &[Change]) -> Option<String> {
-    if let Some(Decision { kept: Kept::Sealed(head), .. }) = &row.decision {
+    if let Some(Decision { kept: KeptDetails::Sealed(head), .. }) = &row.decision {
         return tombstone_problem(id, row, head, changes);
     }
     let mut head = "";
@@ -204,8 +204,8 @@ fn tombstone_hash(id: &RequestId, row: &Row, head: &str) -> String {
 
 fn event(row: &Row) -> Option<&String> {
     match &row.decision {
-        Some(Decision { kept: Kept::Event(event), .. }) => Some(event),
-        Some(Decision { kept: Kept::Sealed(_), .. }) | None => None,
+        Some(Decision { kept: KeptDetails::Event(event), .. }) => Some(event),
+        Some(Decision { kept: KeptDetails::Sealed(_), .. }) | None => None,
     }
 }
 

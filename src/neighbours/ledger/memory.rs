@@ -6,24 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::brake::{Braking, Limit, Release};
+use super::brake::{BrakeLimit, Braking, Release};
 use super::history::{self, Change};
-use super::overview::{Asking, Found, OPEN, minute};
-use super::retention::{Compacted, Span};
-use super::row::{Decision, Kept, Row};
+use super::overview::{Asking, OPEN, StoreOverview, minute};
+use super::retention::{Compacted, RetentionSpan};
+use super::row::{Decision, KeptDetails, Row};
 use super::state::{Call, Verb, Write, asset_state};
-use super::{Case, Counts, Evidence, LedgerError};
+use super::{Case, Evidence, LedgerError, OutcomeCounts};
 use crate::contract::message::id::{AssetId, CaseId, RequestId};
-use crate::settings::Brake;
+use crate::settings::BrakeSettings;
 
 type Rows = BTreeMap<RequestId, (Row, Vec<Change>)>;
 
 /// What is kept, shared by every clone.
 #[derive(Clone, Debug, Default)]
-pub struct Memory(Arc<Mutex<Inner>>);
+pub struct Memory(Arc<Mutex<MemoryRows>>);
 
 #[derive(Debug)]
-struct Inner {
+struct MemoryRows {
     id: Uuid,
     rows: Rows,
     /// The size of those that have one, and the event that ends them.
@@ -31,13 +31,13 @@ struct Inner {
     /// Rejected messages that have no row of their own, by case and name, and when they came.
     conflicts: BTreeMap<(CaseId, Uuid), Timestamp>,
     /// Decided requests by case and outcome.
-    decided: BTreeMap<String, Counts>,
+    decided: BTreeMap<String, OutcomeCounts>,
     /// Deletions begun, by the end of their bucket.
     begun: BTreeMap<i64, u64>,
     last_release: Option<Release>,
 }
 
-impl Default for Inner {
+impl Default for MemoryRows {
     fn default() -> Self {
         Self {
             id: Uuid::new_v4(),
@@ -51,13 +51,13 @@ impl Default for Inner {
     }
 }
 
-impl Inner {
-    fn deletions(&self, limit: &Limit) -> u64 {
+impl MemoryRows {
+    fn deletions(&self, limit: &BrakeLimit) -> u64 {
         self.begun.range(limit.past + 1..).map(|(_, deletions)| deletions).sum()
     }
 
     /// Counts a deletion if there is room; else how many there are.
-    fn count(&mut self, limit: &Limit) -> Result<(), u64> {
+    fn count(&mut self, limit: &BrakeLimit) -> Result<(), u64> {
         let deletions = self.deletions(limit);
         if deletions >= limit.most {
             return Err(deletions);
@@ -69,7 +69,7 @@ impl Inner {
 }
 
 impl Memory {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, MemoryRows> {
         // Held for a few map operations and never across an await. A panic inside cannot leave a row half written, as
         // rows are replaced whole, so a poisoned lock is as good as any.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -79,7 +79,7 @@ impl Memory {
         let inner = &mut *self.inner();
         let Call { id, brake, clock, verb } = call;
         let now = clock.time(Timestamp::now());
-        let limit = brake.map(|brake| Limit::at(&brake, now));
+        let limit = brake.map(|brake| BrakeLimit::at(&brake, now));
         let (row, mut changes) =
             inner.rows.get(&id).cloned().map_or((None, Vec::new()), |(row, changes)| (Some(row), changes));
         match verb(row, now) {
@@ -89,7 +89,7 @@ impl Memory {
                 {
                     return Ok(braked(deletions));
                 }
-                let Inner { rows, decided, .. } = inner;
+                let MemoryRows { rows, decided, .. } = inner;
                 if let Some(Write { mut row, entry }) = step.write {
                     changes.extend(entry.then(|| history::append(&id, &mut row)));
                     // A row is written with a decision once: when it is taken.
@@ -129,9 +129,9 @@ impl Memory {
         found
     }
 
-    pub(super) fn overview(&self, asking: Asking) -> Found {
+    pub(super) fn overview(&self, asking: Asking) -> StoreOverview {
         let rows = &self.inner().rows;
-        let mut found = Found::default();
+        let mut found = StoreOverview::default();
         for state in OPEN {
             let own = rows.iter().filter(|(_, (row, _))| row.state == state);
             let mut own: Vec<_> = own.map(|(id, (row, _))| (id.clone(), row.clone())).collect();
@@ -142,7 +142,7 @@ impl Memory {
         }
         let decided = rows.values().filter(|(row, _)| row.updated >= asking.since);
         let decided = decided.filter_map(|(row, _)| row.decision.as_ref().map(|decision| (row, decision)));
-        let whole = decided.filter(|(_, decision)| matches!(decision.kept, Kept::Event(_)));
+        let whole = decided.filter(|(_, decision)| matches!(decision.kept, KeptDetails::Event(_)));
         found.decided = whole.map(|(row, decision)| (minute(row.updated), decision.outcome.clone(), 1)).collect();
         found.decided.sort();
         let more = found.decided.len().saturating_sub(asking.most_decided as usize);
@@ -165,9 +165,9 @@ impl Memory {
         &self,
         case: &CaseId,
         now: Timestamp,
-        event: impl FnOnce(&Counts, Timestamp) -> String,
+        event: impl FnOnce(&OutcomeCounts, Timestamp) -> String,
     ) -> Option<String> {
-        let Inner { rows, cases, conflicts, .. } = &mut *self.inner();
+        let MemoryRows { rows, cases, conflicts, .. } = &mut *self.inner();
         let (size, recorded) = cases.get_mut(case)?;
         let own = rows.iter().filter(|(_, (row, _))| row.case_id.as_deref() == Some(case.as_str()));
         let own = own.filter_map(|(id, (row, _))| Some((row.updated, id.to_string(), row.decision.as_ref()?)));
@@ -175,7 +175,7 @@ impl Memory {
         let others = conflicts.iter().filter(|((of, _), _)| of == case);
         decided.extend(others.map(|((_, message), at)| (*at, message.to_string(), "rejected".to_owned())));
         decided.sort();
-        let mut counts = Counts::new();
+        let mut counts = OutcomeCounts::new();
         for (_, _, outcome) in decided.into_iter().take(*size as usize) {
             *counts.entry(outcome).or_default() += 1;
         }
@@ -183,7 +183,7 @@ impl Memory {
     }
 
     pub(super) fn count_conflict(&self, case: &CaseId, message: Uuid) {
-        let Inner { conflicts, decided, .. } = &mut *self.inner();
+        let MemoryRows { conflicts, decided, .. } = &mut *self.inner();
         if conflicts.insert((case.clone(), message), Timestamp::now()).is_none() {
             *decided.entry(case.to_string()).or_default().entry("rejected".to_owned()).or_default() += 1;
         }
@@ -204,19 +204,19 @@ impl Memory {
         self.inner().id
     }
 
-    pub(super) fn braking(&self, limit: &Limit) -> Braking {
+    pub(super) fn braking(&self, limit: &BrakeLimit) -> Braking {
         let inner = self.inner();
         Braking { deletions: inner.deletions(limit), last_release: inner.last_release }
     }
 
-    pub(super) fn release_brake(&self, brake: &Brake, at: Timestamp) -> Release {
+    pub(super) fn release_brake(&self, brake: &BrakeSettings, at: Timestamp) -> Release {
         let mut inner = self.inner();
-        let deletions = inner.deletions(&Limit::at(brake, at));
+        let deletions = inner.deletions(&BrakeLimit::at(brake, at));
         inner.begun.clear();
         *inner.last_release.insert(Release { at, deletions })
     }
 
-    pub(super) fn compact(&self, span: &Span) -> Compacted {
+    pub(super) fn compact(&self, span: &RetentionSpan) -> Compacted {
         let rows = &mut self.inner().rows;
         let place = |id: &RequestId, row: &Row| (row.updated, id.clone());
         let old = rows.iter().filter(|(id, (row, _))| {
@@ -244,7 +244,7 @@ impl Memory {
 
 /// Whether a row may become a tombstone.
 fn compactable(row: &Row) -> bool {
-    row.heard && matches!(row.decision, Some(Decision { kept: Kept::Event(_), .. }))
+    row.heard && matches!(row.decision, Some(Decision { kept: KeptDetails::Event(_), .. }))
 }
 
 fn evidence((id, (row, changes)): (&RequestId, &(Row, Vec<Change>))) -> Evidence {

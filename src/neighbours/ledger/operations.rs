@@ -139,7 +139,7 @@ impl Token {
 
 /// What became of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum RefusalRecord {
     /// The refusal of this message, or of an earlier malformed one of the same ID, is on record.
     Recorded {
         /// The event (JSON).

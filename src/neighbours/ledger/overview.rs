@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::clock::to_millisecond;
 use super::row::{Row, State};
-use super::{Entry, Ledger, LedgerError, Store};
+use super::{Entry, Ledger, LedgerError, LedgerStore};
 use crate::contract::message::id::RequestId;
 
 /// Decisions looked at, the latest first: more would keep others waiting who ask the ledger.
@@ -16,9 +16,9 @@ const MOST_DECIDED: u32 = 100_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overview {
     /// Requests that an attempt was begun for and not ended: running, or interrupted and about to come back.
-    pub begun: Open,
+    pub begun: OpenRequests,
     /// Requests that wait.
-    pub waiting: Open,
+    pub waiting: OpenRequests,
     /// Decisions by minute and outcome.
     pub decided: BTreeMap<Timestamp, BTreeMap<String, u64>>,
     /// Whether there were more decisions than are looked at, so that the earliest are missing.
@@ -27,7 +27,7 @@ pub struct Overview {
 
 /// Requests in one state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Open {
+pub struct OpenRequests {
     /// How many there are.
     pub count: u64,
     /// The oldest of them.
@@ -36,7 +36,7 @@ pub struct Open {
 
 /// What a store says.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct StoreOverview {
     /// How many are in each state that is not decided.
     pub(super) counts: Vec<(State, u64)>,
     /// The oldest in each of these states.
@@ -65,15 +65,15 @@ impl Ledger {
     pub async fn overview(&self, since: Timestamp, most: u32) -> Result<Overview, LedgerError> {
         let asking = Asking { since: to_millisecond(since), most, most_decided: MOST_DECIDED };
         let found = match &self.store {
-            Store::Sqlite(sqlite) => sqlite.overview(asking).await?,
-            Store::Postgres(postgres) => postgres.overview(asking).await?,
-            Store::Memory(memory) => memory.overview(asking),
+            LedgerStore::Sqlite(sqlite) => sqlite.overview(asking).await?,
+            LedgerStore::Postgres(postgres) => postgres.overview(asking).await?,
+            LedgerStore::Memory(memory) => memory.overview(asking),
         };
         Ok(found.told(most))
     }
 }
 
-impl Found {
+impl StoreOverview {
     fn told(self, most: u32) -> Overview {
         let mut overview = Overview::default();
         for (state, count) in self.counts {
@@ -97,7 +97,7 @@ impl Found {
 }
 
 impl Overview {
-    fn of(&mut self, state: State) -> &mut Open {
+    fn of(&mut self, state: State) -> &mut OpenRequests {
         if state == State::Waiting { &mut self.waiting } else { &mut self.begun }
     }
 }

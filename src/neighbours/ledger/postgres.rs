@@ -24,19 +24,19 @@ use uuid::Uuid;
 use self::connections::Connections;
 use self::heard::Heard;
 use super::alone::Alone;
-use super::brake::{Braking, Limit, Release};
+use super::brake::{BrakeLimit, Braking, Release};
 use super::clock::Clock;
 use super::history;
-use super::overview::{Asking, Found};
+use super::overview::{Asking, StoreOverview};
 use super::progress::Acceptance;
-use super::retention::{Compacted, Span};
+use super::retention::{Compacted, RetentionSpan};
 use super::row::Row;
 use super::state::{Call, Step, Verb, Write};
-use super::{Case, Counts, Evidence, LedgerError};
+use super::{Case, Evidence, LedgerError, OutcomeCounts};
 use crate::contract::message::id::{AssetId, CaseId, RequestId};
-use crate::platform::postgres::{Database, Fault, Object, Role};
+use crate::platform::postgres::{Database, PooledConnection, PostgresFault, Role};
 use crate::platform::telemetry::metrics::Metrics;
-use crate::settings::Brake;
+use crate::settings::BrakeSettings;
 
 /// Longest wait of a caller for its answer: a database that died without a word gets here.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -88,7 +88,11 @@ impl Postgres {
         }
     }
 
-    async fn apply<T, F: Verb<T>>(&self, call: Call<F>, client: &mut Object) -> Result<Result<T, LedgerError>, Fault> {
+    async fn apply<T, F: Verb<T>>(
+        &self,
+        call: Call<F>,
+        client: &mut PooledConnection,
+    ) -> Result<Result<T, LedgerError>, PostgresFault> {
         let Call { id, brake, clock, verb } = call;
         let start = Instant::now();
         // Dropped without a commit, it is rolled back.
@@ -96,7 +100,7 @@ impl Postgres {
         let (mut row, mut now) = rows::lock_and_load(&transaction, &id).await?;
         let mut counting = None;
         if let Some(brake) = brake {
-            let mut limit = Limit::at(&brake, clock.time(now));
+            let mut limit = BrakeLimit::at(&brake, clock.time(now));
             let far = brake::deletions_from_afar(&transaction, &limit).await?;
             let deletions = if let Some(deletions) = far {
                 deletions
@@ -104,7 +108,7 @@ impl Postgres {
                 transaction.rollback().await?;
                 transaction = client.transaction().await?;
                 (row, now) = rows::lock_and_load(&transaction, &id).await?;
-                limit = Limit::at(&brake, clock.time(now));
+                limit = BrakeLimit::at(&brake, clock.time(now));
                 brake::deletions(&transaction, &limit).await?
             };
             counting = Some((limit, deletions));
@@ -142,7 +146,7 @@ impl Postgres {
         self.connections.ask(async |client| rows::find(client, key, most).await).await
     }
 
-    pub(super) async fn overview(&self, asking: Asking) -> Result<Found, LedgerError> {
+    pub(super) async fn overview(&self, asking: Asking) -> Result<StoreOverview, LedgerError> {
         self.connections.ask(async |client| overview::overview(client, &asking).await).await
     }
 
@@ -179,7 +183,7 @@ impl Postgres {
         &self,
         case: &CaseId,
         clock: Clock,
-        event: impl FnOnce(&Counts, Timestamp) -> String,
+        event: impl FnOnce(&OutcomeCounts, Timestamp) -> String,
     ) -> Result<Option<String>, LedgerError> {
         let complete = async |client: &Transaction<'_>| {
             let now = clock.time(rows::now(client).await?);
@@ -192,24 +196,24 @@ impl Postgres {
         self.heard.record(id).await
     }
 
-    pub(super) async fn braking(&self, brake: &Brake, clock: Clock) -> Result<Braking, LedgerError> {
+    pub(super) async fn braking(&self, brake: &BrakeSettings, clock: Clock) -> Result<Braking, LedgerError> {
         let braking = async |client: &Transaction<'_>| {
-            let limit = Limit::at(brake, clock.time(rows::now(client).await?));
+            let limit = BrakeLimit::at(brake, clock.time(rows::now(client).await?));
             brake::braking(client, &limit).await
         };
         self.connections.ask(braking).await
     }
 
-    pub(super) async fn release_brake(&self, brake: &Brake, clock: Clock) -> Result<Release, LedgerError> {
+    pub(super) async fn release_brake(&self, brake: &BrakeSettings, clock: Clock) -> Result<Release, LedgerError> {
         let release = async |client: &Transaction<'_>| {
             let at = clock.time(rows::now(client).await?);
-            let deletions = brake::release(client, &Limit::at(brake, at), at).await?;
+            let deletions = brake::release(client, &BrakeLimit::at(brake, at), at).await?;
             Ok((Release { at, deletions }, 1))
         };
         self.connections.write(release).await
     }
 
-    pub(super) async fn compact(&self, span: &Span) -> Result<Compacted, LedgerError> {
+    pub(super) async fn compact(&self, span: &RetentionSpan) -> Result<Compacted, LedgerError> {
         let step = async |client: &Transaction<'_>| {
             let done = tombstones::compact(client, span).await?;
             Ok((done.clone(), done.requests))

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 /// Where commits are counted: the timeline, and one of the counters of it.
-pub(super) type Place = (i64, i16);
+pub(super) type CommitPosition = (i64, i16);
 
 /// What a ledger shows of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) struct Shown {
     /// Why some process has found that it was set back, until that is accepted.
     pub found: Option<String>,
     /// Its commits.
-    pub commits: BTreeMap<Place, i64>,
+    pub commits: BTreeMap<CommitPosition, i64>,
 }
 
 /// That an operator lets workers go on with a ledger that was set back.
@@ -40,10 +40,10 @@ pub struct Acceptance {
 
 /// What one process remembers; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress(Arc<Mutex<Memory>>);
+pub(super) struct Progress(Arc<Mutex<Remembered>>);
 
 #[derive(Debug, Default)]
-struct Memory {
+struct Remembered {
     seen: Option<Shown>,
     set_back: Option<SetBack>,
 }
@@ -71,7 +71,7 @@ impl Progress {
             accepted => accepted.is_some(),
         };
         if accepted {
-            *memory = Memory::default();
+            *memory = Remembered::default();
         }
         let before = before.filter(|_| !accepted);
         match shown.found.clone().or_else(|| before.and_then(|seen| less(seen, &shown))) {
@@ -87,7 +87,7 @@ impl Progress {
     }
 
     /// Remembers one commit of this process.
-    pub(super) fn committed(&self, place: Place, commits: i64) {
+    pub(super) fn committed(&self, place: CommitPosition, commits: i64) {
         if let Some(seen) = &mut self.memory().seen {
             let most = seen.commits.entry(place).or_default();
             *most = commits.max(*most);
@@ -99,13 +99,13 @@ impl Progress {
         self.memory().set_back.as_ref().map(|set_back| set_back.why.clone())
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    fn memory(&self) -> MutexGuard<'_, Remembered> {
         // A panic cannot leave it half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Memory {
+impl Remembered {
     /// The most of both, unless one of them is from before an acceptance.
     fn remember(&mut self, shown: Shown) {
         match &mut self.seen {
@@ -131,7 +131,8 @@ fn less(seen: &Shown, shown: &Shown) -> Option<String> {
     if shown.accepted > seen.accepted {
         return None;
     }
-    let missing = |(place, commits): (&Place, &i64)| commits - shown.commits.get(place).copied().unwrap_or_default();
+    let missing =
+        |(place, commits): (&CommitPosition, &i64)| commits - shown.commits.get(place).copied().unwrap_or_default();
     let missing: i64 = seen.commits.iter().map(missing).filter(|missing| *missing > 0).sum();
     (missing > 0).then(|| {
         format!(
@@ -145,7 +146,7 @@ fn less(seen: &Shown, shown: &Shown) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn shown(accepted: i64, commits: &[(Place, i64)]) -> Shown {
+    fn shown(accepted: i64, commits: &[(CommitPosition, i64)]) -> Shown {
         Shown { id: Uuid::from_u128(1), accepted, found: None, commits: commits.iter().copied().collect() }
     }
 

@@ -19,7 +19,7 @@ const ROUND: Duration = Duration::from_secs(600);
 
 /// Which requests one step may take.
 #[derive(Clone, Debug)]
-pub struct Span {
+pub struct RetentionSpan {
     /// After this one, in the order in which they were decided; `None` from the first.
     pub after: Option<(Timestamp, RequestId)>,
     /// Decided before this.
@@ -109,7 +109,7 @@ async fn round(ledger: &Ledger, keep: SignedDuration, clock: &mut Option<Plausib
 /// # Errors
 /// When the ledger cannot be written, or a row cannot be read; what was done until then stays done.
 pub async fn compact_before(ledger: &Ledger, before: Timestamp) -> Result<(), LedgerError> {
-    let mut span = Span { after: None, before, most: STEP };
+    let mut span = RetentionSpan { after: None, before, most: STEP };
     let mut requests = 0;
     loop {
         let began = Instant::now();

@@ -83,12 +83,12 @@ pub(super) struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub outcome: String,
-    pub kept: Kept,
+    pub kept: KeptDetails,
 }
 
 /// What is kept of a decision's details.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum KeptDetails {
     /// All of them; this is the event.
     Event(String),
     /// None: the row is a tombstone. This was the last hash of its chain.

@@ -28,21 +28,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use self::commands::{Job, Probe, Request, Told, Work};
+use self::commands::{Probe, QueuedVerb, VerbCommand, VerbReply, Work};
 use self::reader::Reader;
 use self::rows::load;
 use self::writer::Writer;
-use super::brake::{Braking, Limit, Release};
+use super::brake::{BrakeLimit, Braking, Release};
 use super::clock::Clock;
-use super::overview::{Asking, Found};
+use super::overview::{Asking, StoreOverview};
 use super::progress::{Acceptance, Progress};
-use super::retention::{Compacted, Span};
+use super::retention::{Compacted, RetentionSpan};
 use super::row::Row;
 use super::state::{Call, Verb};
-use super::{Case, Counts, Evidence, LedgerError};
+use super::{Case, Evidence, LedgerError, OutcomeCounts};
 use crate::contract::message::id::{AssetId, CaseId, RequestId};
 use crate::platform::telemetry::metrics::Metrics;
-use crate::settings::Brake;
+use crate::settings::BrakeSettings;
 
 /// Most changes queued; past that, callers wait. More than the most requests a worker handles at once (1000).
 const QUEUE: usize = 1024;
@@ -58,7 +58,7 @@ pub struct Sqlite {
     /// Declared before `jobs`, so that it is closed before the writer closes the file for good.
     reader: Reader,
     /// The thread ends when the last clone of this is dropped.
-    jobs: mpsc::Sender<Box<dyn Job>>,
+    jobs: mpsc::Sender<Box<dyn QueuedVerb>>,
     /// Its other end lives as long as the thread keeps the file open.
     ended: watch::Receiver<()>,
     /// Transactions committed so far, to prove that changes share them.
@@ -105,7 +105,7 @@ impl Sqlite {
     pub(super) async fn run<T: Send + 'static, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {
         let (to, answer) = oneshot::channel();
         let file = Arc::clone(&self.file);
-        self.submit(Box::new(Request::new(file, call, to)), answer).await
+        self.submit(Box::new(VerbCommand::new(file, call, to)), answer).await
     }
 
     pub(super) async fn load(&self, id: &RequestId) -> Result<Option<Row>, LedgerError> {
@@ -123,7 +123,7 @@ impl Sqlite {
         self.reader.ask(move |connection| rows::find(connection, &key, most)).await
     }
 
-    pub(super) async fn overview(&self, asking: Asking) -> Result<Found, LedgerError> {
+    pub(super) async fn overview(&self, asking: Asking) -> Result<StoreOverview, LedgerError> {
         self.reader.ask(move |connection| overview::overview(connection, asking)).await
     }
 
@@ -149,10 +149,10 @@ impl Sqlite {
         &self,
         case: &CaseId,
         clock: Clock,
-        event: impl FnOnce(&Counts, Timestamp) -> String + Send + 'static,
+        event: impl FnOnce(&OutcomeCounts, Timestamp) -> String + Send + 'static,
     ) -> Result<Option<String>, LedgerError> {
         let case = case.clone();
-        let make = move |counts: &Counts| event(counts, clock.time(Timestamp::now()));
+        let make = move |counts: &OutcomeCounts| event(counts, clock.time(Timestamp::now()));
         self.write(move |connection| cases::complete(connection, case.as_str(), make)).await
     }
 
@@ -196,19 +196,19 @@ impl Sqlite {
         self.id
     }
 
-    pub(super) async fn braking(&self, brake: &Brake, clock: Clock) -> Result<Braking, LedgerError> {
-        let limit = Limit::at(brake, clock.time(Timestamp::now()));
+    pub(super) async fn braking(&self, brake: &BrakeSettings, clock: Clock) -> Result<Braking, LedgerError> {
+        let limit = BrakeLimit::at(brake, clock.time(Timestamp::now()));
         self.reader.ask(move |connection| brake::braking(connection, &limit)).await
     }
 
-    pub(super) async fn release_brake(&self, brake: &Brake, clock: Clock) -> Result<Release, LedgerError> {
+    pub(super) async fn release_brake(&self, brake: &BrakeSettings, clock: Clock) -> Result<Release, LedgerError> {
         let at = clock.time(Timestamp::now());
-        let limit = Limit::at(brake, at);
+        let limit = BrakeLimit::at(brake, at);
         let deletions = self.write(move |connection| brake::release(connection, &limit, at)).await?;
         Ok(Release { at, deletions })
     }
 
-    pub(super) async fn compact(&self, span: Span) -> Result<Compacted, LedgerError> {
+    pub(super) async fn compact(&self, span: RetentionSpan) -> Result<Compacted, LedgerError> {
         self.write(move |connection| tombstones::compact(connection, &span).map(|done| (done.clone(), done.requests)))
             .await
     }
@@ -237,7 +237,11 @@ impl Sqlite {
         tracing::debug!(file = %file.display(), commits = commits.load(Ordering::Relaxed), "ledger closed");
     }
 
-    async fn submit<T>(&self, job: Box<dyn Job>, answer: oneshot::Receiver<Told<T>>) -> Result<T, LedgerError> {
+    async fn submit<T>(
+        &self,
+        job: Box<dyn QueuedVerb>,
+        answer: oneshot::Receiver<VerbReply<T>>,
+    ) -> Result<T, LedgerError> {
         match timeout(ANSWER_LIMIT, self.jobs.send(job)).await {
             Ok(Ok(())) => self::answer(&self.file, answer).await,
             Ok(Err(_)) => Err(ended_early(&self.file)),
@@ -258,7 +262,7 @@ impl Sqlite {
     }
 }
 
-async fn answer<T>(file: &Path, answer: oneshot::Receiver<Told<T>>) -> Result<T, LedgerError> {
+async fn answer<T>(file: &Path, answer: oneshot::Receiver<VerbReply<T>>) -> Result<T, LedgerError> {
     match timeout(ANSWER_LIMIT, answer).await {
         Ok(Ok(Ok(reply))) => reply,
         Ok(Ok(Err(panic))) => std::panic::resume_unwind(panic),

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::clock::Clock;
 use super::history;
-use super::row::{BackedUp, Chain, Decision, Kept, Row, State};
-use super::{Asked, AssetState, Attempt, Begun, Beside, Deletion, Entry, Past, Record, Refused, Token, UsedUp};
+use super::row::{BackedUp, Chain, Decision, KeptDetails, Row, State};
+use super::{Asked, AssetState, Attempt, Begun, Beside, Deletion, Entry, Past, Record, RefusalRecord, Token, UsedUp};
 use crate::contract::message::Backup;
 use crate::contract::message::id::{CaseId, RequestId};
-use crate::settings::Brake;
+use crate::settings::BrakeSettings;
 
 /// What can happen to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub(super) fn begin(
         let first_seen = row.first_seen;
         return Ok(Step::read(Begun::UsedUp { by, first_seen }));
     }
-    if let Some(Decision { kept: Kept::Event(event), .. }) = row.decision {
+    if let Some(Decision { kept: KeptDetails::Event(event), .. }) = row.decision {
         let past = Past { of_case: row.case_id, interrupted: row.interrupted, heard: row.heard };
         return Ok(Step::read(Begun::Decided { event, past }));
     }
@@ -156,10 +156,10 @@ pub(super) fn begin(
 fn used_up(row: &Row, asked: &Asked) -> Option<UsedUp> {
     let another = Some(UsedUp::AnotherRequest);
     match &row.decision {
-        Some(Decision { outcome, kept: Kept::Sealed(_) }) if history::is_of(row, &asked.request) => {
+        Some(Decision { outcome, kept: KeptDetails::Sealed(_) }) if history::is_of(row, &asked.request) => {
             Some(UsedUp::Forgotten { outcome: outcome.clone(), decided: row.updated })
         }
-        Some(Decision { kept: Kept::Sealed(_), .. }) => another,
+        Some(Decision { kept: KeptDetails::Sealed(_), .. }) => another,
         _ if row.request.as_deref() == Some(asked.request.as_str()) => None,
         _ => another,
     }
@@ -257,13 +257,13 @@ pub(super) fn decide(
     event: impl FnOnce(Timestamp) -> String,
     now: Timestamp,
 ) -> Result<Step<String>, Illegal> {
-    if let Some(Row { decision: Some(Decision { kept: Kept::Event(event), .. }), .. }) = row {
+    if let Some(Row { decision: Some(Decision { kept: KeptDetails::Event(event), .. }), .. }) = row {
         return Ok(Step::read(event));
     }
     let mut row = owned(row, attempt)?;
     row.state = advance(Some(row.state), Act::Decide)?;
     let event = event(now);
-    row.decision = Some(Decision { outcome, kept: Kept::Event(event.clone()) });
+    row.decision = Some(Decision { outcome, kept: KeptDetails::Event(event.clone()) });
     row.attempt = None;
     row.updated = now;
     Ok(Step::write(row, event))
@@ -274,20 +274,20 @@ pub(super) fn refuse(
     case: Option<&CaseId>,
     event: impl FnOnce(Timestamp) -> String,
     now: Timestamp,
-) -> Result<Step<Refused>, Illegal> {
+) -> Result<Step<RefusalRecord>, Illegal> {
     let Some(row) = row else {
         let mut row = Row::unseen(case, advance(None, Act::Refuse)?, now);
         let event = event(now);
-        row.decision = Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: Kept::Event(event.clone()) });
+        row.decision = Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: KeptDetails::Event(event.clone()) });
         let of_case = row.case_id.clone();
-        return Ok(Step::write(row, Refused::Recorded { event, of_case }));
+        return Ok(Step::write(row, RefusalRecord::Recorded { event, of_case }));
     };
     Ok(Step::read(match row.decision.map(|decision| decision.kept) {
         // By a malformed message that says the same: its answer has no word that this one does not have.
-        Some(Kept::Event(recorded)) if row.asset_id.is_none() && recorded == event(row.first_seen) => {
-            Refused::Recorded { event: recorded, of_case: row.case_id }
+        Some(KeptDetails::Event(recorded)) if row.asset_id.is_none() && recorded == event(row.first_seen) => {
+            RefusalRecord::Recorded { event: recorded, of_case: row.case_id }
         }
-        _ => Refused::Known { first_seen: row.first_seen },
+        _ => RefusalRecord::Known { first_seen: row.first_seen },
     }))
 }
 
@@ -328,11 +328,11 @@ impl Row {
 
     pub(super) fn entry(self, request_id: RequestId) -> Entry {
         // Of a tombstone's request there is a hash.
-        let sealed = matches!(self.decision, Some(Decision { kept: Kept::Sealed(_), .. }));
+        let sealed = matches!(self.decision, Some(Decision { kept: KeptDetails::Sealed(_), .. }));
         let (outcome, event) = match self.decision {
             None => (None, None),
-            Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event)),
-            Some(Decision { outcome, kept: Kept::Sealed(_) }) => (Some(outcome), None),
+            Some(Decision { outcome, kept: KeptDetails::Event(event) }) => (Some(outcome), Some(event)),
+            Some(Decision { outcome, kept: KeptDetails::Sealed(_) }) => (Some(outcome), None),
         };
         Entry {
             request_id,
@@ -410,7 +410,7 @@ impl<T, F> Verb<T> for F where F: FnOnce(Option<Row>, Timestamp) -> Result<Step<
 pub(super) struct Call<F> {
     pub id: RequestId,
     /// Of the deletions that a verb may begin; without one none is counted.
-    pub brake: Option<Brake>,
+    pub brake: Option<BrakeSettings>,
     pub clock: Clock,
     pub verb: F,
 }

@@ -32,7 +32,7 @@ macro_rules! of_every_ledger {
         }
         mod postgres {
             $(#[tokio::test] async fn $name() {
-                let database = $crate::neighbours::ledger::tests::only_postgres::Database::new().await;
+                let database = $crate::neighbours::ledger::tests::only_postgres::TestDatabase::new().await;
                 super::$name(database.open().await).await;
                 database.remove().await;
             })+
@@ -107,8 +107,8 @@ pub(super) fn decided(event: &str, of_case: Option<&str>) -> Begun {
     Begun::Decided { event: event.to_owned(), past }
 }
 
-pub(super) fn recorded(event: &str, of_case: Option<&str>) -> Refused {
-    Refused::Recorded { event: event.to_owned(), of_case: of_case.map(str::to_owned) }
+pub(super) fn recorded(event: &str, of_case: Option<&str>) -> RefusalRecord {
+    RefusalRecord::Recorded { event: event.to_owned(), of_case: of_case.map(str::to_owned) }
 }
 
 pub(super) fn case(text: &str) -> CaseId {
@@ -297,7 +297,7 @@ async fn decided_backwards(ledger: &Ledger) {
 
 /// One step: so many at most, after what the last step has done.
 async fn compact(ledger: &Ledger, before: i64, most: u32, last: &mut Compacted) -> usize {
-    let span = Span { after: last.last.take(), before: at(before), most };
+    let span = RetentionSpan { after: last.last.take(), before: at(before), most };
     *last = ledger.compact(span).await.unwrap();
     assert_eq!(last.kept, []);
     last.requests
@@ -336,7 +336,7 @@ async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
     assert!(matches!(another, Begun::UsedUp { by: UsedUp::AnotherRequest, .. }), "one field is enough: {another:?}");
     assert_eq!(
         ledger.at(at(200)).refuse(&id("r1"), None, |_| "bad copy".into()).await.unwrap(),
-        Refused::Known { first_seen: to_millisecond(at(0)) }
+        RefusalRecord::Known { first_seen: to_millisecond(at(0)) }
     );
     ledger.at(at(200)).decide(&first("r1"), "failed", |_| "late".into()).await.unwrap_err();
     assert_eq!(begin(&ledger, asked("r0", "a0"), at(200)).await.attempts, 2, "an open request is as it was");
@@ -374,7 +374,7 @@ async fn the_overview_shows_what_is_open_and_what_was_decided(ledger: Ledger) {
         ledger.at(at(decided)).decide(&first(request), outcome, |_| "event".into()).await.unwrap();
     }
     let overview = ledger.overview(at(0), 9).await.unwrap();
-    let names = |open: &Open| open.oldest.iter().map(|entry| entry.request_id.to_string()).collect::<Vec<_>>();
+    let names = |open: &OpenRequests| open.oldest.iter().map(|entry| entry.request_id.to_string()).collect::<Vec<_>>();
     assert_eq!((overview.waiting.count, names(&overview.waiting)), (2, vec!["w1".to_owned(), "w2".to_owned()]));
     assert_eq!((overview.begun.count, names(&overview.begun)), (2, vec!["b".to_owned(), "d".to_owned()]));
     let decided: Vec<(i64, String)> =
@@ -444,7 +444,7 @@ async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
     for now in 1..3 {
         assert_eq!(
             ledger.at(at(now)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap(),
-            Refused::Known { first_seen: to_millisecond(at(0)) }
+            RefusalRecord::Known { first_seen: to_millisecond(at(0)) }
         );
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
@@ -455,13 +455,13 @@ async fn a_refusal_of_a_decided_request_does_not_repeat_its_answer(ledger: Ledge
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.at(at(1)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
     let refused = ledger.at(at(2)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
-    assert_eq!(refused, Refused::Known { first_seen: to_millisecond(at(0)) });
+    assert_eq!(refused, RefusalRecord::Known { first_seen: to_millisecond(at(0)) });
     let told = |now: Timestamp| format!("told at {now}");
     let first = ledger.at(at(3)).refuse(&id("s"), None, told).await.unwrap();
     assert_eq!(first, recorded(&told(to_millisecond(at(3))), None));
     assert_eq!(ledger.at(at(4)).refuse(&id("s"), None, told).await.unwrap(), first, "the same message again");
     let another = ledger.at(at(4)).refuse(&id("s"), None, |_| "another".into()).await.unwrap();
-    assert_eq!(another, Refused::Known { first_seen: to_millisecond(at(3)) });
+    assert_eq!(another, RefusalRecord::Known { first_seen: to_millisecond(at(3)) });
 }
 
 async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {

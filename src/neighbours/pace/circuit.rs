@@ -36,12 +36,12 @@ const LEAST_CALLS: u32 = 20;
 pub struct Circuit {
     /// Assets that have used up their retries in a row. Never more than [`FAULTS_TO_DOUBT`].
     row: BTreeSet<String>,
-    parts: VecDeque<Part>,
+    parts: VecDeque<Second>,
 }
 
 /// What was seen in one second.
 #[derive(Debug, Default)]
-struct Part {
+struct Second {
     since: Duration,
     answered: u32,
     failed: u32,
@@ -84,12 +84,12 @@ impl Circuit {
         *self = Self::default();
     }
 
-    fn part(&mut self, now: Duration) -> &mut Part {
+    fn part(&mut self, now: Duration) -> &mut Second {
         while self.parts.front().is_some_and(|part| now.saturating_sub(part.since) >= WINDOW) {
             self.parts.pop_front();
         }
         if self.parts.back().is_none_or(|part| now.saturating_sub(part.since) >= PART) {
-            self.parts.push_back(Part { since: now, ..Part::default() });
+            self.parts.push_back(Second { since: now, ..Second::default() });
         }
         let last = self.parts.len() - 1;
         &mut self.parts[last]

@@ -27,9 +27,9 @@ const AT_ONCE: Duration = Duration::from_millis(2);
 
 /// The gate; clones share it.
 #[derive(Clone)]
-pub struct Gate(Arc<Inner>);
+pub struct Gate(Arc<GateParts>);
 
-struct Inner {
+struct GateParts {
     began: Instant,
     pause: Pause,
     known: Option<DefaultDirectRateLimiter>,
@@ -54,7 +54,7 @@ pub struct Pass {
 
 /// What an answer says about the pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PaceVerdict {
     /// It came as it should, whatever it says.
     Fine,
     /// Too many calls (429).
@@ -84,7 +84,7 @@ impl Gate {
             }
         };
         metrics.concurrency_limit(at_once);
-        Self(Arc::new(Inner {
+        Self(Arc::new(GateParts {
             began: Instant::now(),
             pause: Pause::default(),
             // One at a time: a burst is what the provider would reject.
@@ -171,7 +171,7 @@ impl Gate {
 
 impl Pass {
     /// The call that this pass was for has ended. `wait` is what the answer asks all callers to wait.
-    pub fn used(mut self, verdict: Verdict, took: Duration, wait: Option<Duration>) {
+    pub fn used(mut self, verdict: PaceVerdict, took: Duration, wait: Option<Duration>) {
         self.used = true;
         let gate = &self.gate.0;
         let now = gate.began.elapsed();
@@ -181,17 +181,17 @@ impl Pass {
         let rate_now = {
             let mut rate = self.gate.rate();
             match verdict {
-                Verdict::TooMany => rate.rejected(now, self.epoch, wait),
-                Verdict::Fine | Verdict::TooMuch | Verdict::Failed => rate.admitted(now, self.epoch),
+                PaceVerdict::TooMany => rate.rejected(now, self.epoch, wait),
+                PaceVerdict::Fine | PaceVerdict::TooMuch | PaceVerdict::Failed => rate.admitted(now, self.epoch),
             }
             rate.now(now)
         };
         gate.metrics.rate_limit(rate_now.unwrap_or_default());
         let Some(limit) = &gate.limit else { return };
         let seen = match verdict {
-            Verdict::Fine => Seen::Answered(took),
-            Verdict::TooMany | Verdict::TooMuch => Seen::TooMuch,
-            Verdict::Failed => Seen::Other,
+            PaceVerdict::Fine => Seen::Answered(took),
+            PaceVerdict::TooMany | PaceVerdict::TooMuch => Seen::TooMuch,
+            PaceVerdict::Failed => Seen::Other,
         };
         let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
         let before = limit.now();

@@ -9,24 +9,24 @@ use crate::platform::telemetry::metrics::Metrics;
 
 /// The line requests come in on: open while no [`Stop`] holds. Clones share one state.
 #[derive(Debug, Clone)]
-pub struct Line(Arc<Inner>);
+pub struct Intake(Arc<Switches>);
 
 #[derive(Debug)]
-struct Inner {
+struct Switches {
     /// Each cause that holds now, with a sentence for a person. Open = empty.
     stops: watch::Sender<BTreeMap<Stop, String>>,
     /// Told inside the state's lock, so that the gauge and the state cannot end up different.
     metrics: Metrics,
 }
 
-impl Line {
+impl Intake {
     /// An open line.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { stops: watch::Sender::new(BTreeMap::new()), metrics }))
+        Self(Arc::new(Switches { stops: watch::Sender::new(BTreeMap::new()), metrics }))
     }
 
-    /// Closes the line for this cause until [`Line::resume`]. `why` is shown on `/readyz` and logged, so it must hold
+    /// Closes the line for this cause until [`Intake::resume`]. `why` is shown on `/readyz` and logged, so it must hold
     /// no secret; a cause that holds already only gets the new `why`.
     pub fn stop(&self, stop: Stop, why: String) {
         let mut first = false;
@@ -109,9 +109,9 @@ mod tests {
     const SOON: Duration = Duration::from_secs(5);
     const A_MOMENT: Duration = Duration::from_millis(30);
 
-    fn line() -> (Line, Metrics) {
+    fn line() -> (Intake, Metrics) {
         let metrics = Metrics::new().unwrap();
-        (Line::new(metrics.clone()), metrics)
+        (Intake::new(metrics.clone()), metrics)
     }
 
     #[tokio::test]

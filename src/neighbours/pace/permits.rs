@@ -6,17 +6,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// So many at once. Clones share the count.
 #[derive(Clone, Debug)]
-pub struct Permits(Arc<Inner>);
+pub struct Permits(Arc<PermitsParts>);
 
 #[derive(Debug)]
-struct Inner {
+struct PermitsParts {
     semaphore: Arc<Semaphore>,
-    state: Mutex<State>,
+    state: Mutex<PermitState>,
     limit: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PermitState {
     limit: usize,
     /// Handed out and not yet given back.
     out: usize,
@@ -26,8 +26,8 @@ struct State {
 
 /// Leave to work on one request, until it is dropped.
 #[derive(Debug)]
-pub struct Permit {
-    inner: Arc<Inner>,
+pub struct WorkPermit {
+    inner: Arc<PermitsParts>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -36,16 +36,16 @@ impl Permits {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let limit = limit.max(1);
-        let state = Mutex::new(State { limit, out: 0, debt: 0 });
+        let state = Mutex::new(PermitState { limit, out: 0, debt: 0 });
         let (semaphore, limit) = (Arc::new(Semaphore::new(limit)), watch::Sender::new(limit));
-        Self(Arc::new(Inner { semaphore, state, limit }))
+        Self(Arc::new(PermitsParts { semaphore, state, limit }))
     }
 
     /// Waits until one is free. Cancel-safe: a permit that was taken and is dropped is given back.
-    pub async fn acquire(&self) -> Permit {
+    pub async fn acquire(&self) -> WorkPermit {
         let permit = Arc::clone(&self.0.semaphore).acquire_owned().await.ok();
         self.0.state().out += 1;
-        Permit { inner: Arc::clone(&self.0), permit }
+        WorkPermit { inner: Arc::clone(&self.0), permit }
     }
 
     /// From now on so many at once, at least one. Calls in progress go on.
@@ -78,14 +78,14 @@ impl Permits {
     }
 }
 
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl PermitsParts {
+    fn state(&self) -> MutexGuard<'_, PermitState> {
         // Three numbers, changed without anything that could panic in between.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Permit {
+impl Drop for WorkPermit {
     fn drop(&mut self) {
         let mut state = self.inner.state();
         state.out -= 1;
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     /// As many as are free now.
-    async fn take_all(permits: &Permits) -> Vec<Permit> {
+    async fn take_all(permits: &Permits) -> Vec<WorkPermit> {
         let mut taken = Vec::new();
         while let Some(permit) = poll_immediate(Box::pin(permits.acquire())).await {
             taken.push(permit);

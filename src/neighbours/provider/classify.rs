@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::envelope::{Asset, Envelope};
+use super::envelope::{AnswerEnvelope, Asset};
 use super::origin::Origin;
 use super::{Answer, AssetUrl, Detail, Fault, JobStatus, Meaning};
 
@@ -94,9 +94,9 @@ pub(super) fn job(reply: &Reply, rules: &Rules, asked: &str) -> Answer<JobStatus
 }
 
 /// The table. `success` is asked when the code is `0` or absent, and says what the operation makes of it.
-fn classify<T>(reply: &Reply, rules: &Rules, success: impl FnOnce(&Envelope) -> Result<T, Fault>) -> Answer<T> {
+fn classify<T>(reply: &Reply, rules: &Rules, success: impl FnOnce(&AnswerEnvelope) -> Result<T, Fault>) -> Answer<T> {
     let envelope = reply.body.as_ref().ok().and_then(|body| {
-        Envelope::parse(body).filter(|envelope| !envelope.code.as_deref().is_some_and(|code| rules.leaks(code)))
+        AnswerEnvelope::parse(body).filter(|envelope| !envelope.code.as_deref().is_some_and(|code| rules.leaks(code)))
     });
     let later = |why| Meaning::Retry { after: reply.retry_after, why };
     let meaning = match (reply.status, &reply.body, &envelope) {
@@ -115,7 +115,7 @@ fn classify<T>(reply: &Reply, rules: &Rules, success: impl FnOnce(&Envelope) -> 
         (status, _, _) => later(Fault::Status(status)),
     };
     // Recorded also where they do not count, such as with a 500: they are what a person wants to read.
-    let msg = envelope.as_ref().and_then(Envelope::text);
+    let msg = envelope.as_ref().and_then(AnswerEnvelope::text);
     let doubtful = meaning.is_key_refused() || (envelope.is_none() && !meaning.is_clear());
     Answer {
         seen: doubtful.then(|| rules.kept(&reply.origin.told(), SEEN_LIMIT)),

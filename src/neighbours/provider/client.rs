@@ -53,7 +53,7 @@ impl Client {
     /// # Errors
     ///
     /// When the token fits into no header, the base URL can carry no path, or TLS cannot be set up.
-    pub fn new(settings: &settings::Provider, gate: Gate, metrics: Metrics) -> Result<Self, ProviderError> {
+    pub fn new(settings: &settings::ProviderSettings, gate: Gate, metrics: Metrics) -> Result<Self, ProviderError> {
         if settings.base_url.cannot_be_a_base() || !settings.base_url.has_host() {
             return Err(ProviderError::BaseUrl);
         }

@@ -15,7 +15,7 @@ const CODE_LIMIT: usize = 64;
 /// An answer as it came. Duplicate fields are an error (a reader of the other one would decide differently);
 /// fields that are not used here are not.
 #[derive(Debug, Deserialize)]
-pub(super) struct Envelope {
+pub(super) struct AnswerEnvelope {
     /// As text: `DELETE` answers with a string, the detail call with an integer.
     #[serde(default, deserialize_with = "code")]
     pub(super) code: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct Envelope {
     status: Option<Value>,
 }
 
-impl Envelope {
+impl AnswerEnvelope {
     /// `None` when the bytes are no such object.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(json::without_mark(body)).ok().map(|Object(envelope)| envelope)
@@ -50,10 +50,10 @@ impl Envelope {
     /// The job object: `data` when that is an object, else the answer itself.
     ///
     /// `None` when it has no status, or when both have one and they disagree: it is not known which one counts.
-    pub(super) fn job(&self) -> Option<Job> {
-        let outer = Job { id: self.id.clone(), status: self.status.clone() };
-        let inner: Job = match &self.data {
-            Some(raw) if raw.get().starts_with('{') => serde_json::from_str::<Object<Job>>(raw.get()).ok()?.0,
+    pub(super) fn job(&self) -> Option<ProviderJob> {
+        let outer = ProviderJob { id: self.id.clone(), status: self.status.clone() };
+        let inner: ProviderJob = match &self.data {
+            Some(raw) if raw.get().starts_with('{') => serde_json::from_str::<Object<ProviderJob>>(raw.get()).ok()?.0,
             _ => return outer.status().is_some().then_some(outer),
         };
         let status = inner.status()?;
@@ -66,14 +66,14 @@ impl Envelope {
 
 /// The part of a job that matters here.
 #[derive(Debug, Deserialize)]
-pub(super) struct Job {
+pub(super) struct ProviderJob {
     #[serde(default)]
     id: Option<Value>,
     #[serde(default)]
     status: Option<Value>,
 }
 
-impl Job {
+impl ProviderJob {
     /// The status, unless it is missing, empty or no string.
     pub(super) fn status(&self) -> Option<&str> {
         let status = self.status.as_ref()?.as_str()?.trim();

@@ -13,7 +13,7 @@ use crate::platform::telemetry::metrics::Metrics;
 type Ended = (&'static str, Result<(), String>);
 
 /// Owns the tasks.
-pub(super) struct Beside {
+pub(super) struct Background {
     tasks: JoinSet<Ended>,
     /// Cancelled when the process is to end, which all tasks see; cancelled here when a task has ended before.
     shutdown: CancellationToken,
@@ -22,7 +22,7 @@ pub(super) struct Beside {
     failed: Option<String>,
 }
 
-impl Beside {
+impl Background {
     pub(super) fn new(shutdown: CancellationToken, metrics: Metrics) -> Self {
         Self { tasks: JoinSet::new(), shutdown, metrics, failed: None }
     }
@@ -86,7 +86,7 @@ mod tests {
 
     async fn ended_by(work: impl Future<Output = io::Result<()>> + Send + 'static) -> (Result<(), String>, String) {
         let (shutdown, metrics) = (CancellationToken::new(), Metrics::new().unwrap());
-        let mut beside = Beside::new(shutdown.clone(), metrics.clone());
+        let mut beside = Background::new(shutdown.clone(), metrics.clone());
         let told = shutdown.clone();
         beside.run("the other", async move {
             told.cancelled().await;
@@ -117,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_told_to_end_may() {
         let shutdown = CancellationToken::new();
-        let mut beside = Beside::new(shutdown.clone(), Metrics::new().unwrap());
+        let mut beside = Background::new(shutdown.clone(), Metrics::new().unwrap());
         let told = shutdown.clone();
         beside.run("the signal", async move {
             told.cancel();

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::confirmation::confirmed;
 use crate::neighbours::ledger::Ledger;
 use crate::platform::telemetry::metrics::Metrics;
-use crate::settings::{Brake, Settings, brief};
+use crate::settings::{BrakeSettings, Settings, brief};
 
 /// What to do with the brake.
 #[derive(Debug, Subcommand)]
@@ -46,7 +46,7 @@ pub async fn brake(settings: &Settings, command: &BrakeCommand) -> Result<(), Bo
     done
 }
 
-async fn status(ledger: &Ledger, brake: &Brake, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+async fn status(ledger: &Ledger, brake: &BrakeSettings, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let braking = ledger.braking(brake).await?;
     let (limit, window) = (brake.max_deletions, brief(brake.window));
     writeln!(out, "{} of {limit} deletions have begun within {window}", braking.deletions)?;
@@ -58,7 +58,7 @@ async fn status(ledger: &Ledger, brake: &Brake, out: &mut impl Write) -> Result<
     Ok(())
 }
 
-async fn release(ledger: &Ledger, brake: &Brake, yes: bool) -> Result<(), Box<dyn Error>> {
+async fn release(ledger: &Ledger, brake: &BrakeSettings, yes: bool) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     status(ledger, brake, &mut out).await?;
     let question = format!("Let up to {} more deletions begin? They cannot be undone.", brake.max_deletions);

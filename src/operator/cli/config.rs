@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 use url::Url;
 
-use crate::settings::{self, Concurrency, LogFormat, Settings, Store, Tracing, brief, size};
+use crate::settings::{self, BackupStore, Concurrency, LogFormat, Settings, TracingSettings, brief, size};
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -86,10 +86,10 @@ pub fn print(settings: &Settings) -> String {
     section(tables.chain([("protected", protected)]).collect()).to_string()
 }
 
-fn shown_backup(backup: &settings::Backup) -> Table {
+fn shown_backup(backup: &settings::BackupSettings) -> Table {
     let url = match &backup.store {
-        Store::Folder(folder) => format!("file://{}", folder.display()),
-        Store::Bucket(url) => url.to_string(),
+        BackupStore::Folder(folder) => format!("file://{}", folder.display()),
+        BackupStore::Bucket(url) => url.to_string(),
     };
     section(vec![
         ("url", url.into()),
@@ -102,7 +102,7 @@ fn shown_backup(backup: &settings::Backup) -> Table {
     ])
 }
 
-fn shown_tracing(tracing: &Tracing) -> Table {
+fn shown_tracing(tracing: &TracingSettings) -> Table {
     let mut shown = vec![
         ("otlp_endpoint", tracing.otlp_endpoint.as_str().into()),
         ("sample_ratio", tracing.sample_ratio.into()),
@@ -112,7 +112,7 @@ fn shown_tracing(tracing: &Tracing) -> Table {
     section(shown)
 }
 
-fn shown_broker(broker: &settings::Broker) -> Table {
+fn shown_broker(broker: &settings::BrokerSettings) -> Table {
     let mut shown = section(vec![
         ("url", shown_urls(&broker.urls)),
         ("prefix", broker.prefix.clone().into()),
@@ -133,7 +133,7 @@ fn shown_broker(broker: &settings::Broker) -> Table {
     shown
 }
 
-fn shown_provider(provider: &settings::Provider) -> Table {
+fn shown_provider(provider: &settings::ProviderSettings) -> Table {
     let mut shown = section(vec![
         ("base_url", provider.base_url.as_str().into()),
         ("token", HIDDEN.into()),
@@ -150,7 +150,7 @@ fn shown_provider(provider: &settings::Provider) -> Table {
     shown
 }
 
-fn shown_guard(guard: &settings::Guard) -> Table {
+fn shown_guard(guard: &settings::GuardSettings) -> Table {
     let mut shown = section(vec![
         ("in_progress", list(&guard.in_progress)),
         ("confirm_with_provider", guard.confirm_with_provider.into()),

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 /// What came of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Consent {
     /// The whole word `yes`.
     Yes,
     /// Anything else.
@@ -18,14 +18,14 @@ pub(super) enum Answer {
 ///
 /// # Errors
 /// The question cannot be written, or the answer cannot be read.
-pub(super) fn ask(question: &str, out: &mut impl Write) -> std::io::Result<Answer> {
+pub(super) fn ask(question: &str, out: &mut impl Write) -> std::io::Result<Consent> {
     let input = std::io::stdin();
     if !input.is_terminal() {
-        return Ok(Answer::NobodyThere);
+        return Ok(Consent::NobodyThere);
     }
     write!(out, "{question} [yes/no] ")?;
     out.flush()?;
-    Ok(if is_yes(&mut input.lock())? { Answer::Yes } else { Answer::No })
+    Ok(if is_yes(&mut input.lock())? { Consent::Yes } else { Consent::No })
 }
 
 /// Asks on the terminal. Only the whole word `yes` is a yes.
@@ -34,9 +34,9 @@ pub(super) fn ask(question: &str, out: &mut impl Write) -> std::io::Result<Answe
 /// Where there is no terminal to ask on.
 pub(super) fn confirmed(question: &str) -> Result<bool, Box<dyn Error>> {
     match ask(question, &mut std::io::stdout())? {
-        Answer::Yes => Ok(true),
-        Answer::No => Ok(false),
-        Answer::NobodyThere => Err("nothing was done: there is no terminal to ask on; say --yes".into()),
+        Consent::Yes => Ok(true),
+        Consent::No => Ok(false),
+        Consent::NobodyThere => Err("nothing was done: there is no terminal to ask on; say --yes".into()),
     }
 }
 

@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::confirmation::confirmed;
-use crate::engine::dead_letters::{self, Asked, Deed, Done, Listing, Which};
+use crate::engine::dead_letters::{self, DeadLetterRequest, Deed, Done, Listing, Which};
 use crate::neighbours::broker::dead_queue::Letter;
 use crate::platform::text::{plain, plain_json};
-use crate::settings::Broker;
+use crate::settings::BrokerSettings;
 
 /// Most characters of one column.
 const WIDEST: usize = 40;
@@ -62,7 +62,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    fn user(&self, broker: &Broker) -> Option<String> {
+    fn user(&self, broker: &BrokerSettings) -> Option<String> {
         self.worker_user.clone().or_else(|| broker.own_user())
     }
 }
@@ -105,7 +105,7 @@ impl Selection {
 ///
 /// # Errors
 /// When the broker cannot be reached, there is no such letter, or what cannot be undone was not confirmed.
-pub async fn dead(broker: &Broker, command: &DeadCommand) -> Result<(), Box<dyn Error>> {
+pub async fn dead(broker: &BrokerSettings, command: &DeadCommand) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     match command {
         DeadCommand::List { why, limit, json, signer } => {
@@ -158,7 +158,7 @@ fn list(found: &Listing, worker: Option<&str>, as_json: bool, out: &mut impl Wri
 }
 
 fn line(letter: &Letter, worker: Option<&str>) -> [String; 7] {
-    let asked = Asked::of(letter);
+    let asked = DeadLetterRequest::of(letter);
     let known = |text: Option<String>| text.map_or_else(|| "-".to_owned(), |text| cut(&plain(&text)));
     let since = letter.since.map(|since| format!("{since:.0}"));
     let id = letter.id.clone();
@@ -177,7 +177,7 @@ fn table(lines: &[[String; 7]], out: &mut impl Write) -> std::io::Result<()> {
 }
 
 fn object(letter: &Letter, worker: Option<&str>) -> Value {
-    let Asked { request_id, asset_id, requested_by } = Asked::of(letter);
+    let DeadLetterRequest { request_id, asset_id, requested_by } = DeadLetterRequest::of(letter);
     let properties: BTreeMap<&str, &str> =
         letter.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     json!({
@@ -187,7 +187,7 @@ fn object(letter: &Letter, worker: Option<&str>) -> Value {
     })
 }
 
-async fn letter(broker: &Broker, id: &str) -> Result<Letter, Box<dyn Error>> {
+async fn letter(broker: &BrokerSettings, id: &str) -> Result<Letter, Box<dyn Error>> {
     let which = Which::Ids(BTreeSet::from([id.to_owned()]));
     let found = dead_letters::list(broker, &which, 1).await?.letters.pop();
     found.ok_or_else(|| {
@@ -198,7 +198,7 @@ async fn letter(broker: &Broker, id: &str) -> Result<Letter, Box<dyn Error>> {
 fn show(letter: &Letter, worker: Option<&str>, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let since = letter.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
     writeln!(out, "{} is dead{since}: {} {}", letter.id, plain(&letter.why), plain(&letter.detail))?;
-    let Asked { request_id, asset_id, requested_by } = Asked::of(letter);
+    let DeadLetterRequest { request_id, asset_id, requested_by } = DeadLetterRequest::of(letter);
     let asked = [("request", request_id), ("asset", asset_id), ("requested by", requested_by)];
     for (name, text) in asked.into_iter().chain([("published by", letter.publisher(worker).map(str::to_owned))]) {
         writeln!(out, "  {name}: {}", text.map_or_else(|| "not known".to_owned(), |text| plain(&text)))?;
@@ -212,7 +212,12 @@ fn show(letter: &Letter, worker: Option<&str>, out: &mut impl Write) -> Result<(
     Ok(())
 }
 
-async fn act(broker: &Broker, selected: &Selected, deed: Deed, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+async fn act(
+    broker: &BrokerSettings,
+    selected: &Selected,
+    deed: Deed,
+    out: &mut impl Write,
+) -> Result<(), Box<dyn Error>> {
     let which = selected.which.which();
     if !selected.yes {
         // Counted in a look of its own: nothing is held while the operator thinks.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use self::report::Report;
+use self::report::ErasureReport;
 use super::confirmation::confirmed;
 use super::private_file;
 use crate::contract::message::CaseId;
@@ -158,7 +158,7 @@ async fn export(ledger: &Ledger, case: &str, folder: &Path, out: &mut impl Write
     if requests.is_empty() {
         return Err(format!("nothing is on record for case {case:?}").into());
     }
-    let report = Report::new(case, known.as_ref(), &requests, Timestamp::now());
+    let report = ErasureReport::new(case, known.as_ref(), &requests, Timestamp::now());
     let json = plain_json(&serde_json::to_string_pretty(&report)?);
     for (name, text) in [("erasure-report.html", report.render()?), ("erasure-report.json", json)] {
         let path = folder.join(name);

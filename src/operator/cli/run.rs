@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::background::Beside;
+use super::background::Background;
 use crate::engine::eraser::Eraser;
 use crate::engine::worker::{self, Worker};
 use crate::neighbours::backup::Backups;
@@ -18,7 +18,7 @@ use crate::neighbours::broker::{BrokerState, policies};
 use crate::neighbours::guard::Guard;
 use crate::neighbours::ledger::{Ledger, retention};
 use crate::neighbours::pace::gate::Gate;
-use crate::neighbours::pace::intake::Line;
+use crate::neighbours::pace::intake::Intake;
 use crate::neighbours::provider::Client;
 use crate::operator::http::{self, Listeners, console::Console};
 use crate::platform::panics;
@@ -33,7 +33,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     logging::init(&settings.log)?;
     panics::log();
     let metrics = Metrics::new()?;
-    let line = Line::new(metrics.clone());
+    let line = Intake::new(metrics.clone());
     let gate = Gate::new(settings.worker.concurrency, settings.provider.max_rate, metrics.clone());
     let provider = Client::new(&settings.provider, gate.clone(), metrics.clone())?;
     let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone())?;
@@ -50,7 +50,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let (state, broker) = watch::channel(BrokerState::Connecting);
     // Two tokens: /readyz and /metrics stay up while the worker drains.
     let (shutdown, drained) = (CancellationToken::new(), CancellationToken::new());
-    let mut beside = Beside::new(shutdown.clone(), metrics.clone());
+    let mut beside = Background::new(shutdown.clone(), metrics.clone());
     beside.run("the task that waits for signals", well(stop_on_signal(shutdown.clone())?));
     let probes = worker::probe_when_stopped(eraser.clone(), line.clone(), shutdown.clone());
     beside.run("the task that probes what is down", well(probes));
@@ -66,8 +66,15 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let dry_run = settings.worker.dry_run;
     let console = Console::new(&settings, gate.clone(), ledger.id());
     let (metrics_shown, line_shown, ledger_shown) = (metrics.clone(), line.clone(), ledger.clone());
-    let shown =
-        http::State { metrics: metrics_shown, line: line_shown, broker, ledger: ledger_shown, token, dry_run, console };
+    let shown = http::HttpState {
+        metrics: metrics_shown,
+        line: line_shown,
+        broker,
+        ledger: ledger_shown,
+        token,
+        dry_run,
+        console,
+    };
     beside.run("the HTTP server", well(http::serve(listeners, shown, drained.clone())));
     if let Some(tracing) = &settings.tracing {
         // Until the worker is done: what it does last is sent as well.

@@ -27,10 +27,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::batch::Batch;
 use self::draft::Defaults;
 use self::input::{Format, Input};
-use self::progress::{BETWEEN_LOOKS, Progress};
-use self::report::{End, Report};
+use self::progress::{BETWEEN_LOOKS, ProgressView};
+use self::report::{End, SubmitReport};
 use self::sending::Sending;
-use super::confirmation::{Answer, ask};
+use super::confirmation::{Consent, ask};
 use super::private_file;
 use crate::neighbours::broker::requester::Requester;
 use crate::platform::text::plain;
@@ -121,11 +121,11 @@ fn a_second_or_more(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A [`SubmitError`]: whatever kept it from that; with `--wait` also that a request was not done.
-pub async fn submit(broker: &settings::Broker, args: &SubmitArgs) -> Result<(), Box<dyn Error>> {
+pub async fn submit(broker: &settings::BrokerSettings, args: &SubmitArgs) -> Result<(), Box<dyn Error>> {
     Ok(submitted(broker, args).await?)
 }
 
-async fn submitted(broker: &settings::Broker, args: &SubmitArgs) -> Result<(), SubmitError> {
+async fn submitted(broker: &settings::BrokerSettings, args: &SubmitArgs) -> Result<(), SubmitError> {
     let input = Input::new(&args.assets, args.file.as_deref(), args.format).map_err(SubmitError::Refused)?;
     let name = args.batch.as_deref().unwrap_or_default();
     let batch = Batch::read(&input, &args.defaults, name).map_err(|refused| {
@@ -143,17 +143,17 @@ async fn submitted(broker: &settings::Broker, args: &SubmitArgs) -> Result<(), S
     });
     let results = results.transpose()?;
     confirmed(broker, &batch, args.yes).await?;
-    let progress = Progress::new(batch.total());
+    let progress = ProgressView::new(batch.total());
     let began = Instant::now();
     let sending = Sending::new(broker, &batch, &progress, args.wait.then_some(args.ask_again), results);
     let end = watched(&sending, &progress, args.timeout).await;
     progress.finish();
-    let report = Report { batch: &batch, sending: &sending, end, took: began.elapsed(), json: args.json };
+    let report = SubmitReport { batch: &batch, sending: &sending, end, took: began.elapsed(), json: args.json };
     report.tell()
 }
 
 /// Runs until it ends, the time is over, or a signal comes.
-async fn watched(sending: &Sending<'_>, progress: &Progress, timeout: Option<Duration>) -> End {
+async fn watched(sending: &Sending<'_>, progress: &ProgressView, timeout: Option<Duration>) -> End {
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
         return End::Stopped("signals cannot be heard".to_owned());
@@ -181,7 +181,7 @@ async fn watched(sending: &Sending<'_>, progress: &Progress, timeout: Option<Dur
 }
 
 /// A dry run needs no question.
-async fn confirmed(broker: &settings::Broker, batch: &Batch, yes: bool) -> Result<(), SubmitError> {
+async fn confirmed(broker: &settings::BrokerSettings, batch: &Batch, yes: bool) -> Result<(), SubmitError> {
     let deletions = batch.total() - batch.dry_runs;
     if deletions == 0 || yes {
         return Ok(());
@@ -197,16 +197,16 @@ async fn confirmed(broker: &settings::Broker, batch: &Batch, yes: bool) -> Resul
     let asked = tokio::task::spawn_blocking(move || ask(&question, &mut stderr())).await;
     let answer = asked.map_err(std::io::Error::other).flatten();
     match answer.map_err(|error| SubmitError::Stopped(format!("nothing was sent: {error}")))? {
-        Answer::Yes => Ok(()),
-        Answer::No => Err(SubmitError::Stopped("nothing was sent".to_owned())),
-        Answer::NobodyThere => {
+        Consent::Yes => Ok(()),
+        Consent::No => Err(SubmitError::Stopped("nothing was sent".to_owned())),
+        Consent::NobodyThere => {
             let problem = "nothing was sent: there is no terminal to ask on; say --yes, or --dry-run";
             Err(SubmitError::Refused(problem.to_owned()))
         }
     }
 }
 
-fn described(broker: &settings::Broker, batch: &Batch) -> String {
+fn described(broker: &settings::BrokerSettings, batch: &Batch) -> String {
     let count = |count: u64, one: &str| format!("{} {one}{}", HumanCount(count), if count == 1 { "" } else { "s" });
     let deletions = count(batch.total() - batch.dry_runs, "asset");
     let dry = if batch.dry_runs > 0 { format!(", and {}", count(batch.dry_runs, "dry run")) } else { String::new() };

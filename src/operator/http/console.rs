@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use self::glance::Glances;
 use self::login::Login;
-use super::State;
+use super::HttpState;
 use crate::neighbours::broker::topology::TopologySettings;
 use crate::neighbours::pace::gate::Gate;
 use crate::settings::{self, Settings};
@@ -47,13 +47,13 @@ const HEADERS: [(HeaderName, &str); 5] = [
 
 /// What the pages need beside what the other endpoints have; clones share it.
 #[derive(Clone)]
-pub struct Console(Arc<Inner>);
+pub struct Console(Arc<ConsoleParts>);
 
-struct Inner {
+struct ConsoleParts {
     login: Login,
-    broker: settings::Broker,
+    broker: settings::BrokerSettings,
     topology: TopologySettings,
-    brake: Option<settings::Brake>,
+    brake: Option<settings::BrakeSettings>,
     gate: Gate,
     glances: Glances,
     /// Held by the request that looks at dead letters: two looks at once would each see a part of them.
@@ -71,7 +71,7 @@ impl Console {
     #[must_use]
     pub fn new(settings: &Settings, gate: Gate, ledger: Uuid) -> Option<Self> {
         let login = Login::new(settings.console.as_ref()?, ledger);
-        Some(Self(Arc::new(Inner {
+        Some(Self(Arc::new(ConsoleParts {
             login,
             broker: settings.broker.clone(),
             topology: TopologySettings::of(settings),
@@ -86,11 +86,11 @@ impl Console {
 /// What a handler is given.
 #[derive(Clone)]
 struct Here {
-    state: State,
+    state: HttpState,
     console: Console,
 }
 
-pub(super) fn routes(state: &State, console: Console) -> Router<State> {
+pub(super) fn routes(state: &HttpState, console: Console) -> Router<HttpState> {
     let here = Here { state: state.clone(), console };
     Router::new()
         .route("/", get(overview::page))
@@ -133,13 +133,13 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
 /// A page that only says something.
 #[derive(Template)]
 #[template(path = "operator/http/console/notice.html")]
-struct Notice {
+struct NoticePage {
     title: &'static str,
     text: String,
 }
 
 fn notice(status: StatusCode, title: &'static str, text: impl Into<String>) -> Response {
-    page(status, &Notice { title, text: text.into() })
+    page(status, &NoticePage { title, text: text.into() })
 }
 
 /// To the second, as people read it. All times are UTC.

@@ -47,26 +47,26 @@ pub(super) fn most_connections() -> usize {
 }
 
 /// Every connection that is open.
-struct Connections {
+struct OpenConnections {
     most: usize,
-    open: Mutex<BTreeMap<u64, Open>>,
+    open: Mutex<BTreeMap<u64, OpenConnection>>,
     /// One has ended, or has become idle.
     room: Notify,
     metrics: Metrics,
 }
 
-struct Open {
+struct OpenConnection {
     /// Since when it works on no request; `None` while it does.
     idle: Option<Instant>,
     close: CancellationToken,
 }
 
-impl Connections {
+impl OpenConnections {
     fn new(most: usize, metrics: Metrics) -> Self {
         Self { most, open: Mutex::default(), room: Notify::new(), metrics }
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Open>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, OpenConnection>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,7 +91,7 @@ impl Connections {
             self.metrics.http_connection_displaced();
         }
         let close = CancellationToken::new();
-        open.insert(number, Open { idle: Some(Instant::now()), close: close.clone() });
+        open.insert(number, OpenConnection { idle: Some(Instant::now()), close: close.clone() });
         self.metrics.http_connection_opened();
         Some(Seat { number, close, connections: self.clone() })
     }
@@ -118,7 +118,7 @@ struct Seat {
     number: u64,
     /// Cancelled when another connection takes the place.
     close: CancellationToken,
-    connections: Arc<Connections>,
+    connections: Arc<OpenConnections>,
 }
 
 impl Drop for Seat {
@@ -151,7 +151,7 @@ pub(super) async fn serve(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let (connections, tasks) = (Arc::new(Connections::new(most, metrics)), TaskTracker::new());
+    let (connections, tasks) = (Arc::new(OpenConnections::new(most, metrics)), TaskTracker::new());
     let router = TowerToHyperService::new(router);
     for number in 0_u64.. {
         let next = async {

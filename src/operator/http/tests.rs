@@ -14,29 +14,29 @@ use crate::contract::reasons::Stop;
 
 const SOON: Duration = Duration::from_secs(10);
 
-struct Server {
+struct TestServer {
     address: SocketAddr,
     metrics: Metrics,
-    line: Line,
+    line: Intake,
     ledger: Ledger,
     broker: watch::Sender<BrokerState>,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
 }
 
-async fn server(broker: BrokerState) -> Server {
+async fn server(broker: BrokerState) -> TestServer {
     server_with(broker, None).await
 }
 
-async fn server_with(broker: BrokerState, token: Option<&str>) -> Server {
+async fn server_with(broker: BrokerState, token: Option<&str>) -> TestServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Metrics::new().unwrap();
-    let line = Line::new(metrics.clone());
+    let line = Intake::new(metrics.clone());
     let (broker, watched) = watch::channel(broker);
     let shutdown = CancellationToken::new();
     let ledger = Ledger::open(&"memory:".into(), metrics.clone()).await.unwrap();
-    let state = State {
+    let state = HttpState {
         metrics: metrics.clone(),
         line: line.clone(),
         broker: watched,
@@ -46,7 +46,7 @@ async fn server_with(broker: BrokerState, token: Option<&str>) -> Server {
         console: None,
     };
     let running = tokio::spawn(serve(Listeners { http: listener, console: None }, state, shutdown.clone()));
-    Server { address, metrics, line, ledger, broker, shutdown, running }
+    TestServer { address, metrics, line, ledger, broker, shutdown, running }
 }
 
 /// The status, the head and the body of the answer.
@@ -126,7 +126,7 @@ async fn not_ready_while_the_line_is_stopped_and_says_why() {
 
 #[tokio::test]
 async fn not_ready_once_nobody_keeps_the_connection() {
-    let Server { address, broker, running: _running, .. } = server(BrokerState::Connected).await;
+    let TestServer { address, broker, running: _running, .. } = server(BrokerState::Connected).await;
     drop(broker);
     let (status, body) = readiness(address).await;
     assert_eq!((status, &body["broker"]), (503, &"connecting".into()));

@@ -17,19 +17,19 @@ use axum::{Router, routing::get};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{State, same};
+use super::{HttpState, same};
 use crate::contract::message::{AssetId, RequestId};
 use crate::neighbours::ledger::{AssetState, Entry, LedgerError};
 use crate::platform::text::plain_json;
 
-pub(super) fn routes(state: &State) -> Router<State> {
+pub(super) fn routes(state: &HttpState) -> Router<HttpState> {
     Router::new()
         .route("/assets/{asset_id}", get(asset))
         .route("/requests/{request_id}", get(request))
         .layer(from_fn_with_state(state.token.clone(), authorised))
 }
 
-async fn asset(Shared(state): Shared<State>, Path(id): Path<String>) -> Response {
+async fn asset(Shared(state): Shared<HttpState>, Path(id): Path<String>) -> Response {
     let asset = match AssetId::parse(&id) {
         Ok(asset) => asset,
         Err(rule) => return json_response(StatusCode::BAD_REQUEST, &json!({"error": format!("asset_id: {rule}")})),
@@ -50,7 +50,7 @@ async fn asset(Shared(state): Shared<State>, Path(id): Path<String>) -> Response
     }
 }
 
-async fn request(Shared(state): Shared<State>, Path(id): Path<String>) -> Response {
+async fn request(Shared(state): Shared<HttpState>, Path(id): Path<String>) -> Response {
     let request = match RequestId::parse(&id) {
         Ok(request) => request,
         Err(rule) => return json_response(StatusCode::BAD_REQUEST, &json!({"error": format!("request_id: {rule}")})),

@@ -16,9 +16,9 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::role::{Role, Server, Session};
-use super::session::{Lasting, Settings};
-use super::{CONNECT_LIMIT, Fault, UNREACHABLE};
+use super::role::{BackendSession, Role, ServerFacts};
+use super::session::{Lasting, SessionSettings};
+use super::{CONNECT_LIMIT, PostgresFault, UNREACHABLE};
 
 /// How often two connections are asked in turn for their sessions, to find out whether they keep them.
 const TURNS: usize = 3;
@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     client: ClientWrapper,
     generation: u64,
     /// The session that it had at first.
-    session: Session,
+    session: BackendSession,
 }
 
 impl Deref for Connection {
@@ -50,7 +50,7 @@ impl DerefMut for Connection {
 pub(crate) struct Connector {
     /// The settings of the URL without its hosts.
     base: Config,
-    hosts: Vec<Place>,
+    hosts: Vec<DatabaseHost>,
     tls: MakeRustlsConnect,
     role: Role,
     /// What a new connection is told and asked.
@@ -69,13 +69,13 @@ pub(crate) struct Connector {
 }
 
 /// One host of the URL.
-struct Place {
+struct DatabaseHost {
     host: Host,
     address: Option<std::net::IpAddr>,
     port: u16,
 }
 
-impl Place {
+impl DatabaseHost {
     fn all(config: &Config) -> Vec<Self> {
         let place = |(number, host): (usize, &Host)| Self {
             host: host.clone(),
@@ -86,7 +86,7 @@ impl Place {
     }
 
     /// One set of settings for each address behind the name, as it resolves now.
-    async fn resolved(&self, base: &Config) -> Result<Vec<(String, Config)>, Fault> {
+    async fn resolved(&self, base: &Config) -> Result<Vec<(String, Config)>, PostgresFault> {
         let mut config = base.clone();
         config.port(self.port);
         let name = match &self.host {
@@ -107,12 +107,12 @@ impl Place {
     }
 }
 
-fn unresolved(error: &std::io::Error) -> Fault {
+fn unresolved(error: &std::io::Error) -> PostgresFault {
     let what = format!("the host name cannot be resolved: {error}");
-    Fault::Server { what, advice: UNREACHABLE }
+    PostgresFault::Server { what, advice: UNREACHABLE }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for DatabaseHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.host {
             Host::Tcp(name) => write!(f, "{name}:{}", self.port),
@@ -123,7 +123,7 @@ impl std::fmt::Display for Place {
 
 /// Every host of the URL, for errors.
 pub(super) fn hosts(config: &Config) -> String {
-    Place::all(config).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    DatabaseHost::all(config).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Connector {
@@ -131,10 +131,10 @@ impl Connector {
         config: &Config,
         tls: MakeRustlsConnect,
         role: Role,
-        settings: &Settings,
+        settings: &SessionSettings,
         limit: Duration,
     ) -> Self {
-        let (base, hosts) = (without_hosts_and_options(config), Place::all(config));
+        let (base, hosts) = (without_hosts_and_options(config), DatabaseHost::all(config));
         // A session keeps what it was told; a session that may be another one in the next transaction is told each time.
         let (opening, question) = if role.keeps_session() {
             (settings.statement(Lasting::Session) + role.question(), role.question().to_owned())
@@ -165,7 +165,7 @@ impl Connector {
     }
 
     /// Tries every address of one host.
-    async fn connect(&self, place: &Place, share: Duration) -> Result<Connection, Fault> {
+    async fn connect(&self, place: &DatabaseHost, share: Duration) -> Result<Connection, PostgresFault> {
         let found = timeout(share, place.resolved(&self.base)).await.map_err(|_| silent(share))??;
         let each = share / u32::try_from(found.len()).unwrap_or(1).max(1);
         let mut faults = Vec::new();
@@ -176,11 +176,11 @@ impl Connector {
                 Err(_) => faults.push((address, silent(each))),
             }
         }
-        Err(Fault::of_many(faults))
+        Err(PostgresFault::of_many(faults))
     }
 
     /// A connection, which keeps its session if the role needs that.
-    async fn open(&self, address: &str, config: &Config) -> Result<Connection, Fault> {
+    async fn open(&self, address: &str, config: &Config) -> Result<Connection, PostgresFault> {
         let connection = self.open_one(config).await?;
         if self.role.keeps_session() && self.keeping().as_deref() != Some(address) {
             self.see_sessions_kept(&connection, config).await?;
@@ -189,7 +189,7 @@ impl Connector {
         Ok(connection)
     }
 
-    async fn open_one(&self, config: &Config) -> Result<Connection, Fault> {
+    async fn open_one(&self, config: &Config) -> Result<Connection, PostgresFault> {
         let generation = self.generation.load(Relaxed);
         let (client, connection) = config.connect(self.tls.clone()).await?;
         let task = tokio::spawn(async move {
@@ -204,7 +204,7 @@ impl Connector {
 
     /// Two connections that are open at the same time have a session each, and keep it. Behind a pooler that lends sessions
     /// for a transaction, the second gets the one that the first has just given back, or the first gets another one.
-    async fn see_sessions_kept(&self, one: &Connection, config: &Config) -> Result<(), Fault> {
+    async fn see_sessions_kept(&self, one: &Connection, config: &Config) -> Result<(), PostgresFault> {
         let other = self.open_one(config).await?;
         for _ in 0..TURNS {
             self.ask_again(one).await?;
@@ -213,32 +213,32 @@ impl Connector {
         if one.session == other.session { Err(lent()) } else { Ok(()) }
     }
 
-    async fn ask_again(&self, connection: &Connection) -> Result<(), Fault> {
+    async fn ask_again(&self, connection: &Connection) -> Result<(), PostgresFault> {
         let session = self.ask(connection, &self.question).await?;
         if session == connection.session || !self.role.keeps_session() { Ok(()) } else { Err(lent()) }
     }
 
-    async fn ask(&self, client: &Client, question: &str) -> Result<Session, Fault> {
-        let server = Server::read(&client.simple_query(question).await?)?;
+    async fn ask(&self, client: &Client, question: &str) -> Result<BackendSession, PostgresFault> {
+        let server = ServerFacts::read(&client.simple_query(question).await?)?;
         self.role.judge(&server)?;
         Ok(server.session)
     }
 }
 
-fn lent() -> Fault {
+fn lent() -> PostgresFault {
     let what =
         "the connection is given another session of the server from time to time, as a pooler does in transaction or \
                 statement mode; the ledger's limits belong to a session"
             .to_owned();
     let advice = "set pool_mode = session for this database in PgBouncer, or point the URL at the server itself";
-    Fault::Server { what, advice }
+    PostgresFault::Server { what, advice }
 }
 
 impl Manager for Connector {
     type Type = Connection;
-    type Error = Fault;
+    type Error = PostgresFault;
 
-    async fn create(&self) -> Result<Connection, Fault> {
+    async fn create(&self) -> Result<Connection, PostgresFault> {
         let (first, share) = (self.last.load(Relaxed), self.share());
         let mut faults = Vec::new();
         for number in (0..self.hosts.len()).map(|number| (first + number) % self.hosts.len()) {
@@ -252,10 +252,10 @@ impl Manager for Connector {
                 Err(fault) => faults.push((place.to_string(), fault)),
             }
         }
-        Err(Fault::of_many(faults))
+        Err(PostgresFault::of_many(faults))
     }
 
-    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Fault> {
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<PostgresFault> {
         if connection.is_closed() {
             // By whatever comes back at this address.
             *self.keeping() = None;
@@ -265,16 +265,16 @@ impl Manager for Connector {
         }
         let limit = CONNECT_LIMIT.min(self.limit / 3);
         let asked = timeout(limit, self.ask_again(connection)).await.unwrap_or_else(|_| Err(silent(limit)));
-        if matches!(asked, Err(Fault::Server { .. })) {
+        if matches!(asked, Err(PostgresFault::Server { .. })) {
             self.renew();
         }
         asked.map_err(RecycleError::Backend)
     }
 }
 
-fn silent(limit: Duration) -> Fault {
+fn silent(limit: Duration) -> PostgresFault {
     let what = format!("no answer within {limit:?}");
-    Fault::Server { what, advice: UNREACHABLE }
+    PostgresFault::Server { what, advice: UNREACHABLE }
 }
 
 /// `Config` has no way to take hosts out, so everything else is copied but for the options, which are asked for in the

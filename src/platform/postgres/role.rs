@@ -5,7 +5,7 @@
 
 use tokio_postgres::SimpleQueryMessage;
 
-use super::Fault;
+use super::PostgresFault;
 
 /// What a pool is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +40,22 @@ const OWN_SOURCES: [&str; 4] = ["user", "database user", "client", "session"];
 
 /// Which process of which start of a server serves a connection; empty where that does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Session(String);
+pub(super) struct BackendSession(String);
 
 /// What a server said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Server {
+pub(super) struct ServerFacts {
     in_recovery: bool,
     read_only: bool,
     /// Where the setting `default_transaction_read_only` comes from, if that was asked.
     source: String,
     synchronous_commit: String,
-    pub(super) session: Session,
+    pub(super) session: BackendSession,
 }
 
-impl Server {
+impl ServerFacts {
     /// Reads the last row of the answer.
-    pub(super) fn read(messages: &[SimpleQueryMessage]) -> Result<Self, Fault> {
+    pub(super) fn read(messages: &[SimpleQueryMessage]) -> Result<Self, PostgresFault> {
         let row = messages.iter().rev().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
@@ -66,21 +66,21 @@ impl Server {
             read_only: flag(text(1)?, "on", "off")?,
             source: text(2)?.to_owned(),
             synchronous_commit: text(3)?.to_owned(),
-            session: Session(text(4)?.to_owned()),
+            session: BackendSession(text(4)?.to_owned()),
         })
     }
 }
 
-fn flag(text: &str, yes: &str, no: &str) -> Result<bool, Fault> {
+fn flag(text: &str, yes: &str, no: &str) -> Result<bool, PostgresFault> {
     if text == yes {
         return Ok(true);
     }
     if text == no { Ok(false) } else { Err(unreadable()) }
 }
 
-fn unreadable() -> Fault {
+fn unreadable() -> PostgresFault {
     let what = "the server does not say whether it is a primary".to_owned();
-    Fault::Server { what, advice: "check that the URL leads to a PostgreSQL server" }
+    PostgresFault::Server { what, advice: "check that the URL leads to a PostgreSQL server" }
 }
 
 impl Role {
@@ -107,17 +107,17 @@ impl Role {
     }
 
     /// Whether a server that answers so can be used.
-    pub(super) fn judge(self, server: &Server) -> Result<(), Fault> {
+    pub(super) fn judge(self, server: &ServerFacts) -> Result<(), PostgresFault> {
         let refusal = match self {
             Self::Ledger => not_for_a_ledger(server),
             Self::JobTable => not_for_a_job_table(server, false),
             Self::JobTableOrStandby => not_for_a_job_table(server, true),
         };
-        refusal.map_or(Ok(()), |(what, advice)| Err(Fault::Server { what, advice }))
+        refusal.map_or(Ok(()), |(what, advice)| Err(PostgresFault::Server { what, advice }))
     }
 }
 
-fn not_for_a_ledger(server: &Server) -> Option<(String, &'static str)> {
+fn not_for_a_ledger(server: &ServerFacts) -> Option<(String, &'static str)> {
     if server.in_recovery {
         let advice = "promote it if the primary is gone for good, or point the URL at the primary";
         return Some(("this server is a standby and not the primary".to_owned(), advice));
@@ -136,7 +136,7 @@ fn not_for_a_ledger(server: &Server) -> Option<(String, &'static str)> {
     })
 }
 
-fn not_for_a_job_table(server: &Server, allow_standby: bool) -> Option<(String, &'static str)> {
+fn not_for_a_job_table(server: &ServerFacts, allow_standby: bool) -> Option<(String, &'static str)> {
     if server.in_recovery {
         let advice = "point guard.postgres.url at the primary; guard.postgres.allow_standby = true accepts the risk";
         let what = "this server is a standby, which may not have the newest jobs yet".to_owned();
@@ -157,8 +157,8 @@ mod tests {
 
     fn told(role: Role, (in_recovery, read_only, source, commit): (bool, bool, &str, &str)) -> Option<String> {
         let (source, synchronous_commit) = (source.to_owned(), commit.to_owned());
-        let session = Session::default();
-        let server = Server { in_recovery, read_only, source, synchronous_commit, session };
+        let session = BackendSession::default();
+        let server = ServerFacts { in_recovery, read_only, source, synchronous_commit, session };
         role.judge(&server).err().map(|fault| fault.told().0)
     }
 

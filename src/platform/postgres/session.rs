@@ -5,7 +5,7 @@ use postgres_protocol::escape::escape_literal;
 
 /// Settings by name, and their values in the server's own spelling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settings(Vec<(String, String)>);
+pub(super) struct SessionSettings(Vec<(String, String)>);
 
 /// How long a setting lasts.
 #[derive(Clone, Copy)]
@@ -14,7 +14,7 @@ pub(super) enum Lasting {
     Transaction,
 }
 
-impl Settings {
+impl SessionSettings {
     /// What the parameter `options` of a URL asks for: `-c NAME=VALUE` or `--NAME=VALUE`, any number of them; a blank in
     /// a value has a backslash before it.
     ///
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn statement(options: &str) -> String {
-        Settings::of_options(options).unwrap().statement(Lasting::Session)
+        SessionSettings::of_options(options).unwrap().statement(Lasting::Session)
     }
 
     #[test]
@@ -93,14 +93,14 @@ mod tests {
         ];
         let at: Vec<_> = parts.iter().map(|part| all.find(part).unwrap_or_else(|| panic!("{all}"))).collect();
         assert!(at.is_sorted(), "{all}");
-        let more = Settings::of_options("-c a=1").unwrap().and(&[("a", "2".to_owned())]);
+        let more = SessionSettings::of_options("-c a=1").unwrap().and(&[("a", "2".to_owned())]);
         assert!(more.statement(Lasting::Transaction).ends_with("set_config('a', '2', true);"));
     }
 
     #[test]
     fn options_that_cannot_be_set_in_a_session_are_refused_and_not_quoted() {
         for options in ["-B 3", "-c", "-c secret", "secret", "-c =secret"] {
-            let refused = Settings::of_options(options).unwrap_err();
+            let refused = SessionSettings::of_options(options).unwrap_err();
             assert!(!refused.contains("secret") && refused.contains("-c NAME=VALUE"), "{refused}");
         }
     }

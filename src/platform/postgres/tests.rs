@@ -18,7 +18,7 @@ fn size(database: &Database) -> usize {
     database.pool.status().size
 }
 
-async fn backend(connection: &Object) -> i32 {
+async fn backend(connection: &PooledConnection) -> i32 {
     connection.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0)
 }
 

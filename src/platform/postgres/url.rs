@@ -32,7 +32,7 @@ const UNSUPPORTED: [&str; 22] = [
 
 /// A URL whose every parameter is one that the client library knows.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Plain {
+pub(super) struct CheckedUrl {
     pub(super) url: String,
     /// The file with the CAs to believe; `None` for the system's.
     pub(super) authorities: Option<PathBuf>,
@@ -48,9 +48,9 @@ enum Taken {
 
 /// # Errors
 /// A sentence that repeats nothing of the URL but the name of a parameter that libpq has.
-pub(super) fn plain(url: &str) -> Result<Plain, String> {
+pub(super) fn plain(url: &str) -> Result<CheckedUrl, String> {
     let Some((address, parameters)) = url.split_once('?') else {
-        return Ok(Plain { url: url.to_owned(), authorities: None });
+        return Ok(CheckedUrl { url: url.to_owned(), authorities: None });
     };
     let (mut kept, mut authorities) = (Vec::new(), None);
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -61,7 +61,7 @@ pub(super) fn plain(url: &str) -> Result<Plain, String> {
         }
     }
     let url = if kept.is_empty() { address.to_owned() } else { format!("{address}?{}", kept.join("&")) };
-    Ok(Plain { url, authorities })
+    Ok(CheckedUrl { url, authorities })
 }
 
 fn taken(parameter: &str) -> Result<Taken, String> {

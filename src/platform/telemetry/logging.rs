@@ -17,7 +17,7 @@ use tracing_subscriber::{
 };
 
 use crate::platform::text::LogLines;
-use crate::settings::{Log, LogFormat};
+use crate::settings::{LogFormat, LogSettings};
 
 /// The target of this crate's lines: the library's and the binary's (`asset-eraser` has this crate name too).
 const OURS: &str = "asset_eraser";
@@ -43,14 +43,14 @@ pub enum LogError {
 ///
 /// # Errors
 /// When `log.level` is not understood, or logging was set up before.
-pub fn init(log: &Log) -> Result<(), LogError> {
+pub fn init(log: &LogSettings) -> Result<(), LogError> {
     subscriber(log, std::io::stderr, std::io::stderr().is_terminal())?.try_init().map_err(|_| LogError::AlreadySet)
 }
 
 /// Where lines go, without what turns a direction or cannot be seen in them.
-struct Lines<W>(W);
+struct PlainLines<W>(W);
 
-impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for PlainLines<W> {
     type Writer = LogLines<W::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -58,12 +58,16 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
     }
 }
 
-fn subscriber<W>(log: &Log, writer: W, colours: bool) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
+fn subscriber<W>(
+    log: &LogSettings,
+    writer: W,
+    colours: bool,
+) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(Lines(writer))
+        .with_writer(PlainLines(writer))
         // It reports a failed write with eprintln!, which panics when it is stderr that is gone.
         .log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
@@ -129,7 +133,7 @@ pub(crate) mod tests {
     fn output(format: LogFormat, level: &str) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let log = Log { format, level: level.to_owned() };
+        let log = LogSettings { format, level: level.to_owned() };
         let subscriber = subscriber(&log, move || writer.clone(), false).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(asset = "a-1", "ours-info");

@@ -13,7 +13,7 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
-use crate::contract::message::notice::Kind;
+use crate::contract::message::notice::NoticeKind;
 use crate::contract::reasons::{Buried, PolicyLimit, PutOff, Stop};
 
 const NAMESPACE: &str = "asset_eraser";
@@ -59,9 +59,9 @@ pub struct MetricsError(#[from] prometheus::Error);
 
 /// The worker's metrics, in a registry of their own. Cloning is cheap; clones count into the same registry.
 #[derive(Clone)]
-pub struct Metrics(Arc<Inner>);
+pub struct Metrics(Arc<MetricFamilies>);
 
-struct Inner {
+struct MetricFamilies {
     registry: Registry,
     requests_received: IntCounter,
     results: IntCounterVec,
@@ -86,8 +86,8 @@ struct Inner {
     line_stopped: IntGaugeVec,
     policy_limits: IntGaugeVec,
     circuit_opened: IntCounterVec,
-    backups: backups::Backups,
-    connections: connections::Connections,
+    backups: backups::BackupMetrics,
+    connections: connections::ConnectionMetrics,
     concurrency_limit: IntGauge,
     rate_limit: Gauge,
 }
@@ -105,7 +105,7 @@ impl Metrics {
     /// When two metrics have the same name: a mistake in this file.
     pub fn new() -> Result<Self, MetricsError> {
         let declare = Declare(Registry::new());
-        let inner = Inner {
+        let inner = MetricFamilies {
             requests_received: declare
                 .counter("requests_received_total", "Deliveries taken from the request queue.")?,
             results: declare.counters(
@@ -190,8 +190,8 @@ impl Metrics {
                 "Times that consuming was stopped because the calls of all requests failed, by the service that was called.",
                 &["circuit"],
             )?,
-            backups: backups::Backups::declare(&declare)?,
-            connections: connections::Connections::declare(&declare)?,
+            backups: backups::BackupMetrics::declare(&declare)?,
+            connections: connections::ConnectionMetrics::declare(&declare)?,
             concurrency_limit: declare.gauge("concurrency_limit", "Requests that may be worked on at once.")?,
             rate_limit: declare.float_gauge(
                 "rate_limit",
@@ -219,7 +219,7 @@ impl Metrics {
     }
 
     /// An event that is no result was published.
-    pub fn notice(&self, kind: Kind) {
+    pub fn notice(&self, kind: NoticeKind) {
         self.0.notices.with_label_values(&[kind.as_str()]).inc();
     }
 
@@ -335,7 +335,7 @@ impl Metrics {
     }
 }
 
-impl Inner {
+impl MetricFamilies {
     fn declare_build_and_process(&self, declare: &Declare) -> Result<(), MetricsError> {
         let build = declare.gauges("build_info", "Always 1; the label says which version runs.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -351,7 +351,7 @@ impl Inner {
                 self.results.with_label_values(&[*outcome, *cause]);
             }
         }
-        for kind in [Kind::Started, Kind::CaseCompleted] {
+        for kind in [NoticeKind::Started, NoticeKind::CaseCompleted] {
             self.notices.with_label_values(&[kind.as_str()]);
         }
         for reason in PutOff::all() {

@@ -18,10 +18,10 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfi
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanExporter as _};
 
-use self::http::Http;
+use self::http::SpanClient;
 pub use self::sender::Sender;
 pub use self::span::{Span, backup, http_call, processing, publishing, query};
-use crate::settings::Tracing;
+use crate::settings::TracingSettings;
 
 /// Longest wait for the collector, retries included.
 const EXPORT_LIMIT: Duration = Duration::from_secs(10);
@@ -47,14 +47,14 @@ pub enum TracesError {
 ///
 /// # Errors
 /// When the exporter cannot be made, or traces were set up before.
-pub fn start(settings: &Tracing) -> Result<Sender, TracesError> {
+pub fn start(settings: &TracingSettings) -> Result<Sender, TracesError> {
     let resource = Resource::builder()
         .with_service_name(settings.service_name.clone())
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     let mut exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Http::new(settings.token.as_ref())?)
+        .with_http_client(SpanClient::new(settings.token.as_ref())?)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(settings.otlp_endpoint.as_str())
         .with_timeout(EXPORT_LIMIT)

@@ -4,9 +4,9 @@ use futures_util::future::join_all;
 
 use super::*;
 
-fn outage() -> (Outage, Line) {
+fn outage() -> (Outage, Intake) {
     let metrics = Metrics::new().unwrap();
-    let line = Line::new(metrics.clone());
+    let line = Intake::new(metrics.clone());
     (Outage::new(Stop::ProviderDown, String::new(), line.clone(), metrics), line)
 }
 

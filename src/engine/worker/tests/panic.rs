@@ -22,7 +22,7 @@ struct Parts {
     settings: Settings,
     eraser: Eraser,
     gate: Gate,
-    line: Line,
+    line: Intake,
     metrics: Metrics,
 }
 
@@ -41,7 +41,7 @@ async fn parts() -> Parts {
     ];
     let settings = Settings::load(None, all).unwrap();
     let metrics = Metrics::new().unwrap();
-    let (line, gate) = (Line::new(metrics.clone()), Gate::new(settings.worker.concurrency, None, metrics.clone()));
+    let (line, gate) = (Intake::new(metrics.clone()), Gate::new(settings.worker.concurrency, None, metrics.clone()));
     let provider = Client::new(&settings.provider, gate.clone(), metrics.clone()).unwrap();
     let guard = Guard::new(&settings.guard, provider.clone(), metrics.clone()).unwrap();
     let ledger = Ledger::open(&settings.ledger.url, metrics.clone()).await.unwrap();

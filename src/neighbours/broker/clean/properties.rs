@@ -12,27 +12,27 @@ pub(super) const BEFORE_FLAGS: usize = 12;
 
 /// What a property is made of, in the order of their flags, from the highest bit.
 #[derive(Clone, Copy)]
-enum Kind {
+enum PropertyKind {
     Short,
     Table,
     Bytes(usize),
 }
 
-const PROPERTIES: [Kind; 14] = [
-    Kind::Short,    // content_type
-    Kind::Short,    // content_encoding
-    Kind::Table,    // headers
-    Kind::Bytes(1), // delivery_mode
-    Kind::Bytes(1), // priority
-    Kind::Short,    // correlation_id
-    Kind::Short,    // reply_to
-    Kind::Short,    // expiration
-    Kind::Short,    // message_id
-    Kind::Bytes(8), // timestamp
-    Kind::Short,    // type
-    Kind::Short,    // user_id
-    Kind::Short,    // app_id
-    Kind::Short,    // cluster_id
+const PROPERTIES: [PropertyKind; 14] = [
+    PropertyKind::Short,    // content_type
+    PropertyKind::Short,    // content_encoding
+    PropertyKind::Table,    // headers
+    PropertyKind::Bytes(1), // delivery_mode
+    PropertyKind::Bytes(1), // priority
+    PropertyKind::Short,    // correlation_id
+    PropertyKind::Short,    // reply_to
+    PropertyKind::Short,    // expiration
+    PropertyKind::Short,    // message_id
+    PropertyKind::Bytes(8), // timestamp
+    PropertyKind::Short,    // type
+    PropertyKind::Short,    // user_id
+    PropertyKind::Short,    // app_id
+    PropertyKind::Short,    // cluster_id
 ];
 
 /// The flag of the headers.
@@ -52,7 +52,7 @@ const ROOM: usize = 512;
 /// more than `longest` bytes.
 pub(super) fn clean(payload: &mut [u8], longest: usize) -> Option<Vec<u8>> {
     match walk(payload) {
-        Err(Unreadable) => Some(left_out(payload, "they cannot be read")),
+        Err(BadProperties) => Some(left_out(payload, "they cannot be read")),
         Ok(table) if payload.len() + ROOM > longest => cut(payload, table?, longest),
         Ok(_) => None,
     }
@@ -98,24 +98,24 @@ fn before_headers(payload: &[u8]) -> usize {
 }
 
 /// Properties that end before or after their payload does.
-struct Unreadable;
+struct BadProperties;
 
 /// Walks over the properties, changing what has to be. Gives where the entries of the headers stand, if there are any.
-fn walk(payload: &mut [u8]) -> Result<Option<Range<usize>>, Unreadable> {
+fn walk(payload: &mut [u8]) -> Result<Option<Range<usize>>, BadProperties> {
     let length = payload.len();
     let (mut rest, mut headers) = (Rest(payload), None);
-    for kind in kinds(&mut rest).ok_or(Unreadable)? {
-        let entries = property(&mut rest, kind).ok_or(Unreadable)?;
-        if let Kind::Table = kind {
+    for kind in kinds(&mut rest).ok_or(BadProperties)? {
+        let entries = property(&mut rest, kind).ok_or(BadProperties)?;
+        if let PropertyKind::Table = kind {
             let end = length - rest.0.len();
             headers = Some(end - entries..end);
         }
     }
-    if rest.0.is_empty() { Ok(headers) } else { Err(Unreadable) }
+    if rest.0.is_empty() { Ok(headers) } else { Err(BadProperties) }
 }
 
 /// The kinds of the properties that there are, by the flags.
-fn kinds(rest: &mut Rest<'_>) -> Option<impl Iterator<Item = Kind> + use<>> {
+fn kinds(rest: &mut Rest<'_>) -> Option<impl Iterator<Item = PropertyKind> + use<>> {
     rest.bytes(BEFORE_FLAGS)?;
     let flags = rest.bytes(2)?;
     let flags = u16::from_be_bytes([flags[0], flags[1]]);
@@ -124,11 +124,11 @@ fn kinds(rest: &mut Rest<'_>) -> Option<impl Iterator<Item = Kind> + use<>> {
 }
 
 /// Walks over one property; gives how many bytes a table's entries have.
-fn property(rest: &mut Rest<'_>, kind: Kind) -> Option<usize> {
+fn property(rest: &mut Rest<'_>, kind: PropertyKind) -> Option<usize> {
     match kind {
-        Kind::Short => rest.text().map(|()| 0),
-        Kind::Bytes(length) => rest.bytes(length).map(|_| 0),
-        Kind::Table => {
+        PropertyKind::Short => rest.text().map(|()| 0),
+        PropertyKind::Bytes(length) => rest.bytes(length).map(|_| 0),
+        PropertyKind::Table => {
             let entries = rest.long()?;
             let length = entries.len();
             table(entries, 0).map(|()| length)

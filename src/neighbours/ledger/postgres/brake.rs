@@ -11,8 +11,8 @@ use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
 use crate::contract::message::id::RequestId;
-use crate::neighbours::ledger::brake::{Braking, Limit, Release};
-use crate::platform::postgres::{Fault, column};
+use crate::neighbours::ledger::brake::{BrakeLimit, Braking, Release};
+use crate::platform::postgres::{PostgresFault, column};
 
 /// So far below the limit the counting gets strict: more than all transactions that a server can have open at once. (A
 /// test has four workers with sixteen connections each.)
@@ -30,18 +30,21 @@ const SUM: &str = "SELECT coalesce(sum(deletions), 0)::bigint AS deletions FROM 
 /// How many deletions have begun within the window, under a lock that others may share; `None` when that is too near to
 /// the limit for it. A shared lock cannot be had alone by the same transaction (two that tried would wait for each other),
 /// so begin another one then. The last lock that a transaction takes but for the rows it counts in.
-pub(super) async fn deletions_from_afar(transaction: &Transaction<'_>, limit: &Limit) -> Result<Option<u64>, Fault> {
+pub(super) async fn deletions_from_afar(
+    transaction: &Transaction<'_>,
+    limit: &BrakeLimit,
+) -> Result<Option<u64>, PostgresFault> {
     let deletions = lock_and_sum(transaction, "SELECT pg_advisory_xact_lock_shared($1)", limit).await?;
     Ok((deletions.saturating_add(NEAR) < limit.most).then_some(deletions))
 }
 
 /// How many deletions have begun within the window, under a lock that no other worker shares. For a transaction that has not
 /// asked from afar.
-pub(super) async fn deletions(transaction: &Transaction<'_>, limit: &Limit) -> Result<u64, Fault> {
+pub(super) async fn deletions(transaction: &Transaction<'_>, limit: &BrakeLimit) -> Result<u64, PostgresFault> {
     lock_and_sum(transaction, "SELECT pg_advisory_xact_lock($1)", limit).await
 }
 
-async fn lock_and_sum(transaction: &Transaction<'_>, lock: &str, limit: &Limit) -> Result<u64, Fault> {
+async fn lock_and_sum(transaction: &Transaction<'_>, lock: &str, limit: &BrakeLimit) -> Result<u64, PostgresFault> {
     let (lock, sum) = (transaction.prepare_cached(lock).await?, transaction.prepare_cached(SUM).await?);
     let (number, past): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&LOCK], [&limit.past]);
     // Sent together, executed in this order: the sum has all that the last holder of the lock has committed.
@@ -51,7 +54,7 @@ async fn lock_and_sum(transaction: &Transaction<'_>, lock: &str, limit: &Limit) 
 }
 
 /// Counts the deletion of this request.
-pub(super) async fn count(transaction: &Transaction<'_>, id: &RequestId, limit: &Limit) -> Result<(), Error> {
+pub(super) async fn count(transaction: &Transaction<'_>, id: &RequestId, limit: &BrakeLimit) -> Result<(), Error> {
     let insert = "INSERT INTO asset_eraser.brake_counts AS c (until_ms, shard, deletions) VALUES ($1, $2, 1)
                   ON CONFLICT (until_ms, shard) DO UPDATE SET deletions = c.deletions + 1 RETURNING deletions";
     let insert = transaction.prepare_cached(insert).await?;
@@ -69,20 +72,24 @@ pub(super) async fn count(transaction: &Transaction<'_>, id: &RequestId, limit: 
     Ok(())
 }
 
-pub(super) async fn braking(client: &Transaction<'_>, limit: &Limit) -> Result<Braking, Fault> {
+pub(super) async fn braking(client: &Transaction<'_>, limit: &BrakeLimit) -> Result<Braking, PostgresFault> {
     let sum = client.query_one(&client.prepare_cached(SUM).await?, &[&limit.past]).await?;
     let last = "SELECT at_ms, deletions FROM asset_eraser.brake_releases ORDER BY at_ms DESC LIMIT 1";
     let last = client.query_opt(&client.prepare_cached(last).await?, &[]).await?;
-    let last_release = last.map(|row| -> Result<_, Fault> {
+    let last_release = last.map(|row| -> Result<_, PostgresFault> {
         let at = Timestamp::from_millisecond(column(&row, "at_ms")?);
-        let at = at.map_err(|error| Fault::Row(format!("at_ms: {error}")))?;
+        let at = at.map_err(|error| PostgresFault::Row(format!("at_ms: {error}")))?;
         Ok(Release { at, deletions: whole(column(&row, "deletions")?) })
     });
     Ok(Braking { deletions: whole(column(&sum, "deletions")?), last_release: last_release.transpose()? })
 }
 
 /// How many deletions of the window count no more.
-pub(super) async fn release(transaction: &Transaction<'_>, limit: &Limit, now: Timestamp) -> Result<u64, Fault> {
+pub(super) async fn release(
+    transaction: &Transaction<'_>,
+    limit: &BrakeLimit,
+    now: Timestamp,
+) -> Result<u64, PostgresFault> {
     let released = deletions(transaction, limit).await?;
     let recorded = i64::try_from(released).unwrap_or(i64::MAX);
     let insert = "INSERT INTO asset_eraser.brake_releases (at_ms, deletions) VALUES ($1, $2)";

@@ -3,8 +3,8 @@
 use deadpool_postgres::Transaction;
 use tokio_postgres::Error;
 
-use crate::neighbours::ledger::{Case, Counts};
-use crate::platform::postgres::{Fault, column};
+use crate::neighbours::ledger::{Case, OutcomeCounts};
+use crate::platform::postgres::{PostgresFault, column};
 
 /// Rows in which the decisions of one case are counted: so many replicas' commits can go on at once. A power of two.
 const SHARDS: u8 = 16;
@@ -24,7 +24,7 @@ pub(super) async fn count(transaction: &Transaction<'_>, name: &str, case: &str,
 }
 
 /// The size on record, this one if there was none; and how many rows were written for it.
-pub(super) async fn size(client: &Transaction<'_>, case: &str, size: u32) -> Result<(u32, usize), Fault> {
+pub(super) async fn size(client: &Transaction<'_>, case: &str, size: u32) -> Result<(u32, usize), PostgresFault> {
     let select = client.prepare_cached("SELECT size FROM asset_eraser.cases WHERE case_id = $1").await?;
     if let Some(found) = client.query_opt(&select, &[&case]).await? {
         return Ok((whole(&found, "size")?, 0));
@@ -37,7 +37,11 @@ pub(super) async fn size(client: &Transaction<'_>, case: &str, size: u32) -> Res
 }
 
 /// Counts a message that has no row of its own, once; says how many rows were written.
-pub(super) async fn count_conflict(client: &Transaction<'_>, case: &str, message: &str) -> Result<((), usize), Fault> {
+pub(super) async fn count_conflict(
+    client: &Transaction<'_>,
+    case: &str,
+    message: &str,
+) -> Result<((), usize), PostgresFault> {
     let insert = "INSERT INTO asset_eraser.case_conflicts (case_id, message) VALUES ($1, $2::text::uuid)
                   ON CONFLICT DO NOTHING";
     let new = client.execute(&client.prepare_cached(insert).await?, &[&case, &message]).await?;
@@ -47,7 +51,7 @@ pub(super) async fn count_conflict(client: &Transaction<'_>, case: &str, message
     Ok(((), usize::try_from(new).unwrap_or_default()))
 }
 
-pub(super) async fn load(client: &Transaction<'_>, case: &str) -> Result<Option<Case>, Fault> {
+pub(super) async fn load(client: &Transaction<'_>, case: &str) -> Result<Option<Case>, PostgresFault> {
     let select = client.prepare_cached("SELECT size, event FROM asset_eraser.cases WHERE case_id = $1").await?;
     let Some(found) = client.query_opt(&select, &[&case]).await? else { return Ok(None) };
     let counts = client
@@ -60,7 +64,7 @@ pub(super) async fn load(client: &Transaction<'_>, case: &str) -> Result<Option<
     let decided = decided.iter().map(|row| Ok((column(row, "outcome")?, whole(row, "requests")?)));
     Ok(Some(Case {
         size: whole(&found, "size")?,
-        decided: decided.collect::<Result<_, Fault>>()?,
+        decided: decided.collect::<Result<_, PostgresFault>>()?,
         event: column(&found, "event")?,
     }))
 }
@@ -70,8 +74,8 @@ pub(super) async fn load(client: &Transaction<'_>, case: &str) -> Result<Option<
 pub(super) async fn complete(
     client: &Transaction<'_>,
     case: &str,
-    event: impl FnOnce(&Counts) -> String,
-) -> Result<(Option<String>, usize), Fault> {
+    event: impl FnOnce(&OutcomeCounts) -> String,
+) -> Result<(Option<String>, usize), PostgresFault> {
     // Locked, so that of two replicas one makes the event and the other finds it.
     let select = "SELECT size, event FROM asset_eraser.cases WHERE case_id = $1 FOR UPDATE";
     let found = client.query_opt(&client.prepare_cached(select).await?, &[&case]).await?;
@@ -86,7 +90,7 @@ pub(super) async fn complete(
 }
 
 /// The outcomes of the first `most` decisions of a case.
-async fn first_decided(client: &Transaction<'_>, case: &str, most: u32) -> Result<Counts, Fault> {
+async fn first_decided(client: &Transaction<'_>, case: &str, most: u32) -> Result<OutcomeCounts, PostgresFault> {
     let sql = "SELECT outcome, count(*) AS requests FROM (
                    SELECT outcome, updated AS at, request_id AS name FROM asset_eraser.requests
                    WHERE case_id = $1 AND state = 'decided'
@@ -98,7 +102,7 @@ async fn first_decided(client: &Transaction<'_>, case: &str, most: u32) -> Resul
 }
 
 /// Cases with an outcome that was counted another number of times than it stands there, and how many more stand there.
-pub(super) async fn miscounted(client: &Transaction<'_>) -> Result<Vec<(String, String, i64)>, Fault> {
+pub(super) async fn miscounted(client: &Transaction<'_>) -> Result<Vec<(String, String, i64)>, PostgresFault> {
     let sql = "SELECT case_id, outcome, sum(n)::bigint AS more FROM (
                    SELECT case_id, outcome, count(*) AS n FROM asset_eraser.requests
                    WHERE state = 'decided' AND case_id IS NOT NULL GROUP BY case_id, outcome
@@ -109,6 +113,6 @@ pub(super) async fn miscounted(client: &Transaction<'_>) -> Result<Vec<(String, 
     found.iter().map(|row| Ok((column(row, "case_id")?, column(row, "outcome")?, column(row, "more")?))).collect()
 }
 
-fn whole<T: TryFrom<i64>>(row: &tokio_postgres::Row, name: &str) -> Result<T, Fault> {
-    T::try_from(column::<i64>(row, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
+fn whole<T: TryFrom<i64>>(row: &tokio_postgres::Row, name: &str) -> Result<T, PostgresFault> {
+    T::try_from(column::<i64>(row, name)?).map_err(|_| PostgresFault::Row(format!("{name} is out of range")))
 }

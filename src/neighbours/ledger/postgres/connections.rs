@@ -11,7 +11,7 @@ use tokio_postgres::IsolationLevel;
 use super::{ANSWER_LIMIT, own_row};
 use crate::neighbours::ledger::LedgerError;
 use crate::neighbours::ledger::progress::Progress;
-use crate::platform::postgres::{Database, Fault, Object};
+use crate::platform::postgres::{Database, PooledConnection, PostgresFault};
 use crate::platform::telemetry::metrics::Metrics;
 
 /// Longest time between two looks at how far the ledger has got: what another worker wrote since the last one is not
@@ -36,9 +36,9 @@ impl Connections {
     }
 
     /// A connection. How far the ledger has got is looked at on each new one, and once a second.
-    pub(super) async fn any(&self) -> Result<Object, LedgerError> {
+    pub(super) async fn any(&self) -> Result<PooledConnection, LedgerError> {
         let mut client = self.database.get().await.map_err(|fault| self.unavailable(&fault))?;
-        let new = Object::metrics(&client).recycle_count == 0;
+        let new = PooledConnection::metrics(&client).recycle_count == 0;
         if new || self.is_due() || self.progress.set_back().is_some() {
             self.look(&mut client).await.map_err(|fault| self.unavailable(&fault))?;
         }
@@ -46,13 +46,13 @@ impl Connections {
     }
 
     /// A connection to a ledger that was not set back.
-    pub(super) async fn current(&self) -> Result<Object, LedgerError> {
+    pub(super) async fn current(&self) -> Result<PooledConnection, LedgerError> {
         let client = self.any().await?;
         self.progress.set_back().map_or(Ok(client), |why| Err(LedgerError::WentBack(why)))
     }
 
     /// A ledger that was set back says so from then on, to every process.
-    async fn look(&self, client: &mut Object) -> Result<(), Fault> {
+    async fn look(&self, client: &mut PooledConnection) -> Result<(), PostgresFault> {
         let before = self.progress.seen();
         let shown = own_row::shown(client).await?;
         let accepted = shown.accepted;
@@ -75,7 +75,7 @@ impl Connections {
     /// Reads. All of it is of one moment, however many statements it takes.
     pub(super) async fn ask<T>(
         &self,
-        read: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Fault>,
+        read: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, PostgresFault>,
     ) -> Result<T, LedgerError> {
         let in_a_snapshot = async {
             let mut client = self.any().await?;
@@ -97,7 +97,7 @@ impl Connections {
     /// Writes, in one transaction. `work` also says how many changes it made.
     pub(super) async fn write<T>(
         &self,
-        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<(T, usize), Fault>,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<(T, usize), PostgresFault>,
     ) -> Result<T, LedgerError> {
         let in_a_transaction = async {
             let mut client = self.current().await?;
@@ -125,11 +125,11 @@ impl Connections {
         self.metrics.ledger_commit(changes, start.elapsed());
     }
 
-    fn failed(&self, fault: &Fault) -> LedgerError {
+    fn failed(&self, fault: &PostgresFault) -> LedgerError {
         if fault.is_about_values() { LedgerError::Corrupt(fault.told().0) } else { self.unavailable(fault) }
     }
 
-    pub(super) fn unavailable(&self, fault: &Fault) -> LedgerError {
+    pub(super) fn unavailable(&self, fault: &PostgresFault) -> LedgerError {
         let (what, advice) = fault.told();
         LedgerError::Unavailable { place: self.database.place(), what, advice }
     }

@@ -2,7 +2,7 @@
 
 use deadpool_postgres::Transaction;
 
-use crate::platform::postgres::{Fault, column};
+use crate::platform::postgres::{PostgresFault, column};
 
 /// Every login may ask this: `pg_stat_replication` hides its details from most, but not its rows. A row whose state is
 /// `backup` is a copy that is being made, which follows nothing.
@@ -15,7 +15,7 @@ const ASYNCHRONOUS: &str = "its standbys are asynchronous, so a failover to one 
      be carried out again: set synchronous_standby_names";
 
 /// One sentence for each thing that could be lost.
-pub(super) async fn warnings(transaction: &Transaction<'_>) -> Result<Vec<&'static str>, Fault> {
+pub(super) async fn warnings(transaction: &Transaction<'_>) -> Result<Vec<&'static str>, PostgresFault> {
     let answer = transaction.query_one(QUESTION, &[]).await?;
     let found = [(column(&answer, "unsynced")?, UNSYNCED), (column(&answer, "asynchronous")?, ASYNCHRONOUS)];
     Ok(found.into_iter().filter_map(|(so, warning): (bool, _)| so.then_some(warning)).collect())

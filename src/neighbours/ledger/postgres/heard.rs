@@ -11,11 +11,11 @@ use crate::neighbours::ledger::LedgerError;
 /// Most answers in one transaction.
 const BATCH: usize = 1_024;
 
-type Waiting = (RequestId, oneshot::Sender<Result<(), LedgerError>>);
+type PendingHeard = (RequestId, oneshot::Sender<Result<(), LedgerError>>);
 
 /// Hands answers to the task that records them; the task ends with the last clone.
 #[derive(Clone, Debug)]
-pub(super) struct Heard(mpsc::UnboundedSender<Waiting>);
+pub(super) struct Heard(mpsc::UnboundedSender<PendingHeard>);
 
 impl Heard {
     pub(super) fn start(connections: Connections) -> Self {
@@ -33,7 +33,7 @@ impl Heard {
     }
 }
 
-async fn record(connections: Connections, mut waiting: mpsc::UnboundedReceiver<Waiting>) {
+async fn record(connections: Connections, mut waiting: mpsc::UnboundedReceiver<PendingHeard>) {
     while let Some(first) = waiting.recv().await {
         let mut batch = vec![first];
         while batch.len() < BATCH

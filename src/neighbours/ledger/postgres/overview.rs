@@ -3,11 +3,11 @@
 use deadpool_postgres::Transaction;
 
 use super::rows::{self, milliseconds, named, time};
-use crate::neighbours::ledger::overview::{Asking, Found, OPEN};
-use crate::platform::postgres::{Fault, column};
+use crate::neighbours::ledger::overview::{Asking, OPEN, StoreOverview};
+use crate::platform::postgres::{PostgresFault, column};
 
-pub(super) async fn overview(client: &Transaction<'_>, asking: &Asking) -> Result<Found, Fault> {
-    let mut found = Found::default();
+pub(super) async fn overview(client: &Transaction<'_>, asking: &Asking) -> Result<StoreOverview, PostgresFault> {
+    let mut found = StoreOverview::default();
     let oldest = format!(
         "SELECT request_id, {} FROM asset_eraser.requests AS r WHERE state <> 'decided' AND state = $1
          ORDER BY r.first_seen LIMIT $2",
@@ -38,6 +38,6 @@ pub(super) async fn overview(client: &Transaction<'_>, asking: &Asking) -> Resul
     Ok(found)
 }
 
-fn whole(count: i64) -> Result<u64, Fault> {
-    u64::try_from(count).map_err(|_| Fault::Row("a count is negative".to_owned()))
+fn whole(count: i64) -> Result<u64, PostgresFault> {
+    u64::try_from(count).map_err(|_| PostgresFault::Row("a count is negative".to_owned()))
 }

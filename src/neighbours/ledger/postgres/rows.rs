@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::{cases, own_row};
 use crate::contract::message::id::{AssetId, RequestId};
 use crate::neighbours::ledger::history::Change;
-use crate::neighbours::ledger::progress::Place;
-use crate::neighbours::ledger::retention::Span;
-use crate::neighbours::ledger::row::{BackedUp, Chain, Decision, Kept, Row, State};
+use crate::neighbours::ledger::progress::CommitPosition;
+use crate::neighbours::ledger::retention::RetentionSpan;
+use crate::neighbours::ledger::row::{BackedUp, Chain, Decision, KeptDetails, Row, State};
 use crate::neighbours::ledger::{Evidence, Token};
-use crate::platform::postgres::{Fault, column};
+use crate::platform::postgres::{PostgresFault, column};
 
 /// Name space of the lock numbers (RFC 9562, version 5). Workers of all releases must agree on it.
 const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
@@ -50,7 +50,7 @@ fn load_sql() -> String {
     format!("SELECT {COLUMNS} FROM asset_eraser.requests WHERE request_id = $1")
 }
 
-pub(super) async fn load(client: &Transaction<'_>, id: &RequestId) -> Result<Option<Row>, Fault> {
+pub(super) async fn load(client: &Transaction<'_>, id: &RequestId) -> Result<Option<Row>, PostgresFault> {
     let load = client.prepare_cached(&load_sql()).await?;
     client.query_opt(&load, &[&id.as_str()]).await?.as_ref().map(read).transpose()
 }
@@ -59,7 +59,7 @@ pub(super) async fn load(client: &Transaction<'_>, id: &RequestId) -> Result<Opt
 pub(super) async fn lock_and_load(
     transaction: &Transaction<'_>,
     id: &RequestId,
-) -> Result<(Option<Row>, Timestamp), Fault> {
+) -> Result<(Option<Row>, Timestamp), PostgresFault> {
     let lock = format!("SELECT {NOW} FROM (SELECT pg_advisory_xact_lock($1)) AS locked");
     let (lock, load) = (transaction.prepare_cached(&lock).await?, transaction.prepare_cached(&load_sql()).await?);
     let number = i64::from_be_bytes(Uuid::new_v5(&LOCKS, id.as_str().as_bytes()).as_u64_pair().0.to_be_bytes());
@@ -72,7 +72,7 @@ pub(super) async fn lock_and_load(
 }
 
 /// The database server's time.
-pub(super) async fn now(client: &Transaction<'_>) -> Result<Timestamp, Fault> {
+pub(super) async fn now(client: &Transaction<'_>) -> Result<Timestamp, PostgresFault> {
     let now = client.prepare_cached(&format!("SELECT {NOW}")).await?;
     time(&client.query_one(&now, &[]).await?, "now")
 }
@@ -85,15 +85,15 @@ pub(super) async fn store(
     row: &Row,
     change: Option<&Change>,
     is_new: bool,
-) -> Result<(Place, i64), Fault> {
+) -> Result<(CommitPosition, i64), PostgresFault> {
     let counts = [row.attempts, row.interrupted, row.contended, row.rung, row.deletes, row.missed, row.chain.entries];
     let [attempts, interrupted, contended, rung, deletes, missed, entries] = counts.map(i64::from);
     let attempt = row.attempt.map(|token| token.0);
     // A row is written with a decision once: when it is taken.
     let (outcome, event) = match &row.decision {
-        Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event)),
+        Some(Decision { outcome, kept: KeptDetails::Event(event) }) => (Some(outcome), Some(event)),
         // No verb writes a tombstone.
-        Some(Decision { kept: Kept::Sealed(_), .. }) | None => (None, None),
+        Some(Decision { kept: KeptDetails::Sealed(_), .. }) | None => (None, None),
     };
     // As floats, which hold every millisecond exactly until the year 287396: an interval is multiplied by one.
     let (first_seen, updated) = (milliseconds(row.first_seen), milliseconds(row.updated));
@@ -123,7 +123,7 @@ pub(super) async fn store(
         values.extend(asked);
     }
     let statement = transaction.prepare_cached(if is_new { INSERT } else { UPDATE }).await?;
-    let stored = async { Ok::<_, Fault>(transaction.execute(&statement, &values).await?) };
+    let stored = async { Ok::<_, PostgresFault>(transaction.execute(&statement, &values).await?) };
     let in_case = async {
         let (Some(case), Some(outcome)) = (&row.case_id, outcome) else { return Ok(()) };
         cases::count(transaction, id.as_str(), case, outcome).await
@@ -137,7 +137,7 @@ pub(super) async fn store(
 }
 
 /// Only ever added to.
-async fn record(transaction: &Transaction<'_>, change: Option<&Change>) -> Result<(), Fault> {
+async fn record(transaction: &Transaction<'_>, change: Option<&Change>) -> Result<(), PostgresFault> {
     let Some(change) = change else { return Ok(()) };
     let (number, at, tried) = (i64::from(change.number), milliseconds(change.at), i64::from(change.attempts));
     let name = change.request_id.as_str();
@@ -148,7 +148,7 @@ async fn record(transaction: &Transaction<'_>, change: Option<&Change>) -> Resul
 }
 
 /// The broker has confirmed these answers; also says how many rows were written.
-pub(super) async fn heard(transaction: &Transaction<'_>, ids: &[&str]) -> Result<((), usize), Fault> {
+pub(super) async fn heard(transaction: &Transaction<'_>, ids: &[&str]) -> Result<((), usize), PostgresFault> {
     let sql = "UPDATE asset_eraser.requests SET heard = true
                WHERE request_id = ANY($1) AND state = 'decided' AND NOT heard";
     let rows = transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids]).await?;
@@ -156,7 +156,7 @@ pub(super) async fn heard(transaction: &Transaction<'_>, ids: &[&str]) -> Result
 }
 
 /// When the latest decision was taken that may be compacted.
-pub(super) async fn latest_decision(client: &Transaction<'_>) -> Result<Option<Timestamp>, Fault> {
+pub(super) async fn latest_decision(client: &Transaction<'_>) -> Result<Option<Timestamp>, PostgresFault> {
     let sql = "SELECT (extract(epoch FROM updated) * 1000)::bigint AS updated FROM asset_eraser.requests AS r
                WHERE state = 'decided' AND sealed IS NULL AND heard ORDER BY r.updated DESC LIMIT 1";
     let found = client.query_opt(&client.prepare_cached(sql).await?, &[]).await?;
@@ -164,7 +164,10 @@ pub(super) async fn latest_decision(client: &Transaction<'_>) -> Result<Option<T
 }
 
 /// The row that says most about the asset, in the order of [`crate::neighbours::ledger::AssetState`].
-pub(super) async fn strongest(client: &Transaction<'_>, asset: &AssetId) -> Result<Option<(RequestId, Row)>, Fault> {
+pub(super) async fn strongest(
+    client: &Transaction<'_>,
+    asset: &AssetId,
+) -> Result<Option<(RequestId, Row)>, PostgresFault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r WHERE asset_id = $1 AND NOT dry_run
          ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deletes > 0 THEN 1
@@ -174,7 +177,7 @@ pub(super) async fn strongest(client: &Transaction<'_>, asset: &AssetId) -> Resu
     found.as_ref().map(named).transpose()
 }
 
-pub(super) async fn find(client: &Transaction<'_>, key: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
+pub(super) async fn find(client: &Transaction<'_>, key: &str, most: u32) -> Result<Vec<Evidence>, PostgresFault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r
          WHERE request_id = $1 OR asset_id = $1 OR case_id = $1 ORDER BY r.first_seen, request_id LIMIT $2"
@@ -183,7 +186,7 @@ pub(super) async fn find(client: &Transaction<'_>, key: &str, most: u32) -> Resu
 }
 
 /// Up to `most` requests after this one.
-pub(super) async fn page(client: &Transaction<'_>, after: &str, most: u32) -> Result<Vec<Evidence>, Fault> {
+pub(super) async fn page(client: &Transaction<'_>, after: &str, most: u32) -> Result<Vec<Evidence>, PostgresFault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS} FROM asset_eraser.requests
          WHERE request_id > $1 ORDER BY request_id LIMIT $2"
@@ -192,7 +195,10 @@ pub(super) async fn page(client: &Transaction<'_>, after: &str, most: u32) -> Re
 }
 
 /// Locks what it finds, and leaves out what another replica has locked: that one compacts it.
-pub(super) async fn to_compact(transaction: &Transaction<'_>, span: &Span) -> Result<Vec<Evidence>, Fault> {
+pub(super) async fn to_compact(
+    transaction: &Transaction<'_>,
+    span: &RetentionSpan,
+) -> Result<Vec<Evidence>, PostgresFault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r
          WHERE state = 'decided' AND sealed IS NULL AND heard
@@ -214,7 +220,7 @@ pub(super) async fn seal(
     seals: &[String],
     heads: &[String],
     requests: &[Option<String>],
-) -> Result<(), Fault> {
+) -> Result<(), PostgresFault> {
     let sql = "UPDATE asset_eraser.requests AS r
                SET request = t.request, waited_for = NULL, backup_asked = NULL, backup = NULL, event = '', sealed = t.sealed, chain = t.chain
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS t (id, sealed, chain, request) WHERE r.request_id = t.id";
@@ -229,9 +235,9 @@ async fn evidence(
     client: &Transaction<'_>,
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Evidence>, Fault> {
+) -> Result<Vec<Evidence>, PostgresFault> {
     let rows = client.query(&client.prepare_cached(sql).await?, parameters).await?;
-    let rows: Vec<(RequestId, Row)> = rows.iter().map(named).collect::<Result<_, Fault>>()?;
+    let rows: Vec<(RequestId, Row)> = rows.iter().map(named).collect::<Result<_, PostgresFault>>()?;
     let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
     let mut changes: HashMap<RequestId, Vec<Change>> = HashMap::new();
     for change in history(client, &ids).await? {
@@ -245,7 +251,7 @@ async fn evidence(
 }
 
 /// The entries of these requests, those of each in their order.
-async fn history(client: &Transaction<'_>, ids: &[&str]) -> Result<Vec<Change>, Fault> {
+async fn history(client: &Transaction<'_>, ids: &[&str]) -> Result<Vec<Change>, PostgresFault> {
     let sql =
         "SELECT request_id, number, (extract(epoch FROM at) * 1000)::bigint AS at, state, attempts, why, digest, hash
         FROM asset_eraser.history WHERE request_id = ANY($1) ORDER BY request_id, number";
@@ -270,28 +276,28 @@ pub(super) fn milliseconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64
 }
 
-fn request_id(columns: &Columns) -> Result<RequestId, Fault> {
-    RequestId::parse(column(columns, "request_id")?).map_err(Fault::Row)
+fn request_id(columns: &Columns) -> Result<RequestId, PostgresFault> {
+    RequestId::parse(column(columns, "request_id")?).map_err(PostgresFault::Row)
 }
 
-pub(super) fn named(columns: &Columns) -> Result<(RequestId, Row), Fault> {
+pub(super) fn named(columns: &Columns) -> Result<(RequestId, Row), PostgresFault> {
     Ok((request_id(columns)?, read(columns)?))
 }
 
-fn number(columns: &Columns, name: &str) -> Result<u32, Fault> {
-    u32::try_from(column::<i64>(columns, name)?).map_err(|_| Fault::Row(format!("{name} is out of range")))
+fn number(columns: &Columns, name: &str) -> Result<u32, PostgresFault> {
+    u32::try_from(column::<i64>(columns, name)?).map_err(|_| PostgresFault::Row(format!("{name} is out of range")))
 }
 
-pub(super) fn time(columns: &Columns, name: &str) -> Result<Timestamp, Fault> {
-    Timestamp::from_millisecond(column(columns, name)?).map_err(|error| Fault::Row(format!("{name}: {error}")))
+pub(super) fn time(columns: &Columns, name: &str) -> Result<Timestamp, PostgresFault> {
+    Timestamp::from_millisecond(column(columns, name)?).map_err(|error| PostgresFault::Row(format!("{name}: {error}")))
 }
 
-fn read(columns: &Columns) -> Result<Row, Fault> {
+fn read(columns: &Columns) -> Result<Row, PostgresFault> {
     let state: String = column(columns, "state")?;
     let backup: Option<String> = column(columns, "backup")?;
     let decision = match (column(columns, "outcome")?, column(columns, "event")?, column(columns, "sealed")?) {
-        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: Kept::Sealed(sealed) }),
-        (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: Kept::Event(event) }),
+        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: KeptDetails::Sealed(sealed) }),
+        (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: KeptDetails::Event(event) }),
         _ => None,
     };
     Ok(Row {
@@ -300,7 +306,7 @@ fn read(columns: &Columns) -> Result<Row, Fault> {
         dry_run: column(columns, "dry_run")?,
         backup_asked: column(columns, "backup_asked")?,
         request: column(columns, "request")?,
-        state: State::read(&state).ok_or_else(|| Fault::Row(format!("no state is called {state:?}")))?,
+        state: State::read(&state).ok_or_else(|| PostgresFault::Row(format!("no state is called {state:?}")))?,
         attempts: number(columns, "attempts")?,
         attempt: column::<Option<i64>>(columns, "attempt")?.map(Token),
         interrupted: number(columns, "interrupted")?,
@@ -309,7 +315,7 @@ fn read(columns: &Columns) -> Result<Row, Fault> {
         deletes: number(columns, "deletes")?,
         missed: number(columns, "missed")?,
         waited_for: column(columns, "waited_for")?,
-        backup: backup.as_deref().map(BackedUp::read).transpose().map_err(Fault::Row)?,
+        backup: backup.as_deref().map(BackedUp::read).transpose().map_err(PostgresFault::Row)?,
         decision,
         heard: column(columns, "heard")?,
         first_seen: time(columns, "first_seen")?,

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::ANSWER_LIMIT;
 use super::connections::Connections;
 use crate::neighbours::ledger::LedgerError;
-use crate::platform::postgres::Fault;
+use crate::platform::postgres::PostgresFault;
 
 /// What leads from each version to the next; how many there are is the version that this release reads and writes.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
@@ -18,7 +18,7 @@ const LOCK: i64 = 0x6165_6c64;
 /// Brings the schema up to date. Any number of workers may call this at once: one works, the others wait and find it
 /// done. All of it is one transaction, so that a crash leaves nothing half made.
 pub(super) async fn make_ready(connections: &Connections) -> Result<(), LedgerError> {
-    let cannot = |fault: Fault| {
+    let cannot = |fault: PostgresFault| {
         let (what, advice) = fault.told();
         LedgerError::Open { place: connections.database.place(), what, advice }
     };
@@ -38,7 +38,7 @@ pub(super) async fn make_ready(connections: &Connections) -> Result<(), LedgerEr
 }
 
 /// Returns the version found, which is beyond ours when a later release has been here.
-async fn migrate(transaction: &Transaction<'_>) -> Result<i64, Fault> {
+async fn migrate(transaction: &Transaction<'_>) -> Result<i64, PostgresFault> {
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let there = transaction.query_one("SELECT to_regclass('asset_eraser.schema_version') IS NOT NULL", &[]).await?;
     if !there.get::<_, bool>(0) {

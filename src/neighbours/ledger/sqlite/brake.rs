@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::neighbours::ledger::brake::{Braking, Limit, Release};
+use crate::neighbours::ledger::brake::{BrakeLimit, Braking, Release};
 
 /// How many deletions have begun within the window.
-pub(super) fn deletions(connection: &Connection, limit: &Limit) -> rusqlite::Result<u64> {
+pub(super) fn deletions(connection: &Connection, limit: &BrakeLimit) -> rusqlite::Result<u64> {
     connection
         .prepare_cached("SELECT coalesce(sum(deletions), 0) FROM brake_counts WHERE until_ms > ?1")?
         .query_row([limit.past], |columns| columns.get(0))
@@ -14,7 +14,7 @@ pub(super) fn deletions(connection: &Connection, limit: &Limit) -> rusqlite::Res
 }
 
 /// Counts one; says how many rows were written.
-pub(super) fn count(connection: &Connection, limit: &Limit) -> rusqlite::Result<usize> {
+pub(super) fn count(connection: &Connection, limit: &BrakeLimit) -> rusqlite::Result<usize> {
     let in_bucket: i64 = connection
         .prepare_cached(
             "INSERT INTO brake_counts (until_ms, deletions) VALUES (?1, 1)
@@ -29,7 +29,7 @@ pub(super) fn count(connection: &Connection, limit: &Limit) -> rusqlite::Result<
     Ok(past + 1)
 }
 
-pub(super) fn braking(connection: &Connection, limit: &Limit) -> rusqlite::Result<Braking> {
+pub(super) fn braking(connection: &Connection, limit: &BrakeLimit) -> rusqlite::Result<Braking> {
     let last_release = connection
         .prepare_cached("SELECT at_ms, deletions FROM brake_releases ORDER BY at_ms DESC LIMIT 1")?
         .query_row([], |columns| {
@@ -41,7 +41,7 @@ pub(super) fn braking(connection: &Connection, limit: &Limit) -> rusqlite::Resul
 }
 
 /// How many deletions of the window count no more, and how many rows were written.
-pub(super) fn release(connection: &Connection, limit: &Limit, now: Timestamp) -> rusqlite::Result<(u64, usize)> {
+pub(super) fn release(connection: &Connection, limit: &BrakeLimit, now: Timestamp) -> rusqlite::Result<(u64, usize)> {
     let released = deletions(connection, limit)?;
     let recorded = i64::try_from(released).unwrap_or(i64::MAX);
     connection

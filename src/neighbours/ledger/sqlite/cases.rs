@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::rows::written;
-use crate::neighbours::ledger::{Case, Counts};
+use crate::neighbours::ledger::{Case, OutcomeCounts};
 
 /// Counts a request that is decided in this transaction.
 pub(super) fn count(connection: &Connection, case: &str, outcome: &str) -> rusqlite::Result<usize> {
@@ -33,7 +33,7 @@ pub(super) fn load(connection: &Connection, case: &str) -> rusqlite::Result<Opti
         .query_row([case], |columns| columns.try_into())
         .optional()?;
     let Some((size, event)) = found else { return Ok(None) };
-    let decided: Counts = connection
+    let decided: OutcomeCounts = connection
         .prepare_cached("SELECT outcome, requests FROM case_counts WHERE case_id = ?1")?
         .query_map([case], |columns| columns.try_into())?
         .collect::<rusqlite::Result<_>>()?;
@@ -57,7 +57,7 @@ pub(super) fn count_conflict(
 pub(super) fn complete(
     connection: &Connection,
     case: &str,
-    event: impl FnOnce(&Counts) -> String,
+    event: impl FnOnce(&OutcomeCounts) -> String,
 ) -> rusqlite::Result<(Option<String>, usize)> {
     let found: Option<(u32, Option<String>)> = connection
         .prepare_cached("SELECT size, event FROM cases WHERE case_id = ?1")?
@@ -75,7 +75,7 @@ pub(super) fn complete(
 }
 
 /// The outcomes of the first `most` decisions of a case.
-fn first_decided(connection: &Connection, case: &str, most: u32) -> rusqlite::Result<Counts> {
+fn first_decided(connection: &Connection, case: &str, most: u32) -> rusqlite::Result<OutcomeCounts> {
     connection
         .prepare_cached(
             "SELECT outcome, count(*) FROM (

@@ -12,16 +12,16 @@ use tokio::sync::oneshot;
 use super::rows::{is_about_values, load};
 use super::{brake, cases, file, rows};
 use crate::contract::message::id::RequestId;
-use crate::neighbours::ledger::brake::Limit;
+use crate::neighbours::ledger::brake::BrakeLimit;
 use crate::neighbours::ledger::state::{Call, Step, Verb, Write};
 use crate::neighbours::ledger::{LedgerError, history};
 
 /// What a caller is told: the reply, or the panic over its own question. That is raised again where it was asked, so
 /// that it is that request's, and the thread lives on for the others.
-pub(super) type Told<T> = thread::Result<Result<T, LedgerError>>;
+pub(super) type VerbReply<T> = thread::Result<Result<T, LedgerError>>;
 
 /// Something to do within a transaction, and the caller to answer when that is durable.
-pub(super) trait Job: Send {
+pub(super) trait QueuedVerb: Send {
     /// Does it; returns how many rows it wrote. An error spoils the whole transaction.
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize>;
     /// Tells the caller, once the transaction is durable or has failed.
@@ -29,27 +29,27 @@ pub(super) trait Job: Send {
 }
 
 /// A verb for one request.
-pub(super) struct Request<T, F> {
+pub(super) struct VerbCommand<T, F> {
     file: Arc<Path>,
     call: Option<Call<F>>,
     /// What to answer if the commit succeeds.
-    reply: Option<Told<T>>,
-    to: oneshot::Sender<Told<T>>,
+    reply: Option<VerbReply<T>>,
+    to: oneshot::Sender<VerbReply<T>>,
 }
 
-impl<T, F> Request<T, F> {
-    pub(super) fn new(file: Arc<Path>, call: Call<F>, to: oneshot::Sender<Told<T>>) -> Self {
+impl<T, F> VerbCommand<T, F> {
+    pub(super) fn new(file: Arc<Path>, call: Call<F>, to: oneshot::Sender<VerbReply<T>>) -> Self {
         Self { file, call: Some(call), reply: None, to }
     }
 }
 
-impl<T: Send, F: Verb<T>> Job for Request<T, F> {
+impl<T: Send, F: Verb<T>> QueuedVerb for VerbCommand<T, F> {
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
         let Some(Call { id, brake, clock, verb }) = self.call.take() else {
             return Ok(0);
         };
         let now = clock.time(Timestamp::now());
-        let limit = brake.map(|brake| Limit::at(&brake, now));
+        let limit = brake.map(|brake| BrakeLimit::at(&brake, now));
         let row = match load(transaction, &id) {
             Ok(row) => row,
             Err(error) if is_about_values(&error) => {
@@ -84,7 +84,7 @@ fn apply<T>(
     transaction: &Connection,
     id: &RequestId,
     step: Step<T>,
-    limit: Option<&Limit>,
+    limit: Option<&BrakeLimit>,
     is_new: bool,
 ) -> rusqlite::Result<(usize, T)> {
     let Step { write, reply, braked } = step;
@@ -113,17 +113,17 @@ fn apply<T>(
 /// Something to write, and what to answer then.
 pub(super) struct Work<T, F> {
     todo: Option<F>,
-    reply: Option<Told<T>>,
-    to: oneshot::Sender<Told<T>>,
+    reply: Option<VerbReply<T>>,
+    to: oneshot::Sender<VerbReply<T>>,
 }
 
 impl<T, F> Work<T, F> {
-    pub(super) fn new(todo: F, to: oneshot::Sender<Told<T>>) -> Self {
+    pub(super) fn new(todo: F, to: oneshot::Sender<VerbReply<T>>) -> Self {
         Self { todo: Some(todo), reply: None, to }
     }
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<(T, usize)> + Send> Job for Work<T, F> {
+impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<(T, usize)> + Send> QueuedVerb for Work<T, F> {
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
         let Some(work) = self.todo.take() else { return Ok(0) };
         match work(transaction) {
@@ -146,7 +146,7 @@ impl<T: Send, F: FnOnce(&Connection) -> rusqlite::Result<(T, usize)> + Send> Job
 }
 
 /// Tells the caller its reply, or why it was not committed.
-fn answer_with<T>(to: oneshot::Sender<Told<T>>, reply: Option<Told<T>>, committed: Result<(), LedgerError>) {
+fn answer_with<T>(to: oneshot::Sender<VerbReply<T>>, reply: Option<VerbReply<T>>, committed: Result<(), LedgerError>) {
     let reply = match (committed, reply) {
         (Ok(()), reply) | (Err(_), reply @ Some(Err(_))) => reply,
         (Err(error), _) => Some(Ok(Err(error))),
@@ -159,10 +159,10 @@ fn answer_with<T>(to: oneshot::Sender<Told<T>>, reply: Option<Told<T>>, committe
 
 /// A write for its own sake.
 pub(super) struct Probe {
-    pub(super) to: oneshot::Sender<Told<()>>,
+    pub(super) to: oneshot::Sender<VerbReply<()>>,
 }
 
-impl Job for Probe {
+impl QueuedVerb for Probe {
     fn work(&mut self, transaction: &Connection) -> rusqlite::Result<usize> {
         file::probe(transaction)
     }

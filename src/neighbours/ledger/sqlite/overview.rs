@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row as Columns};
 
 use super::rows::{self, named, parsed, written};
-use crate::neighbours::ledger::overview::{Asking, Found, OPEN};
+use crate::neighbours::ledger::overview::{Asking, OPEN, StoreOverview};
 
-pub(super) fn overview(connection: &Connection, asking: Asking) -> rusqlite::Result<Found> {
-    let mut found = Found::default();
+pub(super) fn overview(connection: &Connection, asking: Asking) -> rusqlite::Result<StoreOverview> {
+    let mut found = StoreOverview::default();
     for state in OPEN {
         // The index is named, or SQLite may walk the whole table instead.
         let count = "SELECT count(*) FROM requests INDEXED BY requests_open WHERE state <> 'decided' AND state = ?1";

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Params, named_params};
 
 use crate::contract::message::id::{AssetId, RequestId};
 use crate::neighbours::ledger::history::Change;
-use crate::neighbours::ledger::retention::Span;
-use crate::neighbours::ledger::row::{BackedUp, Chain, Decision, Kept, Row, State};
+use crate::neighbours::ledger::retention::RetentionSpan;
+use crate::neighbours::ledger::row::{BackedUp, Chain, Decision, KeptDetails, Row, State};
 use crate::neighbours::ledger::{Evidence, Token};
 
 /// What makes a [`Row`].
@@ -51,7 +51,7 @@ pub(super) fn page(connection: &Connection, after: &str, most: u32) -> rusqlite:
     evidence(connection, &sql, (after, most))
 }
 
-pub(super) fn to_compact(connection: &Connection, span: &Span) -> rusqlite::Result<Vec<Evidence>> {
+pub(super) fn to_compact(connection: &Connection, span: &RetentionSpan) -> rusqlite::Result<Vec<Evidence>> {
     // Named, or SQLite may walk the whole table instead.
     let sql = format!(
         "SELECT {COLUMNS} FROM requests INDEXED BY requests_decided
@@ -139,8 +139,8 @@ pub(super) fn record(connection: &Connection, change: &Change) -> rusqlite::Resu
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let decision = match (row.get("outcome")?, row.get("event")?, row.get("sealed")?) {
-        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: Kept::Sealed(sealed) }),
-        (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: Kept::Event(event) }),
+        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: KeptDetails::Sealed(sealed) }),
+        (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: KeptDetails::Event(event) }),
         _ => None,
     };
     let state = |name: &str| State::read(name).ok_or_else(|| format!("no state is called {name:?}"));
@@ -199,8 +199,8 @@ pub(super) fn is_about_values(error: &rusqlite::Error) -> bool {
 fn decision(row: &Row) -> (Option<&str>, Option<&str>, Option<&str>) {
     match &row.decision {
         None => (None, None, None),
-        Some(Decision { outcome, kept: Kept::Event(event) }) => (Some(outcome), Some(event), None),
-        Some(Decision { outcome, kept: Kept::Sealed(sealed) }) => (Some(outcome), Some(""), Some(sealed)),
+        Some(Decision { outcome, kept: KeptDetails::Event(event) }) => (Some(outcome), Some(event), None),
+        Some(Decision { outcome, kept: KeptDetails::Sealed(sealed) }) => (Some(outcome), Some(""), Some(sealed)),
     }
 }
 

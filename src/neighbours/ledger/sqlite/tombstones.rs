@@ -4,10 +4,10 @@ use rusqlite::Connection;
 
 use super::rows;
 use crate::neighbours::ledger::history;
-use crate::neighbours::ledger::retention::{Compacted, Span};
+use crate::neighbours::ledger::retention::{Compacted, RetentionSpan};
 
 /// One step. Evidence that is not as it was written is kept, for an operator to look into.
-pub(super) fn compact(connection: &Connection, span: &Span) -> rusqlite::Result<Compacted> {
+pub(super) fn compact(connection: &Connection, span: &RetentionSpan) -> rusqlite::Result<Compacted> {
     let mut done = Compacted::default();
     for (id, mut row, changes) in rows::to_compact(connection, span)? {
         done.last = Some((row.updated, id.clone()));

@@ -11,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::commands::Job;
+use super::commands::QueuedVerb;
 use super::file::{self, Identity};
 use super::mark::{Mark, PLACE};
 use super::own_row;
@@ -26,7 +26,7 @@ const BATCH: usize = 256;
 const PACE: Duration = Duration::from_millis(1);
 
 /// Jobs that were done in one transaction, and what became of it.
-pub(super) type Done = (Vec<Box<dyn Job>>, Result<(), LedgerError>);
+pub(super) type DoneBatch = (Vec<Box<dyn QueuedVerb>>, Result<(), LedgerError>);
 
 /// The thread's side: the connection and what it reports to.
 pub(super) struct Writer {
@@ -40,12 +40,12 @@ pub(super) struct Writer {
 }
 
 /// Why a batch was not committed.
-enum Fault {
+enum CommitFault {
     Sqlite(rusqlite::Error),
     SetBack(String, i64),
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for CommitFault {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
@@ -80,7 +80,11 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn run(mut self, mut queued: mpsc::Receiver<Box<dyn Job>>, done: &mpsc::UnboundedSender<Done>) {
+    pub(super) fn run(
+        mut self,
+        mut queued: mpsc::Receiver<Box<dyn QueuedVerb>>,
+        done: &mpsc::UnboundedSender<DoneBatch>,
+    ) {
         let mut last: Option<Instant> = None;
         while let Some(first) = queued.blocking_recv() {
             if let Some(last) = last {
@@ -111,7 +115,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+    fn commit(&mut self, batch: &mut [Box<dyn QueuedVerb>]) -> Result<(), LedgerError> {
         file::still_there(&self.file, self.identity)?;
         self.not_set_back()?;
         match self.transact(batch) {
@@ -122,8 +126,8 @@ impl Writer {
                 self.mark.write(shown.id, shown.accepted, shown.commits[&PLACE]);
                 Ok(())
             }
-            Err(Fault::Sqlite(error)) => Err(self.unavailable(&error)),
-            Err(Fault::SetBack(why, accepted)) => {
+            Err(CommitFault::Sqlite(error)) => Err(self.unavailable(&error)),
+            Err(CommitFault::SetBack(why, accepted)) => {
                 own_row::found(&self.connection, &why, accepted).map_err(|error| self.unavailable(&error))?;
                 Err(LedgerError::WentBack(why))
             }
@@ -141,7 +145,7 @@ impl Writer {
     }
 
     /// Does the work in one transaction. `None` when there was nothing to write.
-    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> Result<Option<(usize, Duration, Shown)>, Fault> {
+    fn transact(&mut self, batch: &mut [Box<dyn QueuedVerb>]) -> Result<Option<(usize, Duration, Shown)>, CommitFault> {
         let start = Instant::now();
         // IMMEDIATE takes the write lock before the first read, so what is read stays true until the commit even when
         // another process uses the file. Dropped without a commit, the transaction is rolled back.
@@ -156,7 +160,7 @@ impl Writer {
         }
         let shown = own_row::count(&transaction)?;
         let looked = self.progress.look(self.progress.seen().as_ref(), shown.clone());
-        looked.map_err(|why| Fault::SetBack(why, shown.accepted))?;
+        looked.map_err(|why| CommitFault::SetBack(why, shown.accepted))?;
         transaction.commit()?;
         Ok(Some((changes, start.elapsed(), shown)))
     }
@@ -168,7 +172,7 @@ impl Writer {
 
 /// Tells the callers. Not the writer's thread: each of them would be woken over the border between two threads, which
 /// costs as much as the writing; so only this task is.
-pub(super) async fn tell(mut answers: mpsc::UnboundedReceiver<Done>) {
+pub(super) async fn tell(mut answers: mpsc::UnboundedReceiver<DoneBatch>) {
     while let Some((batch, committed)) = answers.recv().await {
         for job in batch {
             job.answer(committed.clone());

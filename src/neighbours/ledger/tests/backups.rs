@@ -89,7 +89,7 @@ async fn a_tombstone_keeps_no_copy_and_asks_for_none(ledger: Ledger) {
     ledger.at(at(1)).backed_up(&first("r"), &copy("one")).await.unwrap();
     ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
     ledger.heard(&id("r")).await.unwrap();
-    ledger.compact(retention::Span { after: None, before: at(9), most: 9 }).await.unwrap();
+    ledger.compact(retention::RetentionSpan { after: None, before: at(9), most: 9 }).await.unwrap();
     assert_eq!(ledger.request(&id("r")).await.unwrap().unwrap().backup, None);
     assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, vec![]);
     let begun =

@@ -6,8 +6,8 @@ use futures_util::{StreamExt, stream};
 use super::super::clock::to_millisecond;
 use super::super::tests::{asked, at, begin, first, id, nth, of_every_ledger, open_in};
 use super::super::*;
-use super::only_postgres::Database;
-use crate::settings::Brake;
+use super::only_postgres::TestDatabase;
+use crate::settings::BrakeSettings;
 
 of_every_ledger![
     no_more_deletions_begin_than_the_brake_allows,
@@ -20,17 +20,17 @@ of_every_ledger![
 
 const HOUR: i64 = 3_600;
 
-fn at_most(max_deletions: u32) -> Brake {
-    Brake { max_deletions, window: std::time::Duration::from_secs(3_600) }
+fn at_most(max_deletions: u32) -> BrakeSettings {
+    BrakeSettings { max_deletions, window: std::time::Duration::from_secs(3_600) }
 }
 
 /// Begins a request and asks whether it may delete.
-async fn delete(ledger: &Ledger, request: &str, brake: &Brake, seconds: i64) -> Deletion {
+async fn delete(ledger: &Ledger, request: &str, brake: &BrakeSettings, seconds: i64) -> Deletion {
     let number = begin(ledger, asked(request, "a"), at(seconds)).await.attempts;
     ledger.at(at(seconds)).deleting(&nth(request, number), Some(brake)).await.unwrap()
 }
 
-async fn deletions(ledger: &Ledger, brake: &Brake, seconds: i64) -> u64 {
+async fn deletions(ledger: &Ledger, brake: &BrakeSettings, seconds: i64) -> u64 {
     ledger.at(at(seconds)).braking(brake).await.unwrap().deletions
 }
 
@@ -109,7 +109,7 @@ async fn a_deletion_that_must_not_begin_is_not_counted(ledger: Ledger) {
 
 /// Asks these workers for so many deletions, many at once (the server has connections for other tests too); says how
 /// many were allowed.
-async fn ask_all(ledgers: &[Ledger], brake: Brake, requests: std::ops::Range<usize>) -> usize {
+async fn ask_all(ledgers: &[Ledger], brake: BrakeSettings, requests: std::ops::Range<usize>) -> usize {
     let asking = requests.map(|number| {
         let ledger = ledgers[number % ledgers.len()].clone();
         async move { delete(&ledger, &format!("r{number}"), &brake, 0).await }
@@ -120,7 +120,7 @@ async fn ask_all(ledgers: &[Ledger], brake: Brake, requests: std::ops::Range<usi
 
 #[tokio::test]
 async fn four_workers_together_never_exceed_the_limit() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
     let near = at_most(70);
     assert_eq!(ask_all(&ledgers, near, 0..200).await, 70);
@@ -129,7 +129,7 @@ async fn four_workers_together_never_exceed_the_limit() {
     // One that is far away, and gets near while many count at once: all in the same bucket.
     let far = at_most(5_200);
     ledgers[0].at(at(0)).release_brake(&far).await.unwrap();
-    let limit = brake::Limit::at(&far, to_millisecond(at(0)));
+    let limit = brake::BrakeLimit::at(&far, to_millisecond(at(0)));
     let begun = format!("INSERT INTO asset_eraser.brake_counts VALUES ({}, 99, 5000)", limit.bucket);
     database.run(&begun).await;
     assert_eq!(ask_all(&ledgers, far, 200..600).await, 200);
@@ -139,7 +139,7 @@ async fn four_workers_together_never_exceed_the_limit() {
 
 #[tokio::test]
 async fn a_limit_that_is_far_away_holds_nobody_up() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledger = database.open().await;
     let brake = at_most(1_000_000);
     // Another worker that counts and has not committed.
@@ -162,7 +162,7 @@ async fn a_limit_that_is_far_away_holds_nobody_up() {
 
 #[tokio::test]
 async fn counts_that_no_window_reaches_are_removed() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let folder = tempfile::tempdir().unwrap();
     let brake = at_most(1_000);
     let (postgres, sqlite) = (database.open().await, open_in(folder.path()).await);

@@ -11,13 +11,13 @@ use super::super::*;
 const AT_ONCE: usize = 12;
 
 /// A database of the test's own, on the server of `DATABASE_URL`.
-pub(super) struct Database {
+pub(super) struct TestDatabase {
     name: String,
     admin: tokio_postgres::Client,
     url: SecretString,
 }
 
-impl Database {
+impl TestDatabase {
     pub(super) async fn new() -> Self {
         let server = std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run the tests with `make test`");
         let (admin, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
@@ -64,7 +64,7 @@ impl Database {
 
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledger = database.open().await;
     record_some(&ledger).await;
     ledger.close().await;
@@ -76,7 +76,7 @@ async fn everything_is_there_after_a_restart() {
 
 #[tokio::test]
 async fn many_workers_may_start_at_once() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledgers = join_all((0..8).map(|_| database.open())).await;
     for (number, ledger) in ledgers.iter().enumerate() {
         begin(ledger, asked(&format!("r{number}"), "a"), at(0)).await;
@@ -86,7 +86,7 @@ async fn many_workers_may_start_at_once() {
 
 #[tokio::test]
 async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
     let decided = stream::iter(0..100).map(|number| {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
@@ -98,7 +98,7 @@ async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
     });
     decided.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
     let each = ledgers.iter().map(|ledger| async {
-        let (mut requests, mut span) = (0, Span { after: None, before: at(2), most: 7 });
+        let (mut requests, mut span) = (0, RetentionSpan { after: None, before: at(2), most: 7 });
         loop {
             let done = ledger.compact(span.clone()).await.unwrap();
             requests += done.requests;
@@ -116,7 +116,7 @@ async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
 
 #[tokio::test]
 async fn of_many_workers_that_decide_a_case_all_are_counted() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
     ledgers[0].case_size(&case("case"), 200).await.unwrap();
     let seen = stream::iter(0..200).map(|number| {
@@ -135,7 +135,7 @@ async fn of_many_workers_that_decide_a_case_all_are_counted() {
 
 #[tokio::test]
 async fn of_many_workers_one_decides() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledgers = join_all((0..4).map(|_| database.open())).await;
     let ledgers: Vec<Ledger> = ledgers.iter().map(|ledger| ledger.at(at(0))).collect();
     let began = join_all(ledgers.iter().map(|ledger| ledger.begin(asked("r", "a"), Beside::NoSuspect))).await;
@@ -159,7 +159,7 @@ async fn of_many_workers_one_decides() {
 
 #[tokio::test]
 async fn a_database_of_a_later_release_is_left_alone() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     database.open().await.close().await;
     database.run("UPDATE asset_eraser.schema_version SET version = 99").await;
     let error = Ledger::open(&database.url, Metrics::new().unwrap()).await.unwrap_err();
@@ -169,7 +169,7 @@ async fn a_database_of_a_later_release_is_left_alone() {
 
 #[tokio::test]
 async fn commits_that_are_not_synced_are_refused() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     for value in ["off", "local", "remote_write"] {
         database.run(&format!("ALTER DATABASE {} SET synchronous_commit = {value}", database.name)).await;
         let error = Ledger::open(&database.url, Metrics::new().unwrap()).await.unwrap_err().to_string();
@@ -183,7 +183,7 @@ async fn commits_that_are_not_synced_are_refused() {
 
 #[tokio::test]
 async fn an_unreadable_row_stops_its_own_request_only() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledger = database.open().await;
     begin(&ledger, asked("spoilt", "a"), at(0)).await;
     database.run("UPDATE asset_eraser.requests SET attempts = 5000000000").await;
@@ -199,7 +199,7 @@ async fn an_unreadable_row_stops_its_own_request_only() {
 
 #[tokio::test]
 async fn a_connection_that_the_server_closed_is_replaced() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledger = database.open().await;
     begin(&ledger, asked("r", "a"), at(0)).await;
     // Waits until they have ended.
@@ -223,7 +223,7 @@ async fn errors_name_the_place_and_no_password() {
 
 #[tokio::test]
 async fn what_is_verified_while_others_write_is_one_moment() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let (ledger, other) = (database.open().await, database.open().await);
     for number in 0..50 {
         begin(&ledger, asked(&format!("r{number}"), "a"), at(0)).await;

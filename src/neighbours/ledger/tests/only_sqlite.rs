@@ -102,7 +102,7 @@ async fn a_missing_folder_is_said_to_be_missing() {
 async fn requests_at_once_share_commits() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
-    let Store::Sqlite(sqlite) = &ledger.store else { unreachable!("opened as a file") };
+    let LedgerStore::Sqlite(sqlite) = &ledger.store else { unreachable!("opened as a file") };
     let numbers: Vec<String> = (0..100).map(|n| format!("r{n}")).collect();
     let begun = join_all(numbers.iter().map(|n| begin(&ledger, asked(n, "a"), at(0)))).await;
     assert_eq!(begun.len(), 100);
@@ -199,7 +199,7 @@ async fn a_file_taken_away_is_noticed_before_anything_is_promised() {
 async fn the_writer_ends_with_the_last_handle() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
-    let Store::Sqlite(sqlite) = &ledger.store else { unreachable!("opened as a file") };
+    let LedgerStore::Sqlite(sqlite) = &ledger.store else { unreachable!("opened as a file") };
     let mut ended = sqlite.ended();
     let clone = ledger.clone();
     drop(ledger);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::clock::to_millisecond;
 use super::super::tests::{answered, asked, at, begin, case, first, id, nth, of_every_ledger, open_in};
 use super::super::*;
-use super::only_postgres::Database;
+use super::only_postgres::TestDatabase;
 
 of_every_ledger![
     an_attempt_is_known_by_its_token_alone,
@@ -156,7 +156,7 @@ async fn only_answers_that_were_heard_become_tombstones(ledger: Ledger) {
         ledger.heard(&id("heard")).await.unwrap();
     }
     assert_eq!(ledger.latest_decision().await.unwrap(), Some(to_millisecond(at(1))));
-    let done = ledger.compact(Span { after: None, before: at(9), most: 9 }).await.unwrap();
+    let done = ledger.compact(RetentionSpan { after: None, before: at(9), most: 9 }).await.unwrap();
     assert_eq!(done.requests, 1);
     assert_eq!(ledger.at(at(9)).begin(asked("unheard", "a"), Beside::NoSuspect).await.unwrap(), answered("event"));
     assert!(ledger.request(&id("heard")).await.unwrap().unwrap().event.is_none());
@@ -277,7 +277,7 @@ async fn a_file_made_anew_is_not_the_ledger_that_was_there() {
 
 #[tokio::test]
 async fn a_database_that_lost_commits_is_not_taken_until_that_is_accepted() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let (ledger, beside) = (database.open().await, database.open().await);
     begin(&ledger, asked("r", "a"), at(0)).await;
     begin(&beside, asked("s", "a"), at(0)).await;
@@ -300,7 +300,7 @@ async fn a_database_that_lost_commits_is_not_taken_until_that_is_accepted() {
 
 #[tokio::test]
 async fn a_question_that_finds_a_database_set_back_is_not_answered() {
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledger = database.open().await;
     begin(&ledger, asked("r", "a"), at(0)).await;
     database.run("DELETE FROM asset_eraser.history; DELETE FROM asset_eraser.requests").await;

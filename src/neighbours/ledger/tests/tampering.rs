@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::super::tests::{asked, at, begin, first, id, open_in};
 use super::super::*;
 use super::backups::copy;
-use super::only_postgres::Database;
+use super::only_postgres::TestDatabase;
 
 /// Each with what has to be said of request `r`. `@` stands for the schema.
 const TAMPERINGS: [(&str, &str); 20] = [
@@ -88,13 +88,13 @@ async fn found_out(ledger: &Ledger, what: &str) {
 async fn compacted(ledger: &Ledger) {
     recorded(ledger).await;
     begin(ledger, asked("open", "a"), at(3)).await;
-    let done = ledger.compact(Span { after: None, before: at(3), most: 9 }).await.unwrap();
+    let done = ledger.compact(RetentionSpan { after: None, before: at(3), most: 9 }).await.unwrap();
     assert_eq!((done.requests, done.kept), (3, vec![]));
 }
 
 /// What was tampered with is not compacted away.
 async fn kept(ledger: &Ledger, what: &str) {
-    let done = ledger.compact(Span { after: None, before: at(3), most: 9 }).await.unwrap();
+    let done = ledger.compact(RetentionSpan { after: None, before: at(3), most: 9 }).await.unwrap();
     // A row that was made younger than it is is not old.
     let all = done.requests == 2 && done.kept.len() <= 1;
     assert!(all && done.kept.iter().all(|(request, _)| *request == id("r")), "{what}: {done:?}");
@@ -126,7 +126,7 @@ async fn a_copy_that_was_never_made() {
     Connection::open(folder.path().join("ledger.db")).unwrap().execute_batch(&ADDED.replace('@', "")).unwrap();
     found_out(&ledger, what).await;
 
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledger = database.open().await;
     without_a_copy(&ledger).await;
     database.run(&ADDED.replace('@', "asset_eraser.")).await;
@@ -156,7 +156,7 @@ async fn in_a_file_s_tombstones() {
 #[tokio::test]
 async fn in_a_database_s_tombstones() {
     for (sql, what) in OF_TOMBSTONES {
-        let database = Database::new().await;
+        let database = TestDatabase::new().await;
         let ledger = database.open().await;
         compacted(&ledger).await;
         database.run(&sql.replace('@', "asset_eraser.")).await;
@@ -177,7 +177,7 @@ async fn a_request_removed_whole_is_missed_in_its_case() {
     file.execute_batch(&REMOVED.replace('@', "")).unwrap();
     assert_eq!(ledger.verify_cases().await.unwrap(), missed);
 
-    let database = Database::new().await;
+    let database = TestDatabase::new().await;
     let ledger = database.open().await;
     recorded(&ledger).await;
     database.run(&REMOVED.replace('@', "asset_eraser.")).await;
@@ -188,7 +188,7 @@ async fn a_request_removed_whole_is_missed_in_its_case() {
 #[tokio::test]
 async fn in_a_database() {
     for (sql, what) in TAMPERINGS {
-        let database = Database::new().await;
+        let database = TestDatabase::new().await;
         let ledger = database.open().await;
         recorded(&ledger).await;
         database.run(&sql.replace('@', "asset_eraser.")).await;

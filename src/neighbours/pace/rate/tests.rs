@@ -7,7 +7,7 @@ use super::*;
 const STEP: Duration = Duration::from_millis(1);
 
 /// A provider that allows some calls a second, with a small burst, and rejects the rest.
-struct Provider {
+struct SimulatedProvider {
     allowed: fn(f64) -> f64,
     tokens: f64,
     /// Whether the allowance of each second may be used up at any time in it; else it comes bit by bit.
@@ -19,13 +19,13 @@ struct Provider {
 }
 
 #[derive(Default, Debug)]
-struct Seen {
+struct SeenRate {
     allowed: f64,
     admitted: f64,
     rejected: f64,
 }
 
-impl Seen {
+impl SeenRate {
     fn goodput(&self) -> f64 {
         self.admitted / self.allowed
     }
@@ -36,13 +36,13 @@ impl Seen {
 }
 
 /// Callers that always have something to do, for so many seconds; what was seen in each.
-fn simulate(provider: &mut Provider, callers: usize, seconds: u32) -> Vec<Seen> {
+fn simulate(provider: &mut SimulatedProvider, callers: usize, seconds: u32) -> Vec<SeenRate> {
     let (mut rate, mut random) = (Rate::default(), fastrand::Rng::with_seed(7));
     let mut answers: VecDeque<(Duration, u64, bool)> = VecDeque::new();
     let (mut paused, mut now) = (Duration::ZERO, Duration::ZERO);
     let mut seen = Vec::new();
     for _ in 0..seconds {
-        let mut second = Seen::default();
+        let mut second = SeenRate::default();
         for _ in 0..1000 {
             now += STEP;
             let allowed = (provider.allowed)(now.as_secs_f64());
@@ -79,18 +79,18 @@ fn simulate(provider: &mut Provider, callers: usize, seconds: u32) -> Vec<Seen> 
     seen
 }
 
-fn sum(seen: &[Seen]) -> Seen {
-    seen.iter().fold(Seen::default(), |all, one| Seen {
+fn sum(seen: &[SeenRate]) -> SeenRate {
+    seen.iter().fold(SeenRate::default(), |all, one| SeenRate {
         allowed: all.allowed + one.allowed,
         admitted: all.admitted + one.admitted,
         rejected: all.rejected + one.rejected,
     })
 }
 
-fn provider(allowed: fn(f64) -> f64, latency_ms: u64, retry_after_s: u64) -> Provider {
+fn provider(allowed: fn(f64) -> f64, latency_ms: u64, retry_after_s: u64) -> SimulatedProvider {
     let retry_after = (retry_after_s > 0).then(|| Duration::from_secs(retry_after_s));
     let latency = Duration::from_millis(latency_ms);
-    Provider { allowed, tokens: 1.0, by_the_second: false, retry_after, latency, moody: 0.0 }
+    SimulatedProvider { allowed, tokens: 1.0, by_the_second: false, retry_after, latency, moody: 0.0 }
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_fixed_allowance_is_used_and_hardly_ever_overrun() {
     for (allowed, by_the_second) in allowances.into_iter().flat_map(|allowed| [(allowed, false), (allowed, true)]) {
         for latency in [2, 20, 100] {
             for retry_after in [0, 1] {
-                let mut provider = Provider { by_the_second, ..provider(allowed, latency, retry_after) };
+                let mut provider = SimulatedProvider { by_the_second, ..provider(allowed, latency, retry_after) };
                 let seen = simulate(&mut provider, 64, 200);
                 // Where every rejection costs a second, finding out takes more of them.
                 let settled = sum(&seen[if retry_after > 0 { 30 } else { 15 }..]);
@@ -122,7 +122,7 @@ fn a_fixed_allowance_is_used_and_hardly_ever_overrun() {
 #[test]
 fn a_provider_that_rejects_some_calls_for_no_reason_is_not_asked_less_and_less() {
     for moody in [0.002, 0.005] {
-        let mut provider = Provider { moody, ..provider(|_| 300.0, 10, 0) };
+        let mut provider = SimulatedProvider { moody, ..provider(|_| 300.0, 10, 0) };
         let settled = sum(&simulate(&mut provider, 64, 400)[30..]);
         println!("{:.3} with {moody} rejected", settled.goodput());
         assert!(settled.goodput() >= 0.95, "{moody}: {settled:?}");

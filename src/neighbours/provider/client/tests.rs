@@ -22,8 +22,8 @@ fn http(head: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
-fn settings(base_url: Url) -> settings::Provider {
-    settings::Provider {
+fn settings(base_url: Url) -> settings::ProviderSettings {
+    settings::ProviderSettings {
         base_url,
         token: SecretString::from(TOKEN),
         connect_timeout: Duration::from_secs(1),

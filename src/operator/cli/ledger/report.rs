@@ -16,7 +16,7 @@ const MOST_NAMED: usize = 100;
 /// Everything the ledger says of one case.
 #[derive(Debug, Serialize, Template)]
 #[template(path = "operator/cli/ledger/report.html")]
-pub(super) struct Report {
+pub(super) struct ErasureReport {
     case_id: String,
     /// How many requests the case was said to have.
     case_size: Option<u32>,
@@ -25,17 +25,17 @@ pub(super) struct Report {
     /// Messages that were answered `request_conflict`: they count as requests of the case and have no line.
     conflicts: usize,
     /// The requests that are not decided yet.
-    open: Vec<Open>,
+    open: Vec<OpenRequest>,
     made_at: String,
     version: &'static str,
     /// Requests by outcome; `open` are those without one yet.
     counts: BTreeMap<String, usize>,
-    lines: Vec<Line>,
+    lines: Vec<ReportedRequest>,
 }
 
 /// A request that is not decided yet.
 #[derive(Debug, Serialize)]
-struct Open {
+struct OpenRequest {
     request_id: String,
     asset_id: String,
     /// Empty while it did not have to wait.
@@ -44,7 +44,7 @@ struct Open {
 
 /// One request of the case.
 #[derive(Debug, Serialize)]
-struct Line {
+struct ReportedRequest {
     asset_id: String,
     /// Name and type, as the provider gave them before the deletion.
     described: String,
@@ -63,16 +63,17 @@ struct Line {
     hash: String,
 }
 
-impl Report {
+impl ErasureReport {
     /// `case` has to be read before the requests: what was decided in between is then called missing, and not the
     /// other way round.
     pub(super) fn new(case_id: &str, case: Option<&Case>, requests: &[(Entry, Vec<Change>)], now: Timestamp) -> Self {
-        let lines: Vec<Line> = requests.iter().map(|(entry, history)| Line::new(entry, history)).collect();
+        let lines: Vec<ReportedRequest> =
+            requests.iter().map(|(entry, history)| ReportedRequest::new(entry, history)).collect();
         let mut counts = BTreeMap::new();
         for line in &lines {
             *counts.entry(line.outcome.clone()).or_default() += 1;
         }
-        let open: Vec<Open> = requests.iter().filter_map(|(entry, _)| Open::new(entry)).collect();
+        let open: Vec<OpenRequest> = requests.iter().filter_map(|(entry, _)| OpenRequest::new(entry)).collect();
         let (case_id, made_at, version) = (case_id.to_owned(), second(now), env!("CARGO_PKG_VERSION"));
         let case_size = case.map(|case| case.size);
         let decided = case.map_or(0, |case| case.decided.values().map(|count| *count as usize).sum());
@@ -92,7 +93,7 @@ impl Report {
             ));
         }
         if !self.open.is_empty() {
-            let named: Vec<String> = self.open.iter().take(MOST_NAMED).map(Open::told).collect();
+            let named: Vec<String> = self.open.iter().take(MOST_NAMED).map(OpenRequest::told).collect();
             let more = if self.open.len() > MOST_NAMED { ", …" } else { "" };
             parts.push(format!("Requests that are open: {}: {}{more}.", self.open.len(), named.join(", ")));
         }
@@ -117,7 +118,7 @@ impl Report {
     }
 }
 
-impl Open {
+impl OpenRequest {
     fn new(entry: &Entry) -> Option<Self> {
         entry.outcome.is_none().then(|| Self {
             request_id: entry.request_id.to_string(),
@@ -132,7 +133,7 @@ impl Open {
     }
 }
 
-impl Line {
+impl ReportedRequest {
     fn new(entry: &Entry, history: &[Change]) -> Self {
         // What the worker itself wrote, so always JSON; a row edited by hand shows as empty fields, and in `verify`.
         let json = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok());

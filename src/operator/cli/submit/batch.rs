@@ -6,8 +6,8 @@ use super::bits::Bits;
 use super::cases::{Cases, Counted, Named};
 use super::draft::{Checked, Defaults, Said, with_case_size};
 use super::input::Input;
-use super::spool::{Spool, Writer};
-use super::twins::{Found, Twins};
+use super::spool::{Spool, SpoolWriter};
+use super::twins::{FoundTwins, Twins};
 
 /// Most requests of one submission.
 const MOST: u64 = 10_000_000;
@@ -41,7 +41,7 @@ pub(super) struct Batch {
 
 /// Why nothing is sent: the bad lines, the first few of them, and a sentence over all.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct RefusedBatch {
     pub(super) lines: Vec<String>,
     pub(super) problem: String,
 }
@@ -50,7 +50,7 @@ pub(super) struct Refused {
 struct Checking<'a> {
     defaults: &'a Defaults,
     batch: &'a str,
-    spool: Writer,
+    spool: SpoolWriter,
     twins: Twins,
     dry_runs: u64,
     cases: Cases,
@@ -87,17 +87,17 @@ impl Checking<'_> {
             .map_err(|error| spooling(&error))
     }
 
-    fn refuse_bad(&self, unit: &str) -> Result<(), Refused> {
+    fn refuse_bad(&self, unit: &str) -> Result<(), RefusedBatch> {
         if self.bad_count == 0 {
             return Ok(());
         }
         let (bad, all) = (self.bad_count, self.bad_count + self.spool.next_index());
         let problem = format!("{bad} of {all} requests are not valid; nothing was sent");
-        Err(Refused { lines: told(unit, &self.bad), problem })
+        Err(RefusedBatch { lines: told(unit, &self.bad), problem })
     }
 
     /// Looks at all of them together: what stands twice, and how many requests each case has.
-    fn finish(self, unit: &'static str) -> Result<Batch, Refused> {
+    fn finish(self, unit: &'static str) -> Result<Batch, RefusedBatch> {
         let failed = |error: std::io::Error| alone(spooling(&error));
         let total = self.spool.next_index();
         if total == 0 {
@@ -109,7 +109,7 @@ impl Checking<'_> {
         let mut counted = self.cases.count(&found.duplicates, total, option).map_err(failed)?;
         if !counted.problems.is_empty() {
             let problem = "a case_size is not the number of requests of its case; nothing was sent".to_owned();
-            return Err(Refused { lines: told(unit, &counted.problems), problem });
+            return Err(RefusedBatch { lines: told(unit, &counted.problems), problem });
         }
         if option.is_some() && counted.named.is_empty() {
             return Err(alone("--case-size: no request has a case; name it with --case. Nothing was sent"));
@@ -125,15 +125,15 @@ impl Checking<'_> {
     }
 }
 
-fn add(spool: &mut Writer, twins: &mut Twins, line: u64, checked: &Checked) -> std::io::Result<()> {
+fn add(spool: &mut SpoolWriter, twins: &mut Twins, line: u64, checked: &Checked) -> std::io::Result<()> {
     let Checked { request, body, own_id } = checked;
     let id = request.request_id.as_str();
     spool.write(line, id, *own_id, body)?;
     twins.add(line, id, body, request.dry_run)
 }
 
-fn alone(problem: impl Into<String>) -> Refused {
-    Refused { lines: Vec::new(), problem: problem.into() }
+fn alone(problem: impl Into<String>) -> RefusedBatch {
+    RefusedBatch { lines: Vec::new(), problem: problem.into() }
 }
 
 fn told(unit: &str, lines: &[(u64, String)]) -> Vec<String> {
@@ -141,7 +141,7 @@ fn told(unit: &str, lines: &[(u64, String)]) -> Vec<String> {
 }
 
 /// Nothing is written twice that says two things.
-fn refuse_conflicts(found: &Found, unit: &str) -> Result<(), Refused> {
+fn refuse_conflicts(found: &FoundTwins, unit: &str) -> Result<(), RefusedBatch> {
     if found.conflicts.is_empty() {
         return Ok(());
     }
@@ -149,16 +149,22 @@ fn refuse_conflicts(found: &Found, unit: &str) -> Result<(), Refused> {
         format!("{unit} {line}: request_id: {unit} {first} has the same for another request; each needs its own")
     });
     let problem = "the same request_id stands for different requests; nothing was sent".to_owned();
-    Err(Refused { lines: lines.collect(), problem })
+    Err(RefusedBatch { lines: lines.collect(), problem })
 }
 
 /// The same requests, of which those that have a size to be added say it.
-fn sized(spool: Spool, counted: &Counted, before: &Bits, name: &str, unit: &'static str) -> Result<Spool, Refused> {
+fn sized(
+    spool: Spool,
+    counted: &Counted,
+    before: &Bits,
+    name: &str,
+    unit: &'static str,
+) -> Result<Spool, RefusedBatch> {
     if counted.sizes.is_empty() {
         return Ok(spool);
     }
     let failed = |error: std::io::Error| alone(spooling(&error));
-    let (mut writer, mut twins) = (Writer::new().map_err(failed)?, Twins::new().map_err(failed)?);
+    let (mut writer, mut twins) = (SpoolWriter::new().map_err(failed)?, Twins::new().map_err(failed)?);
     let (mut reader, mut sizes) = (spool.reader(), counted.sizes.iter());
     while let Some(record) = reader.read().map_err(failed)? {
         let size = sizes.next().copied().filter(|size| *size > 0);
@@ -184,13 +190,13 @@ impl Batch {
     ///
     /// # Errors
     /// Something is wrong with at least one line.
-    pub(super) fn read(input: &Input, defaults: &Defaults, name: &str) -> Result<Self, Refused> {
+    pub(super) fn read(input: &Input, defaults: &Defaults, name: &str) -> Result<Self, RefusedBatch> {
         defaults.check().map_err(alone)?;
         let failed = |error: std::io::Error| alone(spooling(&error));
         let mut checking = Checking {
             defaults,
             batch: name,
-            spool: Writer::new().map_err(failed)?,
+            spool: SpoolWriter::new().map_err(failed)?,
             twins: Twins::new().map_err(failed)?,
             dry_runs: 0,
             cases: Cases::new().map_err(failed)?,
@@ -201,7 +207,10 @@ impl Batch {
         let unit = input.unit();
         let read = input.each(&mut |line, said| checking.take(line, said));
         if let Err(problem) = read {
-            return Err(Refused { lines: told(unit, &checking.bad), problem: format!("{problem}; nothing was sent") });
+            return Err(RefusedBatch {
+                lines: told(unit, &checking.bad),
+                problem: format!("{problem}; nothing was sent"),
+            });
         }
         checking.refuse_bad(unit)?;
         checking.finish(unit)

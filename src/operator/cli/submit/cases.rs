@@ -20,7 +20,7 @@ const MOST_TOLD: usize = 10;
 const MOST_NAMED: usize = 3;
 
 /// What is remembered of a request that has a case.
-struct Entry {
+struct CaseEntry {
     case: u128,
     index: u64,
     line: u64,
@@ -60,7 +60,7 @@ pub(super) struct Counted {
 
 /// What is known of one case.
 #[derive(Default)]
-struct Tally {
+struct CaseTally {
     rows: u64,
     requests: u64,
     /// The first line.
@@ -80,7 +80,7 @@ impl Cases {
         if self.named.len() < MOST_NAMED && self.named.iter().all(|named| named.case != case) {
             self.named.push(Named { case: case.to_owned(), requests: 0, size: None });
         }
-        let entry = Entry { case: digest(case.as_bytes()), index, line, size: size.unwrap_or(0) };
+        let entry = CaseEntry { case: digest(case.as_bytes()), index, line, size: size.unwrap_or(0) };
         self.entries.add(&entry.to_bytes())
     }
 
@@ -107,17 +107,21 @@ impl Cases {
             let size = |case| tallies.get(&case).map_or(0, |tally| tally.to_add(option));
             if tallies.keys().any(|case| size(*case) > 0) {
                 counted.sizes.resize(usize::try_from(total).map_err(io::Error::other)?, 0);
-                self.entries.each(|bytes| counted.add(&Entry::of_bytes(bytes), size))?;
+                self.entries.each(|bytes| counted.add(&CaseEntry::of_bytes(bytes), size))?;
             }
         }
         counted.sort();
         Ok(counted)
     }
 
-    fn tallies(&mut self, duplicates: &Bits, is_meant: impl Fn(&Entry) -> bool) -> io::Result<HashMap<u128, Tally>> {
-        let mut tallies: HashMap<u128, Tally> = HashMap::new();
+    fn tallies(
+        &mut self,
+        duplicates: &Bits,
+        is_meant: impl Fn(&CaseEntry) -> bool,
+    ) -> io::Result<HashMap<u128, CaseTally>> {
+        let mut tallies: HashMap<u128, CaseTally> = HashMap::new();
         self.entries.each(|bytes| {
-            let entry = Entry::of_bytes(bytes);
+            let entry = CaseEntry::of_bytes(bytes);
             if is_meant(&entry) {
                 tallies.entry(entry.case).or_default().take(&entry, duplicates.get(entry.index));
             }
@@ -127,7 +131,7 @@ impl Cases {
 }
 
 impl Counted {
-    fn take(&mut self, case: u128, tally: &Tally, option: Option<CaseSize>) {
+    fn take(&mut self, case: u128, tally: &CaseTally, option: Option<CaseSize>) {
         match self.named.iter_mut().find(|named| digest(named.case.as_bytes()) == case) {
             Some(named) => {
                 named.requests = tally.requests;
@@ -154,15 +158,15 @@ impl Counted {
         }
     }
 
-    fn add(&mut self, entry: &Entry, size: impl Fn(u128) -> u32) {
+    fn add(&mut self, entry: &CaseEntry, size: impl Fn(u128) -> u32) {
         if let Some(place) = usize::try_from(entry.index).ok().and_then(|index| self.sizes.get_mut(index)) {
             *place = (*place).max(size(entry.case));
         }
     }
 }
 
-impl Tally {
-    fn take(&mut self, entry: &Entry, is_duplicate: bool) {
+impl CaseTally {
+    fn take(&mut self, entry: &CaseEntry, is_duplicate: bool) {
         if self.rows == 0 {
             self.line = entry.line;
         }
@@ -238,7 +242,7 @@ impl Named {
     }
 }
 
-impl Entry {
+impl CaseEntry {
     fn to_bytes(&self) -> [u8; ENTRY] {
         let mut bytes = [0; ENTRY];
         bytes[..16].copy_from_slice(&self.case.to_le_bytes());

@@ -9,7 +9,7 @@ mod spanning;
 use std::io::Read;
 
 use self::header::Header;
-use self::record::{Record, Records};
+use self::record::{CsvRecord, Records};
 use super::draft::{Said, Take, json, object};
 use super::lines::Lines;
 use crate::platform::text::{code_point, quoted};
@@ -44,7 +44,7 @@ pub(super) fn rows(from: impl Read, take: &mut Take<'_>) -> Result<(), String> {
 }
 
 /// What a row says; `None` where all of its cells are empty.
-fn row(header: &Header, record: &Record, separator: char) -> Result<Option<Said>, String> {
+fn row(header: &Header, record: &CsvRecord, separator: char) -> Result<Option<Said>, String> {
     if record.cells.iter().all(|cell| cell.trim_ascii().is_empty()) {
         return Ok(None);
     }

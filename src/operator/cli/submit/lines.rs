@@ -148,12 +148,12 @@ impl Encoding {
 }
 
 /// What was read for the byte order mark, and the rest.
-type Whole<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+type WithPrefix<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
 
 /// Gives UTF-8, whatever it reads.
 enum Decoded<R> {
-    Utf8(Whole<R>),
-    Utf16(Utf16<Whole<R>>),
+    Utf8(WithPrefix<R>),
+    Utf16(Utf16<WithPrefix<R>>),
 }
 
 impl<R: Read> Read for Decoded<R> {

@@ -23,12 +23,12 @@ pub(super) struct Numbers {
 }
 
 /// Shows it.
-pub(super) enum Progress {
+pub(super) enum ProgressView {
     Bar(ProgressBar),
     Lines { began: Instant, last: Cell<Instant> },
 }
 
-impl Progress {
+impl ProgressView {
     /// For so many requests.
     pub(super) fn new(total: u64) -> Self {
         let target = ProgressDrawTarget::stderr();

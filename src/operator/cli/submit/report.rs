@@ -27,7 +27,7 @@ pub(super) enum End {
 }
 
 /// All that is told at the end.
-pub(super) struct Report<'a> {
+pub(super) struct SubmitReport<'a> {
     pub(super) batch: &'a Batch,
     pub(super) sending: &'a Sending<'a>,
     pub(super) end: End,
@@ -35,7 +35,7 @@ pub(super) struct Report<'a> {
     pub(super) json: bool,
 }
 
-impl Report<'_> {
+impl SubmitReport<'_> {
     /// Tells it, and says how the process ends.
     pub(super) fn tell(self) -> Result<(), SubmitError> {
         let flushed = self.sending.flush().map_err(|error| SubmitError::Stopped(format!("--results: {error}")));

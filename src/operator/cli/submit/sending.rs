@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::bits::Bits;
-use super::progress::{Numbers, Progress};
-use super::spool::Record;
+use super::progress::{Numbers, ProgressView};
+use super::spool::SpooledRequest;
 use super::tally::{Result as Told, Tally};
 use crate::neighbours::broker::publisher::Routed;
-use crate::neighbours::broker::requester::{Answer, Answers, Ask, Requester, is_other_user, is_refusal};
+use crate::neighbours::broker::requester::{Answers, Ask, Requester, ResultMessage, is_other_user, is_refusal};
 use crate::neighbours::broker::{BrokerError, BrokerState};
 use crate::platform::retry::{Backoff, Budget};
 use crate::settings;
@@ -44,9 +44,9 @@ pub(super) const NO_ANSWER: &str = "No answer at all: does a worker run? May its
 
 /// Sends a batch, and hears what comes of it.
 pub(super) struct Sending<'a> {
-    broker: &'a settings::Broker,
+    broker: &'a settings::BrokerSettings,
     batch: &'a Batch,
-    progress: &'a Progress,
+    progress: &'a ProgressView,
     /// What the requests carry as the user who asks; nothing once the broker says that it knows us by another name.
     user: RefCell<Option<String>>,
     /// With `--wait`: how long without an answer until those that have none are asked for again.
@@ -79,9 +79,9 @@ impl From<BrokerError> for Broken {
 
 impl<'a> Sending<'a> {
     pub(super) fn new(
-        broker: &'a settings::Broker,
+        broker: &'a settings::BrokerSettings,
         batch: &'a Batch,
-        progress: &'a Progress,
+        progress: &'a ProgressView,
         ask_again: Option<Duration>,
         results: Option<File>,
     ) -> Self {
@@ -269,8 +269,8 @@ impl<'a> Sending<'a> {
         }
     }
 
-    fn ask(&self, record: Record) -> Ask {
-        let Record { index, line, request_id, body, .. } = record;
+    fn ask(&self, record: SpooledRequest) -> Ask {
+        let SpooledRequest { index, line, request_id, body, .. } = record;
         let correlation = self.ask_again.map(|_| format!("{}.{index}.{line}", self.run));
         Ask { request_id, body, correlation }
     }
@@ -288,7 +288,7 @@ impl<'a> Sending<'a> {
     }
 
     /// An answer may come more than once, and counts once.
-    fn take(&self, answer: &Answer) -> std::io::Result<()> {
+    fn take(&self, answer: &ResultMessage) -> std::io::Result<()> {
         let Some((index, line)) = self.place(&answer.correlation) else { return Ok(()) };
         let told = match Told::of_event(&answer.body) {
             Ok(told) => told,

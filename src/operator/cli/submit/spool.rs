@@ -9,7 +9,7 @@ use super::bits::Bits;
 
 /// One request, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct SpooledRequest {
     /// Counted from 0.
     pub(super) index: u64,
     /// Where it stands in the input.
@@ -21,12 +21,12 @@ pub(super) struct Record {
 }
 
 /// Takes the requests one after the other.
-pub(super) struct Writer {
+pub(super) struct SpoolWriter {
     file: BufWriter<File>,
     count: u64,
 }
 
-impl Writer {
+impl SpoolWriter {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self { file: BufWriter::with_capacity(128 * 1024, tempfile::tempfile()?), count: 0 })
     }
@@ -65,9 +65,9 @@ impl Spool {
         self.count
     }
 
-    pub(super) fn reader(&self) -> Reader<'_> {
+    pub(super) fn reader(&self) -> SpoolReader<'_> {
         let from = From { file: &self.file, at: 0 };
-        Reader { from: BufReader::with_capacity(128 * 1024, from), next: 0, count: self.count }
+        SpoolReader { from: BufReader::with_capacity(128 * 1024, from), next: 0, count: self.count }
     }
 
     /// The line of the last request before which, itself included, all bits are set; `None` if the first is not.
@@ -98,14 +98,14 @@ impl Read for From<'_> {
 }
 
 /// Goes through the requests once.
-pub(super) struct Reader<'a> {
+pub(super) struct SpoolReader<'a> {
     from: BufReader<From<'a>>,
     next: u64,
     count: u64,
 }
 
-impl Reader<'_> {
-    pub(super) fn read(&mut self) -> io::Result<Option<Record>> {
+impl SpoolReader<'_> {
+    pub(super) fn read(&mut self) -> io::Result<Option<SpooledRequest>> {
         if self.next == self.count {
             return Ok(None);
         }
@@ -115,13 +115,13 @@ impl Reader<'_> {
         let (request_id, body) = (self.part()?, self.part()?);
         let request_id = String::from_utf8(request_id).map_err(io::Error::other)?;
         let (line, own_id) = (u64::from_le_bytes(line), own_id != [0]);
-        let record = Record { index: self.next, line, request_id, own_id, body };
+        let record = SpooledRequest { index: self.next, line, request_id, own_id, body };
         self.next += 1;
         Ok(Some(record))
     }
 
     /// The next one whose bit is not set.
-    pub(super) fn read_unset(&mut self, bits: &Bits) -> io::Result<Option<Record>> {
+    pub(super) fn read_unset(&mut self, bits: &Bits) -> io::Result<Option<SpooledRequest>> {
         while let Some(record) = self.read()? {
             if !bits.get(record.index) {
                 return Ok(Some(record));
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_by_every_reader() {
-        let mut writer = Writer::new().unwrap();
+        let mut writer = SpoolWriter::new().unwrap();
         for line in 0..1000_u64 {
             writer
                 .write(line + 2, &format!("r{line}"), line % 2 == 0, &vec![b'x'; usize::try_from(line).unwrap()])

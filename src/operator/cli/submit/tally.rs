@@ -50,12 +50,12 @@ impl Result {
     /// One line of the file of results.
     pub(super) fn to_line(&self, line: u64) -> serde_json::Result<Vec<u8>> {
         #[derive(Serialize)]
-        struct Line<'a> {
+        struct ResultLine<'a> {
             line: u64,
             #[serde(flatten)]
             result: &'a Result,
         }
-        let mut text = plain_json(&serde_json::to_string(&Line { line, result: self })?);
+        let mut text = plain_json(&serde_json::to_string(&ResultLine { line, result: self })?);
         text.push('\n');
         Ok(text.into_bytes())
     }

@@ -13,7 +13,7 @@ const ENTRY: usize = 16 + 16 + 8 + 8 + 1;
 const MOST_TOLD: usize = 10;
 
 /// What is remembered of one request, in a temporary file.
-struct Entry {
+struct TwinEntry {
     id: u128,
     content: u128,
     index: u64,
@@ -28,7 +28,7 @@ pub(super) struct Twins {
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct FoundTwins {
     /// Set for each request that says the same as an earlier one.
     pub(super) duplicates: Bits,
     /// How many of those are dry runs.
@@ -45,22 +45,22 @@ impl Twins {
     pub(super) fn add(&mut self, line: u64, request_id: &str, body: &[u8], dry_run: bool) -> io::Result<()> {
         let (id, content) = (digest(request_id.as_bytes()), digest(body));
         let index = self.entries.count();
-        self.entries.add(&Entry { id, content, index, line, dry_run }.to_bytes())
+        self.entries.add(&TwinEntry { id, content, index, line, dry_run }.to_bytes())
     }
 
-    pub(super) fn find(self) -> io::Result<Found> {
+    pub(super) fn find(self) -> io::Result<FoundTwins> {
         self.find_holding(AT_ONCE)
     }
 
     /// One pass over the entries for each share of the IDs.
-    fn find_holding(mut self, at_once: u64) -> io::Result<Found> {
+    fn find_holding(mut self, at_once: u64) -> io::Result<FoundTwins> {
         let count = self.entries.count();
-        let mut found = Found { duplicates: Bits::new(count), ..Found::default() };
+        let mut found = FoundTwins { duplicates: Bits::new(count), ..FoundTwins::default() };
         let shares = u128::from(count.div_ceil(at_once).max(1));
         for share in 0..shares {
             let mut first = HashMap::new();
             self.entries.each(|bytes| {
-                let entry = Entry::of_bytes(bytes);
+                let entry = TwinEntry::of_bytes(bytes);
                 if entry.id % shares == share {
                     found.take(&entry, *first.entry(entry.id).or_insert((entry.content, entry.index, entry.line)));
                 }
@@ -71,8 +71,8 @@ impl Twins {
     }
 }
 
-impl Found {
-    fn take(&mut self, entry: &Entry, (content, index, line): (u128, u64, u64)) {
+impl FoundTwins {
+    fn take(&mut self, entry: &TwinEntry, (content, index, line): (u128, u64, u64)) {
         if index == entry.index {
             return;
         }
@@ -85,7 +85,7 @@ impl Found {
     }
 }
 
-impl Entry {
+impl TwinEntry {
     fn to_bytes(&self) -> [u8; ENTRY] {
         let mut bytes = [0; ENTRY];
         bytes[..16].copy_from_slice(&self.id.to_le_bytes());

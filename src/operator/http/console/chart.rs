@@ -28,13 +28,13 @@ pub(super) struct Chart {
 pub(super) struct Bar {
     pub(super) x: usize,
     /// From the bottom up.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<ChartPart>,
     /// Shown when the mouse points at it.
     pub(super) title: String,
 }
 
 /// One outcome of a minute.
-pub(super) struct Part {
+pub(super) struct ChartPart {
     pub(super) outcome: &'static str,
     pub(super) y: f64,
     pub(super) height: f64,
@@ -72,12 +72,12 @@ fn minute(now: Timestamp, back: usize) -> Timestamp {
     Timestamp::from_second(minute).ok().and_then(|at| at.checked_sub(back).ok()).unwrap_or(now)
 }
 
-fn parts(counts: &BTreeMap<String, u64>, top: u64) -> Vec<Part> {
+fn parts(counts: &BTreeMap<String, u64>, top: u64) -> Vec<ChartPart> {
     let mut below = 0.0;
     let part = |outcome: &'static str| {
         let height = height(*counts.get(outcome)?, top);
         below += height;
-        Some(Part { outcome, y: height_of_all() - below, height })
+        Some(ChartPart { outcome, y: height_of_all() - below, height })
     };
     Outcome::NAMES.into_iter().filter_map(part).collect()
 }

@@ -20,7 +20,7 @@ const MOST: usize = 50;
 
 /// What came of a deed, from one page to the next.
 #[derive(Deserialize)]
-pub(super) struct Told {
+pub(super) struct DeedResult {
     done: Option<u32>,
 }
 
@@ -48,10 +48,10 @@ struct Letters<'a> {
     token: &'a str,
     /// How many are shown of each cause.
     causes: BTreeMap<String, usize>,
-    lines: Vec<Line>,
+    lines: Vec<DeadLetterRow>,
 }
 
-struct Line {
+struct DeadLetterRow {
     id: String,
     why: String,
     detail: String,
@@ -63,9 +63,9 @@ struct Line {
 
 #[derive(Template)]
 #[template(path = "operator/http/console/dead_letter.html")]
-struct Shown<'a> {
+struct DeadLetterPage<'a> {
     token: &'a str,
-    line: Line,
+    line: DeadLetterRow,
     requested_by: String,
     at: String,
     properties: &'a [(String, String)],
@@ -73,9 +73,9 @@ struct Shown<'a> {
     body: String,
 }
 
-impl Line {
+impl DeadLetterRow {
     fn new(letter: &Letter, worker: Option<&str>, now: Timestamp) -> (Self, String) {
-        let asked = dead_letters::Asked::of(letter);
+        let asked = dead_letters::DeadLetterRequest::of(letter);
         let line = Self {
             id: letter.id.clone(),
             why: letter.why.clone(),
@@ -89,14 +89,15 @@ impl Line {
     }
 }
 
-pub(super) async fn list(Shared(here): Shared<Here>, Query(told): Query<Told>) -> Response {
+pub(super) async fn list(Shared(here): Shared<Here>, Query(told): Query<DeedResult>) -> Response {
     let _looking = here.console.0.looking.lock().await;
     let listed = match dead_letters::list(&here.console.0.broker, &Which::All, MOST).await {
         Ok(listed) => listed,
         Err(error) => return not_answered(&error),
     };
     let (worker, now) = (here.console.0.broker.own_user(), Timestamp::now());
-    let lines: Vec<Line> = listed.letters.iter().map(|letter| Line::new(letter, worker.as_deref(), now).0).collect();
+    let lines: Vec<DeadLetterRow> =
+        listed.letters.iter().map(|letter| DeadLetterRow::new(letter, worker.as_deref(), now).0).collect();
     let mut causes = BTreeMap::new();
     for line in &lines {
         *causes.entry(line.why.clone()).or_default() += 1;
@@ -113,8 +114,9 @@ pub(super) async fn show(Shared(here): Shared<Here>, Path(id): Path<String>) -> 
         Err(error) => return not_answered(&error),
     };
     let Some(letter) = letter else { return gone() };
-    let (line, requested_by) = Line::new(&letter, here.console.0.broker.own_user().as_deref(), Timestamp::now());
-    let shown = Shown {
+    let (line, requested_by) =
+        DeadLetterRow::new(&letter, here.console.0.broker.own_user().as_deref(), Timestamp::now());
+    let shown = DeadLetterPage {
         token: here.console.0.login.form_token(),
         line,
         requested_by,

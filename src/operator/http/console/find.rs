@@ -17,21 +17,21 @@ const MOST: u32 = 50;
 
 /// What is looked for.
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct SearchQuery {
     #[serde(default)]
     q: String,
 }
 
 #[derive(Template)]
 #[template(path = "operator/http/console/find.html")]
-struct Found {
+struct FindPage {
     key: String,
-    requests: Vec<Request>,
+    requests: Vec<FoundRequest>,
     /// Whether there may be more.
     cut: bool,
 }
 
-struct Request {
+struct FoundRequest {
     id: String,
     asset: String,
     case: String,
@@ -43,28 +43,28 @@ struct Request {
     detail: String,
     asked_at: String,
     backup: Option<Backup>,
-    history: Vec<Step>,
+    history: Vec<HistoryStep>,
     event: String,
 }
 
-struct Step {
+struct HistoryStep {
     at: String,
     state: String,
     attempt: u32,
     why: String,
 }
 
-pub(super) async fn page(Shared(here): Shared<Here>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn page(Shared(here): Shared<Here>, Query(asked): Query<SearchQuery>) -> Response {
     let key = asked.q.trim().to_owned();
     if key.is_empty() {
-        return shown(StatusCode::OK, &Found { key, requests: Vec::new(), cut: false });
+        return shown(StatusCode::OK, &FindPage { key, requests: Vec::new(), cut: false });
     }
     match here.state.ledger.find(&key, MOST).await {
         Ok(found) => {
             let cut = found.len() == MOST as usize;
             // The latest first: an operator looks for it most often.
-            let requests = found.iter().rev().map(|(entry, history)| Request::new(entry, history)).collect();
-            shown(StatusCode::OK, &Found { key, requests, cut })
+            let requests = found.iter().rev().map(|(entry, history)| FoundRequest::new(entry, history)).collect();
+            shown(StatusCode::OK, &FindPage { key, requests, cut })
         }
         Err(error) => {
             tracing::warn!(%error, "a question to the ledger was not answered");
@@ -73,14 +73,14 @@ pub(super) async fn page(Shared(here): Shared<Here>, Query(asked): Query<Asked>)
     }
 }
 
-impl Request {
+impl FoundRequest {
     fn new(entry: &Entry, history: &[Change]) -> Self {
         // What the worker itself wrote, so always JSON; of a tombstone there is none.
         let json = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let asked: Value = json(&entry.request).unwrap_or_default();
         let event: Option<Value> = json(&entry.event);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let step = |change: &Change| Step {
+        let step = |change: &Change| HistoryStep {
             at: second(change.at),
             state: change.state.clone(),
             attempt: change.attempts,

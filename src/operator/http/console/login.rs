@@ -26,8 +26,8 @@ pub(super) struct Login {
 impl Login {
     /// `key` is random, and the same for every replica and after a restart. A page shows what follows from it, so it has
     /// nothing to do with the password.
-    pub(super) fn new(settings: &settings::Console, key: Uuid) -> Self {
-        let settings::Console { user, password, .. } = settings.clone();
+    pub(super) fn new(settings: &settings::ConsoleSettings, key: Uuid) -> Self {
+        let settings::ConsoleSettings { user, password, .. } = settings.clone();
         let keyed = Sha256::new().chain_update(b"asset-eraser console form ").chain_update(key);
         Self { user, password, tries: Tries::default(), form_token: hex::encode(keyed.finalize()) }
     }
@@ -103,7 +103,8 @@ mod tests {
     }
 
     fn with_key(password: &str, key: u128) -> Login {
-        let settings = settings::Console { listen: None, user: "operator".to_owned(), password: password.into() };
+        let settings =
+            settings::ConsoleSettings { listen: None, user: "operator".to_owned(), password: password.into() };
         Login::new(&settings, Uuid::from_u128(key))
     }
 

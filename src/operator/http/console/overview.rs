@@ -12,13 +12,13 @@ use super::chart::{Chart, HEIGHT, WIDTH};
 use super::glance::Glance;
 use super::{Here, age, page as shown, second};
 use crate::contract::reasons::Stop;
-use crate::neighbours::ledger::{Entry, Open};
+use crate::neighbours::ledger::{Entry, OpenRequests};
 use crate::operator::http::Readiness;
 use crate::settings::brief;
 
 #[derive(Template)]
 #[template(path = "operator/http/console/overview.html")]
-struct Overview<'a> {
+struct OverviewPage<'a> {
     at: String,
     version: &'static str,
     broker: &'static str,
@@ -29,7 +29,7 @@ struct Overview<'a> {
     /// `closed` or why it is open, for the provider and for the guard.
     circuits: [(&'static str, bool); 2],
     pace: Vec<(&'static str, String)>,
-    brake: Option<Brake>,
+    brake: Option<BrakeView>,
     exchange: &'a str,
     /// Named without the exchange before it.
     queues: Result<Vec<(&'a str, u32)>, String>,
@@ -40,7 +40,7 @@ struct Overview<'a> {
     open: [(&'static str, bool, Requests); 2],
 }
 
-struct Brake {
+struct BrakeView {
     holds: bool,
     text: String,
 }
@@ -48,10 +48,10 @@ struct Brake {
 #[derive(Default)]
 struct Requests {
     count: u64,
-    lines: Vec<Line>,
+    lines: Vec<OverviewRow>,
 }
 
-struct Line {
+struct OverviewRow {
     request: String,
     asset: String,
     state: &'static str,
@@ -62,17 +62,17 @@ struct Line {
 
 pub(super) async fn page(Shared(here): Shared<Here>) -> Response {
     let glance = here.glance().await;
-    shown(StatusCode::OK, &Overview::new(&here, &glance))
+    shown(StatusCode::OK, &OverviewPage::new(&here, &glance))
 }
 
-impl<'a> Overview<'a> {
+impl<'a> OverviewPage<'a> {
     fn new(here: &'a Here, glance: &'a Glance) -> Self {
         let (state, now) = (&here.state, glance.at);
         let Readiness { ready, broker, broker_why, dry_run, stopped } = Readiness::of(state);
         let ledger = glance.ledger.as_ref();
         let (queues, exchange) = (glance.queues.as_ref(), here.console.0.broker.prefix.as_str());
         let short = |queue: &'a str| queue.strip_prefix(exchange).unwrap_or(queue).trim_start_matches('.');
-        let open = |open: Option<&Open>| open.map(|open| Requests::new(open, now)).unwrap_or_default();
+        let open = |open: Option<&OpenRequests>| open.map(|open| Requests::new(open, now)).unwrap_or_default();
         Self {
             at: second(now),
             version: env!("CARGO_PKG_VERSION"),
@@ -112,21 +112,21 @@ fn pace(here: &Here) -> Vec<(&'static str, String)> {
     pace
 }
 
-fn brake(here: &Here, glance: &Glance) -> Option<Brake> {
+fn brake(here: &Here, glance: &Glance) -> Option<BrakeView> {
     let (brake, braking) = (here.console.0.brake.as_ref()?, glance.braking.as_ref()?);
     Some(match braking {
         Ok(braking) => {
             let (most, window) = (brake.max_deletions, brief(brake.window));
             let text = format!("{} of {most} deletions have begun within {window}", braking.deletions);
-            Brake { holds: braking.holds(brake), text }
+            BrakeView { holds: braking.holds(brake), text }
         }
-        Err(error) => Brake { holds: false, text: error.to_string() },
+        Err(error) => BrakeView { holds: false, text: error.to_string() },
     })
 }
 
 impl Requests {
-    fn new(open: &Open, now: Timestamp) -> Self {
-        let lines = open.oldest.iter().map(|entry| Line::new(entry, now));
+    fn new(open: &OpenRequests, now: Timestamp) -> Self {
+        let lines = open.oldest.iter().map(|entry| OverviewRow::new(entry, now));
         Self { count: open.count, lines: lines.collect() }
     }
 
@@ -136,7 +136,7 @@ impl Requests {
     }
 }
 
-impl Line {
+impl OverviewRow {
     fn new(entry: &Entry, now: Timestamp) -> Self {
         Self {
             request: entry.request_id.to_string(),

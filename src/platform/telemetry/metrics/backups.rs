@@ -12,13 +12,13 @@ const RESULTS: [&str; 4] = ["made", "kept", "put_off", "failed"];
 /// From a small picture (50 ms) to the default `backup.timeout` (10 min).
 const SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
-pub(super) struct Backups {
+pub(super) struct BackupMetrics {
     results: IntCounterVec,
     bytes: IntCounter,
     seconds: Histogram,
 }
 
-impl Backups {
+impl BackupMetrics {
     pub(super) fn declare(declare: &Declare) -> Result<Self, MetricsError> {
         let backups = Self {
             results: declare.counters(

@@ -4,13 +4,13 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use super::{Declare, Metrics, MetricsError};
 
-pub(super) struct Connections {
+pub(super) struct ConnectionMetrics {
     open: IntGauge,
     displaced: IntCounter,
     logins_refused: IntCounterVec,
 }
 
-impl Connections {
+impl ConnectionMetrics {
     pub(super) fn declare(declare: &Declare) -> Result<Self, MetricsError> {
         let connections = Self {
             open: declare.gauge("http_connections", "Open connections over HTTP.")?,

@@ -12,9 +12,9 @@ use super::{EXPORT_LIMIT, TracesError};
 const ANSWER_LIMIT: usize = 64 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Http(reqwest::Client);
+pub(super) struct SpanClient(reqwest::Client);
 
-impl Http {
+impl SpanClient {
     pub(super) fn new(token: Option<&SecretString>) -> Result<Self, TracesError> {
         crate::platform::crypto::install();
         let mut headers = HeaderMap::new();
@@ -37,7 +37,7 @@ impl Http {
 }
 
 #[async_trait]
-impl HttpClient for Http {
+impl HttpClient for SpanClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let mut answer = self.0.execute(request.try_into()?).await.map_err(reqwest::Error::without_url)?;
         let mut made = Response::builder().status(answer.status());

@@ -110,7 +110,7 @@ async fn measure(name: &str, ledger: Ledger, rows: u32, size: impl AsyncFn() -> 
 
 /// Whether there is anything old that is no tombstone yet; the first such request becomes one.
 async fn left(ledger: &Ledger, before: Timestamp) -> Result<bool> {
-    let done = ledger.compact(retention::Span { after: None, before, most: 1 }).await?;
+    let done = ledger.compact(retention::RetentionSpan { after: None, before, most: 1 }).await?;
     assert!(done.kept.is_empty(), "evidence is not as it was written: {done:?}");
     Ok(done.last.is_some())
 }

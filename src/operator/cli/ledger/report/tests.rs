@@ -28,7 +28,7 @@ fn case(size: u32, decided: &[(&str, u32)]) -> Case {
 #[test]
 fn what_is_missing_of_a_case_is_counted_and_named() {
     let requests = [entry("r1", Some("deleted"), None), entry("r2", None, Some("in_use")), entry("r3", None, None)];
-    let report = |case: Option<&Case>| Report::new("c", case, &requests, Timestamp::UNIX_EPOCH);
+    let report = |case: Option<&Case>| ErasureReport::new("c", case, &requests, Timestamp::UNIX_EPOCH);
     let open = "Requests that are open: 2: r2 (asset asset-r2, waits: in_use), r3 (asset asset-r3).";
     for (size, decided, parts) in [
         (

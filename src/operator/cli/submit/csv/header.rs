@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::record::{Record, Records};
+use super::record::{CsvRecord, Records};
 use super::{EXPECT, FREE_TEXT};
 use crate::contract::message::request::FIELDS;
 use crate::operator::cli::submit::lines::Line;
@@ -35,7 +35,7 @@ impl Header {
         Self::of(&record).map_err(named)
     }
 
-    fn of(record: &Record) -> Result<Self, String> {
+    fn of(record: &CsvRecord) -> Result<Self, String> {
         let mut columns = Vec::new();
         for cell in &record.cells {
             let column = column(cell)?;
@@ -52,7 +52,7 @@ impl Header {
     ///
     /// # Errors
     /// There are too few of them, or one that is not empty has no column.
-    pub(super) fn cells<'a>(&self, record: &'a Record) -> Result<Vec<(&'static str, &'a str)>, String> {
+    pub(super) fn cells<'a>(&self, record: &'a CsvRecord) -> Result<Vec<(&'static str, &'a str)>, String> {
         let (has, wanted) = (record.cells.len(), self.columns.len());
         let is_filled = |cell: &String| !cell.trim_ascii().is_empty();
         let over = record.cells.iter().skip(wanted).any(is_filled);
@@ -79,7 +79,7 @@ impl Header {
     }
 
     /// Whether each cell that is not empty is the name of a column. One alone may be what an asset is called.
-    fn is_repeated(&self, record: &Record) -> bool {
+    fn is_repeated(&self, record: &CsvRecord) -> bool {
         let Ok(names) = record.cells.iter().map(|cell| column(cell)).collect::<Result<Vec<_>, _>>() else {
             return false;
         };

@@ -10,7 +10,7 @@ const LONE_QUOTE: &str = "has a quote (\") without its other; a text with quotes
 
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct CsvRecord {
     pub(super) cells: Vec<String>,
     /// Its lines as they stand in the file.
     pub(super) lines: Vec<String>,
@@ -19,7 +19,7 @@ pub(super) struct Record {
 }
 
 /// The number of a record's first line, and the record or what is wrong with it.
-type Numbered = (u64, Result<Record, String>);
+type Numbered = (u64, Result<CsvRecord, String>);
 
 /// Reads one record after the other.
 pub(super) struct Records<R> {
@@ -60,9 +60,9 @@ impl<R: Read> Records<R> {
     ///
     /// # Errors
     /// A line below cannot be read.
-    pub(super) fn from(&mut self, mut line: Line) -> Result<Result<Record, String>, String> {
+    pub(super) fn from(&mut self, mut line: Line) -> Result<Result<CsvRecord, String>, String> {
         let (first, mut length) = (line.number, 0);
-        let mut row = Row { cells: Vec::new(), is_open: false, separator: self.separator };
+        let mut row = RowReader { cells: Vec::new(), is_open: false, separator: self.separator };
         let mut lines = Vec::new();
         loop {
             let text = match line.text.and_then(|text| row.take(&text).map(|()| text)) {
@@ -72,7 +72,7 @@ impl<R: Read> Records<R> {
             length += text.len();
             lines.push(text);
             if !row.is_open {
-                return Ok(Ok(Record { cells: row.cells, lines, first }));
+                return Ok(Ok(CsvRecord { cells: row.cells, lines, first }));
             }
             if length >= MOST_LINE {
                 let most = format!("line {first}: is longer than {MOST_LINE} bytes");
@@ -94,14 +94,14 @@ fn told(problem: &str, first: u64, found: u64) -> String {
 }
 
 /// A record that is being read.
-struct Row {
+struct RowReader {
     cells: Vec<String>,
     /// A quote was opened and is not closed yet.
     is_open: bool,
     separator: char,
 }
 
-impl Row {
+impl RowReader {
     /// Takes a line, or what follows of it in a text in quotes.
     fn take(&mut self, line: &str) -> Result<(), String> {
         let mut rest = Some(line);

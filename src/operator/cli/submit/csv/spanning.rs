@@ -5,11 +5,11 @@
 //! without a word is worse than a text that has to be written in one line.
 
 use super::header::Header;
-use super::record::Record;
+use super::record::CsvRecord;
 use crate::contract::message::AssetId;
 
 /// Refuses a record of several lines of which more than one could be a row.
-pub(super) fn check(header: &Header, record: &Record, separator: char) -> Result<(), String> {
+pub(super) fn check(header: &Header, record: &CsvRecord, separator: char) -> Result<(), String> {
     if record.lines.len() < 2 {
         return Ok(());
     }
