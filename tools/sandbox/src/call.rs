@@ -1,4 +1,4 @@
-//! The way of one call: log it, check its key, pass the limiter, suffer a fault, take effect, answer.
+//! The way of one call: log it, check its key, pass the limiter, suffer a fault, pass the gateway, take effect, answer.
 
 use std::{
     collections::BTreeMap,
@@ -23,9 +23,10 @@ use super::{
     answer,
     capacity::Ticket,
     fault::{Fault, Operation, When},
-    file::{self, Content},
+    file,
     raw::Raw,
     server::Unsent,
+    work::{Bent, Done, Effect, Payload},
     world::{Call, World},
 };
 
@@ -44,48 +45,13 @@ pub enum Subject {
     Nothing,
 }
 
-/// How the work of a call is bent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Bent {
-    No,
-    /// A delete that answers success and deletes nothing.
-    Pretend,
-    /// A detail call that still sees what is gone.
-    Stale,
-}
-
-/// What the work of a call came to.
-pub struct Done {
-    pub status: StatusCode,
-    pub body: Payload,
-    pub took_effect: bool,
-}
-
-pub enum Payload {
-    Json(Value),
-    File(Content),
-}
-
-impl Done {
-    /// HTTP 200 for something that changed nothing.
-    pub fn told(body: Value) -> Self {
-        Self::refused(StatusCode::OK, body)
-    }
-
-    /// Another status, and nothing changed.
-    pub fn refused(status: StatusCode, body: Value) -> Self {
-        Self { status, body: Payload::Json(body), took_effect: false }
-    }
-
-    /// The bytes of an asset.
-    pub fn file(content: Content) -> Self {
-        Self { status: StatusCode::OK, body: Payload::File(content), took_effect: false }
-    }
-
-    /// HTTP 200 for something that changed the world.
-    pub fn changed(body: Value) -> Self {
-        Self { took_effect: true, ..Self::told(body) }
-    }
+/// A logged call that is to be handled.
+struct Asked<W> {
+    seq: u64,
+    operation: Operation,
+    subject: Subject,
+    /// What it does when nothing goes wrong.
+    work: W,
 }
 
 impl Sandbox {
@@ -122,36 +88,36 @@ impl Sandbox {
         }
         // Taken on arrival, not after the pause: calls suffer faults in the order in which they came.
         let fault = self.fault_for(operation, &subject);
+        let asked = Asked { seq, operation, subject, work };
         pause(latency_ms).await;
         match fault {
-            None => self.answered(seq, self.done(seq, work, Bent::No)),
-            Some(fault) => self.suffered(seq, subject, fault, work).await,
+            None => self.answered(seq, self.done(asked, None)),
+            Some(fault) => self.suffered(asked, fault).await,
         }
     }
 
-    /// Handles the rest of a call that goes wrong.
-    async fn suffered(
-        self: &Arc<Self>,
-        seq: u64,
-        subject: Subject,
-        fault: Fault,
-        work: impl FnOnce(&mut World, Bent) -> Done,
-    ) -> Response {
+    /// Handles the rest of a call that goes wrong. A fault that says what is done overrules the gateway; one that only
+    /// delays or breaks the answer leaves to the gateway what the answer is.
+    async fn suffered<W>(self: &Arc<Self>, asked: Asked<W>, fault: Fault) -> Response
+    where
+        W: FnOnce(&mut World, Bent) -> Done,
+    {
+        let seq = asked.seq;
         match fault {
             Fault::DelayMs(ms) => {
                 pause(ms).await;
-                self.answered(seq, self.done(seq, work, Bent::No))
+                self.answered(seq, self.done(asked, None))
             }
-            Fault::Pretend => self.answered(seq, self.done(seq, work, Bent::Pretend)),
-            Fault::Stale => self.answered(seq, self.done(seq, work, Bent::Stale)),
+            Fault::Pretend => self.answered(seq, self.done(asked, Some(Bent::Pretend))),
+            Fault::Stale => self.answered(seq, self.done(asked, Some(Bent::Stale))),
             Fault::Hang { done } => {
                 if done {
-                    self.done(seq, work, Bent::No);
+                    self.done(asked, Some(Bent::No));
                 }
                 // Ends when the client gives up or the server stops: either drops this future.
                 pending().await
             }
-            Fault::Send(sending) => match self.done(seq, work, Bent::No) {
+            Fault::Send(sending) => match self.done(asked, None) {
                 Done { status, body: Payload::File(content), .. } => {
                     self.note_status(seq, status);
                     unsent(Unsent::Raw(Raw { content, sending }))
@@ -160,23 +126,23 @@ impl Sandbox {
             },
             Fault::Cut(When::Before) => cut(),
             Fault::Cut(When::After) => {
-                self.done(seq, work, Bent::No);
+                self.done(asked, Some(Bent::No));
                 cut()
             }
             Fault::Cut(When::Midway) => {
-                let whole = self.answered(seq, self.done(seq, work, Bent::No));
+                let whole = self.answered(seq, self.done(asked, None));
                 self.note_unreadable(seq);
                 halved(whole)
             }
             Fault::Late { ms, hang } => {
-                if let Subject::Asset(asset) = subject {
+                if let Subject::Asset(asset) = asked.subject {
                     self.delete_late(seq, asset, ms);
                 }
                 if hang { pending().await } else { cut() }
             }
             Fault::Answer { status, headers, body, took_effect } => {
                 if took_effect {
-                    self.done(seq, work, Bent::No);
+                    self.done(asked, Some(Bent::No));
                 }
                 self.note_status(seq, status);
                 self.note_body(seq, &serde_json::from_slice(&body).unwrap_or_default());
@@ -198,19 +164,13 @@ impl Sandbox {
 
     /// The limiter stands before the provider; the job registry is another service, and files come from a store.
     fn ticket_for(&self, operation: Operation) -> Ticket {
-        match operation {
-            Operation::File | Operation::Jobs | Operation::Other => Ticket::Admitted,
-            _ => self.world().capacity.take(Instant::now()),
-        }
+        if operation.is_of_provider() { self.world().capacity.take(Instant::now()) } else { Ticket::Admitted }
     }
 
     fn too_many(&self, seq: u64, retry_after_s: Option<u64>) -> Response {
         let body = json!({"code": 429, "msg": "Too Many Requests", "data": null});
-        let mut response = self.answered(seq, Done::refused(StatusCode::TOO_MANY_REQUESTS, body));
-        if let Some(seconds) = retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
+        let retry_after = retry_after_s.map(HeaderValue::from);
+        self.answered(seq, Done::too_many(StatusCode::TOO_MANY_REQUESTS, retry_after, body))
     }
 
     fn fault_for(&self, operation: Operation, subject: &Subject) -> Option<Fault> {
@@ -223,14 +183,23 @@ impl Sandbox {
         })
     }
 
-    /// Does the work and logs its effect in one breath, so that no reader sees one without the other.
-    fn done(&self, seq: u64, work: impl FnOnce(&mut World, Bent) -> Done, bent: Bent) -> Done {
+    /// Does the work and logs its effect in one breath, so that no reader sees one without the other. The mode of the
+    /// gateway says how the work is bent, unless a fault does: then the mode only words the answer.
+    fn done<W>(self: &Arc<Self>, asked: Asked<W>, fault: Option<Bent>) -> Done
+    where
+        W: FnOnce(&mut World, Bent) -> Done,
+    {
+        let Asked { seq, operation, subject, work } = asked;
         let mut world = self.world();
-        let done = work(&mut world, bent);
-        if done.took_effect {
-            world.took_effect(seq);
+        let mode = world.gateway.mode(&subject, &world.jobs);
+        let refusal = if fault.is_none() { mode.refusal(operation) } else { None };
+        let done = refusal.unwrap_or_else(|| work(&mut world, fault.unwrap_or(mode.bent(operation))));
+        match (done.effect, subject) {
+            (Effect::Now, _) => world.took_effect(seq),
+            (Effect::Later { ms }, Subject::Asset(asset)) => self.delete_late(seq, asset, ms),
+            (Effect::Nothing | Effect::Later { .. }, _) => {}
         }
-        done
+        mode.worded(operation, seq, done)
     }
 
     /// Deletes an asset some time from now, whatever becomes of the call that asked for it.
@@ -274,10 +243,12 @@ impl Sandbox {
         if let Payload::Json(body) = &done.body {
             self.note_body(seq, body);
         }
-        match done.body {
+        let mut response = match done.body {
             Payload::Json(body) => json_response(done.status, &body),
             Payload::File(content) => file::streamed(content),
-        }
+        };
+        response.headers_mut().extend(done.retry_after.map(|value| (header::RETRY_AFTER, value)));
+        response
     }
 }
 

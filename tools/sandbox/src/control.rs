@@ -11,6 +11,8 @@
 //! | `PUT /control/jobs/{id}` | `{"assets":[…],"status":"processing","registry_status"?}`; without `assets` a known job keeps its own | `{}` |
 //! | `POST /control/faults` | `{"operation","asset"?,"times"?,"do"}`, see below | `{"id":n}` |
 //! | `DELETE /control/faults` | | `{}`; calls that hang already go on hanging |
+//! | `PUT /control/gateway` | `{"mode","asset"?,"after_ms"?}`, see `gateway.rs` | `{}`; without `asset` for all calls; the mode of an asset wins |
+//! | `DELETE /control/gateway` | | `{}`; all modes are forgotten; deletions that were promised still come |
 //! | `PUT /control/latency` | `{"ms":n}`, before each call takes effect | `{}` |
 //! | `PUT /control/capacity` | `{"per_second","retry_after_s"?}`, or `{"schedule":[{"per_second","for_s"},…],"retry_after_s"?}` for ever, or `{}` | `{}`; see `capacity.rs` |
 //! | `GET /control/capacity` | | `{"per_second","allowed","admitted","refused"}`: the rate now, and sums since it was set |
@@ -19,7 +21,7 @@
 //! | `DELETE /control/calls` | | `{}`; numbers go on |
 //!
 //! Provider calls above the capacity are answered 429, with `Retry-After` when it says so, and not done. Calls to the job
-//! registry are not limited.
+//! registry are not limited. Next come the faults, and last the modes of the gateway.
 //!
 //! `do` is one of `{"answer":{"status","headers"?,"body"?,"took_effect"?}}`, `{"hang":true|"before"|"after"}`,
 //! `{"cut":"before"|"after"|"midway"}`, `{"pretend":true}`, `{"stale":true}`, `{"delay_ms":n}`, for a `delete`
@@ -44,6 +46,7 @@ use super::{
     call::{Sandbox, json_response},
     capacity, fault,
     file::Content,
+    gateway::{Gateway, GatewayOrder},
     world::{Address, Asset, Endless, Job},
 };
 
@@ -60,6 +63,7 @@ pub fn routes() -> Router<Arc<Sandbox>> {
         .route("/endless", put(put_endless))
         .route("/jobs/{id}", put(put_job))
         .route("/faults", post(post_fault).merge(delete(delete_faults)))
+        .route("/gateway", put(put_gateway).delete(delete_gateway))
         .route("/latency", put(put_latency))
         .route("/capacity", put(put_capacity).get(get_capacity))
         .route("/log", put(put_log))
@@ -175,6 +179,18 @@ async fn post_fault(State(sandbox): Shared, body: Bytes) -> Response {
 
 async fn delete_faults(State(sandbox): Shared) -> Response {
     sandbox.world().faults.clear();
+    told(Ok(json!({})))
+}
+
+async fn put_gateway(State(sandbox): Shared, body: Bytes) -> Response {
+    told(parse(&body).and_then(|order: GatewayOrder| {
+        sandbox.world().gateway.set(order)?;
+        Ok(json!({}))
+    }))
+}
+
+async fn delete_gateway(State(sandbox): Shared) -> Response {
+    sandbox.world().gateway = Gateway::default();
     told(Ok(json!({})))
 }
 

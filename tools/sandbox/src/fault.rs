@@ -22,6 +22,13 @@ pub enum Operation {
     Other,
 }
 
+impl Operation {
+    /// Whether the provider itself answers it, and so what stands before the provider.
+    pub fn is_of_provider(self) -> bool {
+        matches!(self, Self::Delete | Self::Detail | Self::Job | Self::Upload | Self::Video)
+    }
+}
+
 /// Body of `POST /control/faults`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

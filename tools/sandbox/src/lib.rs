@@ -9,7 +9,7 @@
 //! | provider | `{address}/kyyReactApiServer/…`, needs `Authorization: Bearer {token}` |
 //! | files | `GET /files/{asset_id}`, without a key: the bytes of an asset, which its detail call points at |
 //! | job registry | `GET /jobs/{asset_id}`, needs the registry's token when there is one |
-//! | control | `/control/…`: assets, jobs, faults, latency, capacity, the log of calls; see `control.rs` |
+//! | control | `/control/…`: assets, jobs, faults, gateways, latency, capacity, the log of calls; see `control.rs` |
 //!
 //! The binary serves it as a process. The worker's tests call [`serve`] instead, so Cargo builds the sandbox of the same
 //! sources with them.
@@ -25,9 +25,11 @@ mod capacity;
 mod control;
 mod fault;
 mod file;
+mod gateway;
 mod provider;
 mod raw;
 mod server;
+mod work;
 mod world;
 
 /// Room for a `POST /control/assets` of some hundred thousand IDs.
@@ -47,12 +49,15 @@ pub struct Settings {
 pub async fn serve(listener: TcpListener, settings: &Settings, stop: impl Future<Output = ()>) {
     let sandbox = Arc::new(call::Sandbox::new(&settings.token, settings.jobs_token.as_deref()));
     sandbox.world().log_off = !settings.keep_log;
-    let router = Router::new()
+    server::run(listener, router(sandbox), stop).await;
+}
+
+fn router(sandbox: Arc<call::Sandbox>) -> Router {
+    Router::new()
         .merge(provider::routes())
         .nest("/control", control::routes())
         .fallback(provider::no_handler)
         .method_not_allowed_fallback(provider::no_handler)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(sandbox);
-    server::run(listener, router, stop).await;
+        .with_state(sandbox)
 }

@@ -1,6 +1,6 @@
 //! The provider's API, and the registry's one call, as documented; and the files that the detail call points at.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Router,
@@ -14,9 +14,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    call::{Bent, Done, Sandbox, Subject, text},
+    call::{Sandbox, Subject, text},
     fault::Operation,
     file::Content,
+    work::{Bent, Done},
     world::{Asset, Job, World},
 };
 
@@ -33,6 +34,7 @@ pub fn routes() -> Router<Arc<Sandbox>> {
         .route("/kyyReactApiServer/kyyVideo2/asset/{id}", get(detail).delete(delete))
         .route("/kyyReactApiServer/v1/kyyvideo2/videos", post(video))
         .route("/kyyReactApiServer/v1/result/{id}", get(result))
+        .route("/kyyReactApiServer/v2/model-center/tasks/{id}", get(task))
         .route("/jobs/{asset_id}", get(jobs))
         .route("/files/{asset_id}", get(file))
 }
@@ -67,12 +69,7 @@ async fn asset_detail(State(sandbox): Shared, id: String, parts: Parts) -> Respo
     let subject = Subject::Asset(id.clone());
     let here = here(&parts, &id);
     let work = |world: &mut World, bent| {
-        let found = match (world.asset(&id), bent) {
-            (Some(asset), _) => Some(asset.into_owned()),
-            (None, Bent::Stale) => Some(world.gone.get(&id).cloned().unwrap_or_else(|| Asset::new(None, None))),
-            (None, Bent::No | Bent::Pretend) => None,
-        };
-        Done::told(match found {
+        Done::told(match seen(world, &id, bent) {
             None => json!({"code": -1, "msg": "素材不存在", "data": null}),
             Some(asset) => json!({"code": 0, "msg": null, "data": {
                 "name": asset.name, "assetId": id, "status": asset.status, "assetType": asset.kind,
@@ -83,17 +80,36 @@ async fn asset_detail(State(sandbox): Shared, id: String, parts: Parts) -> Respo
     sandbox.call(Operation::Detail, subject, &parts, work).await
 }
 
+/// What a detail call sees of an asset.
+fn seen(world: &World, id: &str, bent: Bent) -> Option<Asset> {
+    let was = || world.deleted_asset(id).map(Cow::into_owned);
+    let is = || world.asset(id).map(Cow::into_owned);
+    match bent {
+        Bent::Blind => None,
+        Bent::Stale => is().or_else(was).or_else(|| Some(Asset::new(None, None))),
+        Bent::Remembering => is().or_else(|| Some(Asset { status: "DELETED".into(), ..was()? })),
+        Bent::No | Bent::Pretend | Bent::Delayed { .. } => is(),
+    }
+}
+
 /// Here `code` is a string. What the provider answers for a missing asset is not known; this is a guess.
 async fn delete_asset(State(sandbox): Shared, id: String, parts: Parts) -> Response {
     let subject = Subject::Asset(id.clone());
     let work = |world: &mut World, bent| {
         let deleted = json!({"code": "0", "msg": "删除成功", "data": null});
-        if bent == Bent::Pretend {
-            Done::told(deleted)
-        } else if world.delete_asset(&id) {
-            Done::changed(deleted)
-        } else {
-            Done::told(json!({"code": "-1", "msg": "素材不存在", "data": null}))
+        let missing = json!({"code": "-1", "msg": "素材不存在", "data": null});
+        match bent {
+            Bent::Pretend => Done::told(deleted),
+            Bent::Blind => Done::told(missing),
+            Bent::Delayed { ms } if world.asset(&id).is_some() => {
+                if world.leaves(&id) {
+                    Done::promised(deleted, ms)
+                } else {
+                    Done::told(deleted)
+                }
+            }
+            _ if world.delete_asset(&id) => Done::changed(deleted),
+            _ => Done::told(missing),
         }
     };
     sandbox.call(Operation::Delete, subject, &parts, work).await
@@ -142,13 +158,10 @@ fn referenced(order: &Value) -> Vec<String> {
     texts.filter_map(|text| text.strip_prefix("asset://")).map(str::to_owned).collect()
 }
 
-/// What the provider answers for a job it does not know is not documented; this copies the asset's detail call.
 async fn result(State(sandbox): Shared, Path(id): Path<String>, parts: Parts) -> Response {
     let subject = Subject::Job(id.clone());
-    let work = |world: &mut World, _| {
-        let Some(job) = world.jobs.get(&id) else {
-            return Done::told(json!({"code": -1, "msg": "任务不存在", "data": null}));
-        };
+    let work = |world: &mut World, bent| {
+        let Some(job) = known(world, &id, bent) else { return unknown_job() };
         let completed = job.status == "completed";
         Done::told(json!({
             "id": id, "object": "video", "created": job.created.as_second(), "model": "kyyvideo2_fast",
@@ -158,6 +171,25 @@ async fn result(State(sandbox): Shared, Path(id): Path<String>, parts: Parts) ->
         }))
     };
     sandbox.call(Operation::Job, subject, &parts, work).await
+}
+
+/// The same job as [`result`], as the model centre shows it.
+async fn task(State(sandbox): Shared, Path(id): Path<String>, parts: Parts) -> Response {
+    let subject = Subject::Job(id.clone());
+    let work = |world: &mut World, bent| {
+        let Some(job) = known(world, &id, bent) else { return unknown_job() };
+        Done::told(json!({"code": 0, "msg": null, "data": {"id": id, "status": job.status}}))
+    };
+    sandbox.call(Operation::Job, subject, &parts, work).await
+}
+
+fn known<'a>(world: &'a World, id: &str, bent: Bent) -> Option<&'a Job> {
+    world.jobs.get(id).filter(|_| bent != Bent::Blind)
+}
+
+/// What the provider answers for a job it does not know is not documented; this copies the asset's detail call.
+fn unknown_job() -> Done {
+    Done::told(json!({"code": -1, "msg": "任务不存在", "data": null}))
 }
 
 /// The registry: every job that ever used the asset, finished ones too.
@@ -177,10 +209,10 @@ fn here(parts: &Parts, id: &str) -> String {
     format!("http://{host}/files/{id}")
 }
 
-/// The bytes of an asset, as long as it exists.
+/// The bytes of an asset, as long as it exists or is remembered.
 async fn file(State(sandbox): Shared, Path(id): Path<String>, parts: Parts) -> Response {
     let subject = Subject::Asset(id.clone());
-    let work = |world: &mut World, _| match world.asset(&id) {
+    let work = |world: &mut World, bent| match seen(world, &id, bent) {
         Some(asset) => Done::file(Content::of(&id, &asset)),
         None => Done::refused(StatusCode::NOT_FOUND, json!({ "message": "no such file" })),
     };

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::capacity::Capacity;
 use super::fault::{Faults, Operation};
+use super::gateway::Gateway;
 
 /// Calls remembered; the oldest go first. A load test's worth, in some tens of megabytes.
 const MAX_CALLS: usize = 100_000;
@@ -100,7 +101,7 @@ pub struct Call {
     /// `null` while it runs, and for ever when it was hung, cut before an answer, or given up by the client.
     pub status: Option<u16>,
     /// What a whole answer said: `found` or `missing` for a detail call, the code for a `DELETE`. `null` while there is no
-    /// answer, and for one that is unreadable.
+    /// answer, for one that is unreadable, and for one without a code, such as a success of the gateway mode `ark`.
     pub answered: Option<String>,
     /// Of a `jobs` call that was answered whole: the jobs that the answer lists and that have not ended.
     pub listed: Option<Vec<String>>,
@@ -140,11 +141,14 @@ pub struct World {
     pub gone: HashMap<String, Asset>,
     /// Looked at after `assets`, and in no list of them.
     pub endless: Option<Endless>,
+    /// Assets that exist, and that a `DELETE` is about to delete.
+    leaving: HashSet<String>,
     pub jobs: BTreeMap<String, Job>,
     pub calls: VecDeque<Call>,
     /// Calls are counted, but not kept: at tens of thousands a second the log would be most of the work.
     pub log_off: bool,
     pub faults: Faults,
+    pub gateway: Gateway,
     pub capacity: Capacity,
     pub latency_ms: u64,
     made: u32,
@@ -206,6 +210,17 @@ impl World {
         self.assets.get(id).map(Cow::Borrowed).or_else(endless)
     }
 
+    /// An asset that was deleted, as it was.
+    pub fn deleted_asset(&self, id: &str) -> Option<Cow<'_, Asset>> {
+        let endless = || self.endless.as_ref()?.deleted.contains(id).then(|| Cow::Owned(Asset::new(None, None)));
+        self.gone.get(id).map(Cow::Borrowed).or_else(endless)
+    }
+
+    /// Marks an asset as about to be deleted; false when it is marked already.
+    pub fn leaves(&mut self, id: &str) -> bool {
+        self.leaving.insert(id.into())
+    }
+
     pub fn add_asset(&mut self, id: String, asset: Asset) {
         self.gone.remove(&id);
         self.assets.insert(id, asset);
@@ -213,6 +228,7 @@ impl World {
 
     /// Deletes an asset; false when there was none.
     pub fn delete_asset(&mut self, id: &str) -> bool {
+        self.leaving.remove(id);
         // Both, or an asset that was added under an endless prefix would be found again.
         let was_endless = match &mut self.endless {
             Some(endless) if id.starts_with(&endless.prefix) => endless.deleted.insert(id.into()),
