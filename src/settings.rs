@@ -1,6 +1,7 @@
 //! Settings: file, environment, defaults; validated once, at start. The names are part of the contract.
 
 mod address;
+mod answers;
 mod backup;
 mod broker;
 mod checks;
@@ -25,9 +26,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
+pub use self::answers::{AnswerMeans, AnswerRule, ProviderOperation, StatusRange};
 pub(crate) use self::source::text_of;
 pub use self::values::{brief, size};
-use crate::contract::message::AssetPattern;
+use crate::contract::message::{AssetId, AssetPattern};
 
 /// Everything the worker can be told.
 #[derive(Clone, Debug)]
@@ -158,6 +160,20 @@ pub struct ProviderSettings {
     pub gone_codes: Vec<String>,
     /// Codes that mean "no".
     pub refused_codes: Vec<String>,
+    /// What answers mean, before any other rule; the first that holds counts.
+    pub answers: Vec<AnswerRule>,
+    /// Longest pause that an answer may ask for.
+    pub max_pause: Duration,
+    /// Where a job is: has `{job_id}` in it, and is a path after the base URL or a URL of the same server.
+    pub job_url: String,
+    /// An asset of the operator's own that must always be found.
+    pub control_asset: Option<AssetId>,
+    /// How long an asset that was found shows that this key finds assets.
+    pub control_window: Duration,
+    /// How many different assets in a row may be not found, without a control asset, before consuming stops; never without.
+    pub absent_streak: Option<u32>,
+    /// Ask an asset's own URL after its deletion.
+    pub verify_url: bool,
 }
 
 /// Who knows what is in use.

@@ -20,7 +20,7 @@ pub use backup::Backup;
 pub use event::ResultEvent;
 pub use id::{AssetId, CaseId, RequestId};
 pub use notice::Notice;
-pub use outcome::{Cause, Outcome, Refusal};
+pub use outcome::{Cause, Outcome, Proof, Refusal};
 pub use pattern::AssetPattern;
 pub use request::{Envelope, Expect, OnInUse, Request, Unreadable};
 pub use trace::TraceContext;

@@ -6,6 +6,10 @@
 pub enum Stop {
     /// The provider refuses the key (401, 403), for a probe, too.
     ProviderKey,
+    /// The control asset is not found: the key, the account or the address is wrong.
+    ControlLost,
+    /// Many different assets in a row were not found, and none was found, while no control asset is set.
+    NothingFound,
     /// The circuit is open: the provider fails for different assets, and for a probe.
     ProviderDown,
     /// The provider asked to slow down (`Retry-After`).
@@ -24,8 +28,10 @@ pub enum Stop {
 
 impl Stop {
     /// Every cause there is.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::ProviderKey,
+        Self::ControlLost,
+        Self::NothingFound,
         Self::ProviderDown,
         Self::ProviderBusy,
         Self::GuardDown,
@@ -40,6 +46,8 @@ impl Stop {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ProviderKey => "provider_key",
+            Self::ControlLost => "control_lost",
+            Self::NothingFound => "nothing_found",
             Self::ProviderDown => "provider_down",
             Self::ProviderBusy => "provider_busy",
             Self::GuardDown => "guard_down",
@@ -62,6 +70,8 @@ pub enum PutOff {
     Backup,
     /// A call to the provider failed.
     Provider,
+    /// The provider answered "deleted" and still has the asset: its deletion may take a while.
+    StillPresent,
     /// The turn of the request did not come at the provider's pace.
     Pace,
     /// The broker did not take an event.
@@ -82,11 +92,12 @@ pub enum PutOff {
 
 impl PutOff {
     /// Every reason beside the causes that stop consuming.
-    const OWN: [Self; 11] = [
+    const OWN: [Self; 12] = [
         Self::InUse,
         Self::Guard,
         Self::Backup,
         Self::Provider,
+        Self::StillPresent,
         Self::Pace,
         Self::Broker,
         Self::LineStopped,
@@ -109,6 +120,7 @@ impl PutOff {
             Self::Guard => "guard",
             Self::Backup => "backup",
             Self::Provider => "provider",
+            Self::StillPresent => "still_present",
             Self::Pace => "pace",
             Self::Broker => "broker",
             Self::LineStopped => "line_stopped",

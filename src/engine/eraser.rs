@@ -8,12 +8,15 @@ mod brake;
 mod cases;
 mod conclusion;
 mod contention;
+mod controls;
 mod lookups;
 mod outage;
 mod permit;
+mod proof;
 mod refusal;
 mod suspects;
 mod target;
+mod url;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,11 +28,12 @@ use tokio_util::sync::CancellationToken;
 use self::asset_locks::Turns;
 use self::backup::Safe;
 use self::conclusion::Waiting;
+use self::controls::Controls;
 use self::outage::{Outage, Witness};
 use self::permit::{Permit, Withheld};
 use self::suspects::{Company, Suspects};
 use crate::contract::message::event::LastWord;
-use crate::contract::message::{Cause, Notice, OnInUse, Outcome, Request, RequestId, ResultEvent, TraceContext};
+use crate::contract::message::{Cause, Notice, OnInUse, Outcome, Proof, Request, RequestId, ResultEvent, TraceContext};
 use crate::contract::reasons::{Buried, PutOff, Stop};
 use crate::neighbours::backup::Backups;
 use crate::neighbours::guard::{self, Guard};
@@ -65,6 +69,7 @@ struct EraserParts {
     guard_outage: Outage,
     /// Whether the provider answers a probe well, asked when it has refused the key.
     key_witness: Witness<bool>,
+    controls: Controls,
 }
 
 /// What the worker has to do with the delivery now.
@@ -116,18 +121,32 @@ pub struct Delivered {
     pub trace: TraceContext,
 }
 
-/// Why a request cannot be decided now. Everything else is an [`Outcome`].
+/// Why the checklist goes no further.
 #[derive(Debug)]
-enum NotNow {
-    /// The ledger did not take a record: nothing may be done without one.
-    Ledger(LedgerError),
+enum End {
+    /// The request is decided.
+    Outcome(Outcome),
     /// To be tried again later.
     Wait(Waiting),
+    /// The ledger did not take a record: nothing may be done without one.
+    Ledger(LedgerError),
 }
 
-impl From<LedgerError> for NotNow {
+impl From<LedgerError> for End {
     fn from(error: LedgerError) -> Self {
         Self::Ledger(error)
+    }
+}
+
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
+impl From<Waiting> for End {
+    fn from(waiting: Waiting) -> Self {
+        Self::Wait(waiting)
     }
 }
 
@@ -141,8 +160,11 @@ struct Run<'a> {
     /// When the attempt began, by the clock that only goes forward.
     began: Instant,
     asset: Option<Detail>,
-    verified: bool,
+    /// Whether this or an earlier attempt has found the asset.
+    found: bool,
     provider: Option<LastWord>,
+    /// Whether the asset's own URL still serves bytes after the deletion.
+    url_serves: Option<bool>,
     /// What was seen of the sender of the provider's last answer, where that may be another.
     seen: Option<String>,
 }
@@ -152,16 +174,25 @@ struct Run<'a> {
 enum LastTry {
     /// It answered "deleted".
     StillPresent,
-    /// It answered a code that is on no list.
+    /// It answered a code that no rule is for.
     Unlisted,
     /// It gave no usable answer.
     Fault(Fault),
 }
 
-/// What the two witnesses say.
+/// What two looks have seen.
 enum Sight {
-    Present(Option<Detail>),
-    Gone,
+    Present(Detail),
+    Gone(Absence),
+}
+
+/// Two looks did not find the asset.
+#[derive(Clone, Copy, Debug)]
+struct Absence {
+    /// Whether a control was found before both.
+    control_before: bool,
+    /// When the last look had ended.
+    looked: Instant,
 }
 
 impl Eraser {
@@ -180,6 +211,7 @@ impl Eraser {
         let provider_outage = outage(Stop::ProviderDown, format!("; {}", provider.way()));
         let guard_outage = outage(Stop::GuardDown, String::new());
         let (turns, suspects) = (Turns::default(), Suspects::default());
+        let controls = Controls::new(&settings.provider, provider.control_asset().is_some());
         Self(Arc::new(EraserParts {
             settings,
             provider,
@@ -193,6 +225,7 @@ impl Eraser {
             provider_outage,
             guard_outage,
             key_witness: Witness::default(),
+            controls,
         }))
     }
 
@@ -223,6 +256,7 @@ impl Eraser {
             Begun::Decided { event, past } => return eraser.again(request, recorded(event)?, past).await,
             Begun::UsedUp { by, first_seen } => return eraser.conflict(request, &by, first_seen).await,
         };
+        let found = record.seen;
         let mut run = Run {
             eraser,
             request,
@@ -231,8 +265,9 @@ impl Eraser {
             record,
             began: Instant::now(),
             asset: None,
-            verified: false,
+            found,
             provider: None,
+            url_serves: None,
             seen: None,
         };
         match run.attempt(&place, hand_back).await {
@@ -300,13 +335,25 @@ impl Run<'_> {
         let outcome = tokio::select! {
             // Dropping the checklist is safe at any point: what it did so far is in the ledger.
             () = hand_back.cancelled() => return self.hand_back().await,
-            outcome = self.checklist() => outcome,
+            outcome = self.outcome() => outcome,
         };
         match outcome {
-            Ok(outcome) => Ok(Verdict::Answer(self.decide(&outcome).await?)),
-            Err(NotNow::Wait(waiting)) => self.put_off(waiting).await,
-            Err(NotNow::Ledger(error)) => Err(error),
+            Ok(outcome) | Err(End::Outcome(outcome)) => Ok(Verdict::Answer(self.decide(&outcome).await?)),
+            Err(End::Wait(waiting)) => self.put_off(waiting).await,
+            Err(End::Ledger(error)) => Err(error),
         }
+    }
+
+    /// What the checklist comes to, and what a deletion left behind.
+    async fn outcome(&mut self) -> Result<Outcome, End> {
+        let outcome = match Box::pin(self.checklist()).await {
+            Ok(outcome) | Err(End::Outcome(outcome)) => outcome,
+            end => return end,
+        };
+        if matches!(outcome, Outcome::Deleted(_)) {
+            Box::pin(self.ask_url()).await;
+        }
+        Ok(outcome)
     }
 
     /// The attempt ends with its worker, in order: it counts as no crash.
@@ -323,118 +370,128 @@ impl Run<'_> {
 
     /// The provider's own checklist, for what may be deleted at all: confirm the target, keep a copy if one is wanted, ask
     /// whether it is in use, delete, verify.
-    async fn checklist(&mut self) -> Result<Outcome, NotNow> {
+    async fn checklist(&mut self) -> Result<Outcome, End> {
         // An earlier DELETE may have worked: before anything is said that sounds as if nothing was done, it is looked for.
         let sent = self.record.deletes > 0;
-        if sent && let Some(outcome) = self.confirm_target().await? {
-            return Ok(outcome);
+        if sent {
+            self.confirm_target().await?;
         }
-        if let Some(outcome) = self.too_late() {
-            return Ok(outcome);
-        }
+        self.in_time()?;
         let permit = match self.permit() {
             Ok(permit) => Some(permit),
             Err(Withheld::Protected(outcome)) => return Ok(outcome),
             Err(Withheld::DryRun) => None,
         };
-        if !sent && let Some(outcome) = self.confirm_target().await? {
-            return Ok(outcome);
+        if !sent {
+            self.confirm_target().await?;
         }
         let Some(permit) = permit else {
-            return Ok(self.guard().await?.unwrap_or(Outcome::WouldDelete));
+            self.guard().await?;
+            return Ok(Outcome::WouldDelete);
         };
         // In a box: most requests want no copy, and need not be as large as if they did.
-        match Box::pin(self.back_up()).await? {
-            Ok(safe) => self.delete_until_gone(&permit, &safe).await,
-            Err(outcome) => Ok(outcome),
-        }
+        let safe = Box::pin(self.back_up()).await?;
+        self.delete_until_gone(&permit, &safe).await
     }
 
     /// Past the deadline nothing is deleted; a request that waited for a job until then says so.
-    fn too_late(&self) -> Option<Outcome> {
-        let deadline = self.request.deadline.filter(|deadline| self.now() >= *deadline)?;
-        Some(if self.record.waited_for.as_deref() == Some(PutOff::InUse.as_str()) {
+    fn in_time(&self) -> Result<(), Outcome> {
+        let Some(deadline) = self.request.deadline.filter(|deadline| self.now() >= *deadline) else { return Ok(()) };
+        Err(if self.record.waited_for.as_deref() == Some(PutOff::InUse.as_str()) {
             Outcome::failed(Cause::InUse, format!("a job in progress still used the asset at the deadline {deadline}"))
         } else {
             Outcome::failed(Cause::DeadlinePassed, format!("the deadline {deadline} has passed"))
         })
     }
 
-    /// Is it in use? `None` means that the guard answered "no job in progress" just now.
-    async fn guard(&mut self) -> Result<Option<Outcome>, NotNow> {
+    /// Is it in use? `Ok` means that the guard answered "no job in progress" just now.
+    async fn guard(&mut self) -> Result<(), End> {
         self.announce_start().await?;
-        let Some(jobs) = self.ask_guard().await? else { return Ok(None) };
-        let jobs = guard::named(&jobs);
+        match self.ask_guard().await? {
+            Some(jobs) => Err(self.used_by(guard::named(&jobs))),
+            None => Ok(()),
+        }
+    }
+
+    /// Something says that the asset is in use.
+    fn used_by(&self, user: String) -> End {
         match self.request.on_in_use {
             // A rejection says that nothing was done, which is not known while an earlier DELETE is out.
-            OnInUse::Reject if self.record.deletes == 0 => {
-                Ok(Some(Outcome::rejected(Cause::InUse, format!("in use by {jobs}"))))
+            OnInUse::Reject if self.record.deletes == self.record.missed => {
+                Outcome::rejected(Cause::InUse, format!("in use by {user}")).into()
             }
-            OnInUse::Reject | OnInUse::Wait => Err(NotNow::Wait(Waiting::in_use(jobs))),
+            OnInUse::Reject | OnInUse::Wait => Waiting::in_use(user).into(),
         }
     }
 
     /// Deletes until two witnesses agree, the provider refuses, or the in-process budget is used up.
-    async fn delete_until_gone(&mut self, permit: &Permit, safe: &Safe) -> Result<Outcome, NotNow> {
+    async fn delete_until_gone(&mut self, permit: &Permit, safe: &Safe) -> Result<Outcome, End> {
         let mut budget = self.eraser.budget().start();
         let mut without_effect = 0;
         loop {
-            let answer = match self.delete(permit, safe).await? {
-                Ok(answer) => answer,
-                Err(outcome) => return Ok(outcome),
-            };
-            let (after, last) = match answer {
-                Meaning::Found(()) if !self.eraser.settings.provider.verify => return Ok(Outcome::Deleted),
+            let (after, last) = match self.delete(permit, safe).await? {
+                Meaning::Found(()) if !self.eraser.settings.provider.verify => {
+                    return Ok(Outcome::Deleted(Proof::ProviderWord));
+                }
                 Meaning::Found(()) => {
-                    if self.gone_after_success().await? {
-                        return Ok(self.deleted());
+                    if let Some(looked) = self.gone_after_success().await? {
+                        return Ok(Outcome::Deleted(Box::pin(self.proof_after_success(looked)).await?));
                     }
                     without_effect += 1;
                     (None, LastTry::StillPresent)
                 }
-                // Whatever else the DELETE said, the detail call knows what is true.
-                unclear => {
-                    let unclear = self.of_this_asset(unclear).await?;
-                    let seen = self.seen.clone();
-                    if matches!(unclear, Meaning::Gone) {
-                        self.eraser.ledger.missed(&self.record.attempt).await?;
-                        self.record.missed += 1;
-                    }
-                    if let Sight::Gone = self.look_twice().await? {
-                        return Ok(self.gone());
-                    }
-                    self.seen = seen;
-                    match unclear {
-                        Meaning::Refused => return Ok(self.refused()),
-                        Meaning::Retry { after, why } => {
-                            self.provider_failed(why, &self.told(why)).await?;
-                            (after, LastTry::Fault(why))
-                        }
-                        _ => (None, LastTry::Unlisted),
-                    }
-                }
+                unclear => self.after_no_success(unclear).await?,
             };
             match budget.next(after) {
                 Some(delay) => tokio::time::sleep(delay).await,
                 None if matches!(last, LastTry::StillPresent) && without_effect < LEAST_DELETES => {}
-                None => return self.give_up(last, after).await,
+                None => return Err(self.give_up(last, after).await),
+            }
+        }
+    }
+
+    /// Whatever a `DELETE` said beside "deleted", the detail call knows what is true.
+    async fn after_no_success(&mut self, unclear: Meaning<()>) -> Result<(Option<Duration>, LastTry), End> {
+        let unclear = self.of_this_asset(unclear).await?;
+        let (seen, said) = (self.seen.clone(), self.provider.clone());
+        if matches!(unclear, Meaning::Gone | Meaning::InUse) {
+            self.eraser.ledger.missed(&self.record.attempt).await?;
+            self.record.missed += 1;
+        }
+        if let Sight::Gone(absence) = self.look_twice().await? {
+            return Err(Box::pin(self.gone(absence)).await?.into());
+        }
+        (self.seen, self.provider) = (seen, said);
+        match unclear {
+            Meaning::Refused => Err(self.refused().into()),
+            Meaning::InUse => Err(self.used_by(format!("what the provider knows of: {}", self.said()))),
+            Meaning::Retry { after: _, why: why @ Fault::OfThisAsset(_) } => {
+                Err(Waiting::refused(self.told(why)).into())
+            }
+            Meaning::Retry { after, why } => {
+                self.provider_failed(why, &self.told(why)).await?;
+                Ok((after, LastTry::Fault(why)))
+            }
+            Meaning::Found(()) | Meaning::Gone | Meaning::KeyRefused(_) | Meaning::Unlisted => {
+                Ok((None, LastTry::Unlisted))
             }
         }
     }
 
     /// The budget of `DELETE`s in this process is used up.
-    async fn give_up(&self, last: LastTry, after: Option<Duration>) -> Result<Outcome, NotNow> {
+    async fn give_up(&self, last: LastTry, after: Option<Duration>) -> End {
         match last {
+            // A deletion may take the provider minutes.
             LastTry::StillPresent => {
-                Ok(Outcome::failed(Cause::StillPresent, "the provider answers \"deleted\" and still has the asset"))
+                Waiting::still_present("the provider answers \"deleted\" and still has the asset".to_owned()).into()
             }
-            LastTry::Unlisted => Ok(self.refused()),
-            LastTry::Fault(why) => Err(NotNow::Wait(self.provider_fault(after, Some(why), &self.told(why)).await)),
+            LastTry::Unlisted => self.refused().into(),
+            LastTry::Fault(why) => self.provider_fault(after, Some(why), &self.told(why)).await.into(),
         }
     }
 
-    /// An unclear answer to a `DELETE`. A refused key is one only where the key is good for a probe.
-    async fn of_this_asset(&self, unclear: Meaning<()>) -> Result<Meaning<()>, NotNow> {
+    /// An unclear answer to a `DELETE`. A refused key is one only where the key is not good for other assets either.
+    async fn of_this_asset(&self, unclear: Meaning<()>) -> Result<Meaning<()>, End> {
         match unclear {
             Meaning::KeyRefused(status) => {
                 let why = self.eraser.key_refused(status, self.seen.as_deref()).await?;
@@ -444,74 +501,58 @@ impl Run<'_> {
         }
     }
 
-    /// The one place that deletes, what the permit is for, once nothing is lost by it that had to be kept. `Err` is an
-    /// outcome that forbids it.
+    /// The one place that deletes, what the permit is for, once nothing is lost by it that had to be kept.
     ///
     /// Before *every* `DELETE`: in time, the guard says free *now*, and the ledger knows that it may have happened, and that
     /// no other attempt has begun. So any wait, for the call's turn too, comes before the guard is asked.
-    async fn delete(&mut self, _permit: &Permit, _safe: &Safe) -> Result<Result<Meaning<()>, Outcome>, NotNow> {
+    async fn delete(&mut self, _permit: &Permit, _safe: &Safe) -> Result<Meaning<()>, End> {
         let pass = self.eraser.pass().await?;
-        if let Some(outcome) = self.guard().await? {
-            return Ok(Err(outcome));
-        }
+        self.guard().await?;
         let free = Instant::now();
-        if let Some(outcome) = self.too_late() {
-            return Ok(Err(outcome));
-        }
+        self.in_time()?;
         self.record_delete().await?;
-        if let Some(outcome) = self.withheld(free).await? {
-            return Ok(Err(outcome));
-        }
+        self.still_allowed(free).await?;
         let answer = self.eraser.provider.delete(pass, &self.request.asset_id, &self.delivered.trace).await;
-        self.provider = Some(LastWord { code: answer.code, msg: answer.msg });
+        self.provider = Some(answer.words());
         self.seen = answer.seen;
-        Ok(Ok(answer.meaning))
+        Ok(answer.meaning)
     }
 
     /// Puts on record that a `DELETE` may have been sent. The ledger refuses an attempt that was superseded.
-    async fn record_delete(&mut self) -> Result<(), NotNow> {
+    async fn record_delete(&mut self) -> Result<(), End> {
         let brake = self.eraser.settings.brake.as_ref();
-        match self.eraser.ledger.deleting(&self.record.attempt, brake).await? {
+        match self.eraser.ledger.deleting(&self.record.attempt, brake, self.found).await? {
             Deletion::Allowed => self.record.deletes += 1,
-            Deletion::Braked { deletions } => return Err(NotNow::Wait(self.eraser.braked(deletions))),
+            Deletion::Braked { deletions } => return Err(self.eraser.braked(deletions).into()),
         }
         Ok(())
     }
 
-    /// What forbids the `DELETE` that was just recorded, if the record took so long that something may have changed. Then
-    /// it is on record that it was not sent.
-    async fn withheld(&mut self, free: Instant) -> Result<Option<Outcome>, NotNow> {
-        let again = match self.too_late() {
-            None if free.elapsed() <= guard::FRESH => return Ok(None),
-            None => self.guard().await,
-            late => Ok(late),
+    /// Asks once more for what allows the `DELETE` that was just recorded, if the record took so long that something may have
+    /// changed. If it has, it is on record that it was not sent.
+    async fn still_allowed(&mut self, free: Instant) -> Result<(), End> {
+        let again = match self.in_time() {
+            Ok(()) if free.elapsed() <= guard::FRESH => return Ok(()),
+            Ok(()) => self.guard().await,
+            Err(late) => Err(late.into()),
         };
-        if !matches!(again, Ok(None)) {
+        if again.is_err() {
             self.eraser.ledger.not_sent(&self.record.attempt).await?;
             self.record.deletes -= 1;
         }
         again
     }
 
-    /// Two looks found the asset gone. Only the ledger can tell whether this request did it: a `DELETE` that was answered
-    /// "not found" did not.
-    fn gone(&mut self) -> Outcome {
-        if self.record.deletes > self.record.missed {
-            return self.deleted();
-        }
-        self.verified = true;
-        Outcome::AlreadyAbsent
-    }
-
-    fn deleted(&mut self) -> Outcome {
-        self.verified = true;
-        Outcome::Deleted
-    }
-
     fn refused(&self) -> Outcome {
+        Outcome::failed(Cause::ProviderRefused, self.said())
+    }
+
+    /// What the provider answered last, for a person.
+    fn said(&self) -> String {
         let word = self.provider.clone().unwrap_or_default();
+        let status = word.status.map(|status| format!("HTTP {status}, ")).unwrap_or_default();
         let (code, msg) = (word.code.unwrap_or_default(), word.msg.unwrap_or_default());
-        Outcome::failed(Cause::ProviderRefused, format!("the provider answered code {code}: {msg}"))
+        format!("the provider answered {status}code {code}: {msg}")
     }
 }
 

@@ -65,6 +65,9 @@ pub struct Wanted<'a> {
     pub asset: &'a Detail,
 }
 
+/// Longest wait for an asset's URL that is only asked whether it serves bytes.
+const URL_LIMIT: Duration = Duration::from_secs(10);
+
 /// A copy that was read back whole just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -111,6 +114,11 @@ impl Backups {
     /// Waits until fewer than the most are made at once; `None` when that takes too long.
     pub async fn turn(&self, patience: Duration) -> Option<Turn<'_>> {
         tokio::time::timeout(patience, self.turns.acquire()).await.ok()?.ok().map(Turn)
+    }
+
+    /// Whether the asset's own URL serves bytes now; `None` where it may not be asked or gives no clear answer.
+    pub async fn url_serves(&self, asset: &Detail) -> Option<bool> {
+        tokio::time::timeout(URL_LIMIT, self.source.serves(asset)).await.ok().flatten()
     }
 
     /// Keeps a copy of the asset, unless there is one. Either was read back whole before this returns.

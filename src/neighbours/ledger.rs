@@ -45,8 +45,8 @@ pub use self::progress::Acceptance;
 use self::retention::{Compacted, RetentionSpan};
 use self::sqlite::Sqlite;
 use self::state::{Call, Verb};
-use crate::contract::message::Backup;
 use crate::contract::message::id::{AssetId, CaseId, RequestId};
+use crate::contract::message::{Backup, Outcome};
 use crate::platform::telemetry::metrics::Metrics;
 
 /// Where requests are recorded. Clones share one ledger.
@@ -208,10 +208,10 @@ impl Ledger {
     pub async fn decide(
         &self,
         attempt: &Attempt,
-        outcome: &str,
+        outcome: &Outcome,
         event: impl FnOnce(Timestamp) -> String + Send + 'static,
     ) -> Result<String, LedgerError> {
-        let (token, outcome) = (attempt.token, outcome.to_owned());
+        let (token, outcome) = (attempt.token, (outcome.as_str().to_owned(), outcome.proof()));
         let verb = move |row, now| state::decide(row, token, outcome, event, now);
         self.run(attempt.request_id.clone(), verb).await
     }

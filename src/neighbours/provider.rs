@@ -8,20 +8,26 @@ mod classify;
 mod client;
 mod envelope;
 mod inflate;
+mod limits;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
 pub(crate) mod origin;
+mod recorded;
+mod rules;
 pub(crate) mod transport;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::contract::message::event::LastWord;
 use crate::neighbours::pace::gate::PaceVerdict;
 
 pub use asset_url::AssetUrl;
-pub(crate) use classify::retry_after;
 pub use client::Client;
 pub(crate) use client::ID_ENCODED;
+pub(crate) use limits::retry_after;
+pub use recorded::{ReadAnswer, RecordedAnswer};
 
 /// Why a client could not be made. Names the setting, never its value.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +48,10 @@ pub enum ProviderError {
 pub struct Answer<T> {
     /// What the answer means; the only part that may be decided on.
     pub meaning: Meaning<T>,
+    /// The HTTP status, if an answer came.
+    pub status: Option<u16>,
+    /// The rule that says what it means; `None` where none holds.
+    pub rule: Option<Arc<str>>,
     /// The `code` as text, whether it came as a string or as an integer.
     pub code: Option<String>,
     /// The `msg`, for people only: at most 500 characters, without control characters and without our token.
@@ -53,7 +63,33 @@ pub struct Answer<T> {
 impl<T> Answer<T> {
     /// An answer that never came, or that cannot be read.
     pub(crate) fn fault(why: Fault) -> Self {
-        Self { meaning: Meaning::Retry { after: None, why }, code: None, msg: None, seen: None }
+        Self {
+            meaning: Meaning::Retry { after: None, why },
+            status: None,
+            rule: None,
+            code: None,
+            msg: None,
+            seen: None,
+        }
+    }
+
+    /// Whether it shows that the provider is at work, whatever it says: a rule knows it, or it is any HTTP answer below 500
+    /// of the provider's own that is not about the key, the number of calls or a missing route.
+    #[must_use]
+    pub fn shows_life(&self) -> bool {
+        match self.meaning {
+            Meaning::Retry { why: Fault::Between(_) | Fault::TooMany(_) | Fault::NoRoute, .. } => false,
+            Meaning::KeyRefused(status) => status != 401,
+            Meaning::Retry { .. } => self.status.is_some_and(|status| status < 500),
+            Meaning::Found(_) | Meaning::Gone | Meaning::InUse | Meaning::Refused | Meaning::Unlisted => true,
+        }
+    }
+
+    /// The words to put on record.
+    #[must_use]
+    pub fn words(&self) -> LastWord {
+        let rule = self.rule.as_deref().map(str::to_owned);
+        LastWord { status: self.status, code: self.code.clone(), msg: self.msg.clone(), rule }
     }
 
     /// What went wrong, with what was seen of the sender.
@@ -68,9 +104,11 @@ impl<T> Answer<T> {
 pub enum Meaning<T> {
     /// Success as the operation defines it: the asset's details, the deletion, the job's status.
     Found(T),
-    /// A code that the settings list as "there is no such asset".
+    /// There is no such asset, by a rule.
     Gone,
-    /// A code that the settings list as "never".
+    /// A job uses the asset, by a rule.
+    InUse,
+    /// The provider does not do this, by a rule.
     Refused,
     /// No usable answer, or one that may be different later.
     Retry {
@@ -79,9 +117,9 @@ pub enum Meaning<T> {
         /// What went wrong.
         why: Fault,
     },
-    /// HTTP 401 or 403: the key is wrong, for every request alike.
+    /// HTTP 401 or 403, or a rule: the key is wrong for every request alike, or for this asset.
     KeyRefused(u16),
-    /// A readable code that is on no list.
+    /// A readable code that no rule is for.
     Unlisted,
 }
 
@@ -92,6 +130,7 @@ impl<T> Meaning<T> {
         match self {
             Self::Found(_) => "ok",
             Self::Gone => "gone",
+            Self::InUse => "in_use",
             Self::Refused => "refused",
             Self::Retry { why, .. } => why.as_str(),
             Self::KeyRefused(_) => "key_refused",
@@ -121,11 +160,11 @@ impl<T> Meaning<T> {
     #[must_use]
     pub fn pace(&self) -> (PaceVerdict, Option<Duration>) {
         match self {
-            Self::Found(_) | Self::Gone | Self::Refused | Self::Unlisted => (PaceVerdict::Fine, None),
+            Self::Found(_) | Self::Gone | Self::InUse | Self::Refused | Self::Unlisted => (PaceVerdict::Fine, None),
             Self::KeyRefused(_) => (PaceVerdict::Failed, None),
             Self::Retry { after, why } => {
                 let verdict = match why {
-                    Fault::Status(429) => PaceVerdict::TooMany,
+                    Fault::TooMany(_) => PaceVerdict::TooMany,
                     // A code that means "later" may mean that it is too much: this is not documented.
                     Fault::Status(503) | Fault::Timeout | Fault::Code => PaceVerdict::TooMuch,
                     _ => PaceVerdict::Failed,
@@ -147,6 +186,12 @@ pub enum Fault {
     Cut,
     /// An HTTP status that carries no answer (3xx, 4xx, 5xx).
     Status(u16),
+    /// Too many calls: HTTP 420 or 429, or a rule for another status.
+    TooMany(u16),
+    /// A refusal (401, 403, or a rule) that is about this asset: the key is good for others.
+    OfThisAsset(u16),
+    /// HTTP 404, as the provider says it of a route that it does not have.
+    NoRoute,
     /// A 2xx answer that is not what the API documents.
     Unreadable,
     /// The answer is about another asset or job.
@@ -165,7 +210,7 @@ impl Fault {
     /// Whether the provider only says that there were too many calls: no fault of its own, and of no asset.
     #[must_use]
     pub const fn is_rejection(self) -> bool {
-        matches!(self, Self::Status(429))
+        matches!(self, Self::TooMany(_))
     }
 
     /// A short name of bounded variety, for metrics.
@@ -175,9 +220,9 @@ impl Fault {
             Self::Connect => "connect",
             Self::Timeout => "timeout",
             Self::Cut => "cut",
-            Self::Status(429) => "http_429",
+            Self::TooMany(_) => "too_many",
             Self::Status(500..) => "http_5xx",
-            Self::Status(400..) | Self::Between(_) => "http_4xx",
+            Self::Status(400..) | Self::Between(_) | Self::NoRoute | Self::OfThisAsset(_) => "http_4xx",
             Self::Status(_) => "http_other",
             Self::Unreadable | Self::Encoding => "unreadable",
             Self::WrongAsset => "wrong_asset",
@@ -193,7 +238,12 @@ impl fmt::Display for Fault {
             Self::Connect => f.write_str("no connection could be made"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Cut => f.write_str("the connection broke before the answer was complete"),
-            Self::Status(404) => f.write_str("HTTP status 404: no such route (is the base URL right?)"),
+            Self::NoRoute => f.write_str("HTTP status 404: no such route (is the base URL right?)"),
+            Self::OfThisAsset(status) => write!(f, "HTTP status {status} about this asset; the key is good for others"),
+            Self::TooMany(status) => write!(f, "HTTP status {status}: too many calls"),
+            Self::Status(404) => f.write_str(
+                "HTTP status 404: a missing route, or an asset that is missing; a rule in provider.answers can say",
+            ),
             Self::Status(status) => write!(f, "HTTP status {status}"),
             Self::Between(status) => {
                 write!(f, "HTTP status {status}, sent by a proxy or a web filter and not by the provider")
@@ -238,6 +288,17 @@ pub enum JobStatus {
 }
 
 impl JobStatus {
+    /// A word of the provider's, or of what is behind it; `None` for one that is not known.
+    fn read(word: &str) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "queued" => Self::Queued,
+            "processing" | "running" => Self::Processing,
+            "completed" | "succeeded" => Self::Completed,
+            "failed" | "cancelled" | "canceled" | "expired" => Self::Failed,
+            _ => return None,
+        })
+    }
+
     /// Whether the job can no longer need its assets. An unknown word never means that.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -38,7 +38,12 @@ enum Command {
     /// Consume requests until SIGTERM or SIGINT.
     Run,
     /// Try to reach the broker, the provider, the guard and the ledger; exits 1 if one cannot be reached.
-    Check,
+    Check {
+        /// Read answers of the provider from this file instead, and print what each means and by which rule: a JSON list, or
+        /// one object a line, of `{"operation", "id", "status", "headers", "body"}`; only `status` has to be there.
+        #[arg(long, value_name = "FILE")]
+        answers: Option<PathBuf>,
+    },
     /// Print the effective settings, secrets hidden.
     Config {
         /// Print every setting that there is instead, with its default, as a table in Markdown.
@@ -95,7 +100,8 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     match args.command {
         // Boxed, as all of the worker is in it.
         Command::Run => finish(Box::pin(run::run(settings(set)?))),
-        Command::Check => finish(check::check(&settings(set)?)),
+        Command::Check { answers: Some(file) } => check::answers(&settings(set)?, &file),
+        Command::Check { answers: None } => finish(check::check(&settings(set)?)),
         Command::Config { keys: true } => {
             print!("{}", keys::table());
             Ok(())

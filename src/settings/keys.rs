@@ -71,6 +71,33 @@ pub const KEYS: &[Key] = &[
     key("provider.gone_codes", "-1", "codes that mean \"no such asset\""),
     key("provider.refused_codes", "", "codes that mean \"no\""),
     key(
+        "provider.answers",
+        "",
+        "rules for what answers mean, the first that holds counts: `[[provider.answers]]` with `operation`, `status`, `code`, `message`, `asset_status` and `means`; in a variable a JSON list; see [provider.md](provider.md)",
+    ),
+    key("provider.max_pause", "10m", "longest pause that an answer may ask for (`Retry-After` and its like)"),
+    key(
+        "provider.job_url",
+        "/v1/result/{job_id}",
+        "where a job's status is, with `{job_id}` in it: a path after the base URL, or a URL of the same server",
+    ),
+    key(
+        "provider.control_asset",
+        "",
+        "an asset of your own that must always be found: what shows that \"not found\" is said of the asset and not of the key. It is never deleted; see [provider.md](provider.md#what-not-found-proves)",
+    ),
+    key("provider.control_window", "60s", "how long an asset that was found shows that this key finds assets"),
+    key(
+        "provider.absent_streak",
+        "20",
+        "without a control asset: after so many different assets in a row that were not found consuming stops; `0`: never",
+    ),
+    key(
+        "provider.verify_url",
+        "false",
+        "`true`: ask the asset's own URL after the deletion whether it still serves bytes; so is done after a backup, too",
+    ),
+    key(
         "guard.http.url",
         "",
         "address of a job registry, with `{asset_id}` in it, which answers `{\"jobs\":[{\"id\",\"status\"}]}`",

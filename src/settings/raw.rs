@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::LogFormat;
+use super::answers::RawAnswers;
 use super::values::{AtOnce, Bytes, Codes, Flag, List, Millis, Number, Ratio, Steps, Urls, Wire};
 
 /// All of them.
@@ -92,6 +93,13 @@ pub(super) struct RawProvider {
     pub(super) retry_codes: Wire<Codes>,
     pub(super) gone_codes: Wire<Codes>,
     pub(super) refused_codes: Wire<Codes>,
+    pub(super) answers: RawAnswers,
+    pub(super) max_pause: Wire<Millis>,
+    pub(super) job_url: Option<String>,
+    pub(super) control_asset: Option<String>,
+    pub(super) control_window: Wire<Millis>,
+    pub(super) absent_streak: Wire<Number>,
+    pub(super) verify_url: Wire<Flag>,
 }
 
 #[derive(Debug, Default, Deserialize)]

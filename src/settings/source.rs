@@ -79,6 +79,9 @@ impl Source {
 
     /// A problem with a key, with the place where it was set.
     pub(super) fn problem(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        // Of a list, the place is that of the whole.
+        let key = &key.replace('[', ".[");
+        let key = key.split(".[").next().unwrap_or(key);
         let set = key.split('.').try_fold(&self.table, |table, part| table.get(part).and_then(Value::as_table));
         let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);
         let in_file = set.is_some() || self.has(parent, key);

@@ -15,7 +15,8 @@ use super::{
     BrokerSettings, Concurrency, ConfigError, GuardSettings, HttpGuard, HttpSettings, LedgerSettings, LogFormat,
     LogSettings, PostgresGuard, ProviderSettings, RetrySettings, Settings, WorkerSettings, brief,
 };
-use super::{backup, console, safety};
+use super::{answers, backup, console, safety};
+use crate::contract::message::AssetId;
 
 /// Longest in-process budget. A delivery is held through several of them, and RabbitMQ closes the channel of one that
 /// is held longer than its `consumer_timeout`, 30 minutes by default.
@@ -188,9 +189,36 @@ fn provider(source: &Source, raw: &RawProvider) -> Result<ProviderSettings, Conf
         retry_codes: raw.retry_codes.0.clone().unwrap_or_default(),
         gone_codes: raw.gone_codes.0.clone().unwrap_or_else(|| vec!["-1".to_owned()]),
         refused_codes: raw.refused_codes.0.clone().unwrap_or_default(),
+        answers: answers::rules(source, &raw.answers)?,
+        max_pause: within(source, "provider.max_pause", raw.max_pause.0, 600 * SECOND, SECOND, DAY)?,
+        job_url: job_url(source, raw.job_url.as_deref(), base)?,
+        control_asset: control_asset(source, raw.control_asset.as_deref())?,
+        control_window: within(source, "provider.control_window", raw.control_window.0, 60 * SECOND, SECOND, DAY)?,
+        absent_streak: Some(raw.absent_streak.0.unwrap_or(20)).filter(|streak| *streak > 0),
+        verify_url: raw.verify_url.0.unwrap_or(false),
     };
     distinct_codes(source, &provider)?;
     Ok(provider)
+}
+
+/// The documented path of a job, or another one of the same server: the key goes with the call.
+fn job_url(source: &Source, url: Option<&str>, base: &str) -> Result<String, ConfigError> {
+    let url = url.unwrap_or("/v1/result/{job_id}");
+    let origin = |text: &str| Url::parse(text).ok().map(|url| url.origin());
+    let here = url.starts_with('/') && !url.starts_with("//") || origin(url).is_some_and(|to| Some(to) == origin(base));
+    let clean = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains('#');
+    if here && clean && url.matches("{job_id}").count() == 1 {
+        return Ok(url.to_owned());
+    }
+    let rule = "must have {job_id} in it once, and be a path after provider.base_url, such as /v1/result/{job_id}, or a URL \
+                of the same server, as the key is sent with it";
+    Err(source.problem("provider.job_url", rule))
+}
+
+fn control_asset(source: &Source, id: Option<&str>) -> Result<Option<AssetId>, ConfigError> {
+    let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(None) };
+    let problem = |rule| source.problem("provider.control_asset", format!("must be the ID of an asset: {rule}"));
+    AssetId::parse(id).map(Some).map_err(problem)
 }
 
 fn max_rate(source: &Source, rate: Option<u32>) -> Result<Option<NonZeroU32>, ConfigError> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::backup::Backup;
 use super::cloud_event::{CloudEvent, NAMESPACE};
 use super::id::{AssetId, CaseId, RequestId};
-use super::outcome::{Cause, Outcome};
+use super::outcome::{Cause, Outcome, Proof};
 use super::request::Labels;
 
 /// A result event as it is recorded and published, byte for byte the same every time.
@@ -20,6 +20,8 @@ pub struct ResultEvent {
     pub outcome: String,
     /// `data.cause`, empty when there is none.
     pub cause: String,
+    /// `data.proof`, empty when there is none.
+    pub proof: String,
     /// `data.request_id`.
     pub request_id: String,
     /// `data.asset_id`, empty when it could not be read.
@@ -35,8 +37,6 @@ pub struct ResultEvent {
 pub struct Facts {
     /// What the detail call said before the deletion.
     pub asset: Option<AssetSeen>,
-    /// True when a detail call after the delete found nothing.
-    pub verified: bool,
     /// How often the request was tried.
     pub attempts: u32,
     /// First seen.
@@ -47,6 +47,8 @@ pub struct Facts {
     pub backup: Option<Backup>,
     /// Whether a `DELETE` was sent for the request, by this or an earlier attempt.
     pub delete_sent: bool,
+    /// Whether the asset's own URL still serves bytes, where it was asked after the deletion.
+    pub url_serves: Option<bool>,
 }
 
 /// What the provider said about the asset before the deletion. It owes none of it.
@@ -68,10 +70,15 @@ pub struct AssetSeen {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct LastWord {
+    /// The HTTP status.
+    pub status: Option<u16>,
     /// `code`, as text whatever its JSON type was.
     pub code: Option<String>,
     /// `msg`, for a person; never branched on.
     pub msg: Option<String>,
+    /// The rule that said what the answer means: one of `provider.answers` (the first is number 1), a list of codes, or one
+    /// that is built in; `null` where no rule is for it.
+    pub rule: Option<String>,
 }
 
 /// What a result says.
@@ -105,8 +112,15 @@ pub(super) struct ResultData<'a> {
     /// Why not, for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
-    /// Whether the last look at the provider found nothing.
+    /// How well it is known that the asset is gone; there with `deleted` and `already_absent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
+    /// Whether it was seen, and not only said, that the asset is gone: with the proofs `erased` and `absent`.
     verified: bool,
+    /// Whether the asset's own URL still served bytes after the deletion; missing where it was not asked, or gave no clear
+    /// answer. A content delivery network may do so for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url_serves: Option<bool>,
     /// `true` when a `DELETE` was sent although the request was rejected or has failed: the provider may have carried it
     /// out, or may do so yet. Missing in every other case.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -194,7 +208,9 @@ impl ResultEvent {
             outcome: outcome.as_str(),
             cause: refusal.map(|refusal| refusal.cause),
             detail: refusal.map(|refusal| refusal.detail.as_str()),
-            verified: facts.verified,
+            proof: outcome.proof(),
+            verified: outcome.proof().is_some_and(Proof::is_verified),
+            url_serves: facts.url_serves,
             delete_sent: facts.delete_sent && refusal.is_some(),
             attempts: facts.attempts,
             received_at: facts.received_at.or(decided_at),
@@ -210,6 +226,7 @@ impl ResultEvent {
             id: id.to_string(),
             outcome: outcome.as_str().to_owned(),
             cause: refusal.map_or("", |refusal| refusal.cause.as_str()).to_owned(),
+            proof: outcome.proof().map_or("", Proof::as_str).to_owned(),
             request_id: subject.request_id.to_string(),
             asset_id: asset.unwrap_or_default().to_owned(),
             attempts: facts.attempts.into(),
@@ -230,6 +247,7 @@ impl ResultEvent {
             id: text(&event["id"], "id")?,
             outcome: text(&event["data"]["outcome"], "data.outcome")?,
             cause: event["data"]["cause"].as_str().unwrap_or_default().to_owned(),
+            proof: event["data"]["proof"].as_str().unwrap_or_default().to_owned(),
             request_id: text(&event["data"]["request_id"], "data.request_id")?,
             asset_id: event["data"]["asset_id"].as_str().unwrap_or_default().to_owned(),
             attempts: event["data"]["attempts"].as_u64().unwrap_or_default(),
@@ -242,7 +260,7 @@ impl ResultEvent {
 mod tests {
     use super::*;
     use crate::contract::message::id::CaseId;
-    use crate::contract::message::outcome::Cause;
+    use crate::contract::message::outcome::{Cause, Proof};
 
     const LEDGER: Uuid = Uuid::from_u128(0x1d0f_33a0_52c1_4f7e_8a0b_6b7f_9d44_20aa);
 
@@ -259,11 +277,11 @@ mod tests {
 
     #[test]
     fn the_event_id_follows_from_the_ledger_and_the_request_id_alone() {
-        let first = event("r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted);
-        let again = event("r-1", "2026-11-25T10:00:00Z", &Outcome::AlreadyAbsent);
+        let first = event("r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted(Proof::Erased));
+        let again = event("r-1", "2026-11-25T10:00:00Z", &Outcome::AlreadyAbsent(Proof::Absent));
         assert_eq!(first.id, again.id);
-        assert_ne!(first.id, event("r-2", "2026-11-24T10:00:00Z", &Outcome::Deleted).id);
-        let other = event_of(Uuid::from_u128(7), "r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted);
+        assert_ne!(first.id, event("r-2", "2026-11-24T10:00:00Z", &Outcome::Deleted(Proof::Erased)).id);
+        let other = event_of(Uuid::from_u128(7), "r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted(Proof::Erased));
         assert_ne!(first.id, other.id, "another ledger may decide otherwise");
         assert_eq!(
             first.id, "2c44019d-0c09-542f-bb56-290c7cdbbd86",
@@ -295,7 +313,7 @@ mod tests {
             ResultEvent::new(LEDGER, subject, outcome, facts, Timestamp::UNIX_EPOCH).body.contains("delete_sent")
         };
         assert!(sent(&Outcome::failed(Cause::DeadlinePassed, "late")));
-        assert!(!sent(&Outcome::Deleted) && !sent(&Outcome::AlreadyAbsent));
+        assert!(!sent(&Outcome::Deleted(Proof::Erased)) && !sent(&Outcome::AlreadyAbsent(Proof::Absent)));
     }
 
     #[test]
@@ -307,7 +325,7 @@ mod tests {
         };
         assert_eq!(unheard("a"), unheard("a"));
         assert_ne!(unheard("a").id, unheard("b").id);
-        assert_ne!(unheard("asset-1").id, event("r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted).id);
+        assert_ne!(unheard("asset-1").id, event("r-1", "2026-11-24T10:00:00Z", &Outcome::Deleted(Proof::Erased)).id);
         assert_eq!(ResultEvent::recorded(unheard("a").body).unwrap(), unheard("a"));
         insta::assert_snapshot!(unheard("a").body);
     }

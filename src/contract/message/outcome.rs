@@ -6,15 +6,58 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// This request's `DELETE` removed the asset.
-    Deleted,
-    /// The asset was gone before this request began to delete.
-    AlreadyAbsent,
+    Deleted(Proof),
+    /// The asset was not there, as far as the proof goes, and this request did not remove it.
+    AlreadyAbsent(Proof),
     /// A dry run got as far as the `DELETE`.
     WouldDelete,
     /// Not done because of what was asked.
     Rejected(Refusal),
     /// Not done although it was asked properly.
     Failed(Refusal),
+}
+
+/// How well it is known that the asset is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// This key saw the asset, the `DELETE` was sent, and afterwards it was not found while a control was.
+    Erased,
+    /// It was never seen; two looks did not find it while a control was found before and after.
+    Absent,
+    /// The provider answered "deleted", and no look afterwards proves it.
+    ProviderWord,
+    /// It was not found, and no control was either: this key may not see it.
+    Unconfirmed,
+}
+
+impl Proof {
+    /// Every proof there is.
+    pub const ALL: [Self; 4] = [Self::Erased, Self::Absent, Self::ProviderWord, Self::Unconfirmed];
+
+    /// The name in events, in the ledger and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Erased => "erased",
+            Self::Absent => "absent",
+            Self::ProviderWord => "provider_word",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+
+    /// The proof of this name.
+    #[must_use]
+    pub fn read(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|proof| proof.as_str() == name)
+    }
+
+    /// Whether it was seen, and not only said, that the asset is gone.
+    #[must_use]
+    pub const fn is_verified(self) -> bool {
+        matches!(self, Self::Erased | Self::Absent)
+    }
 }
 
 /// Why not, for a machine and for a person.
@@ -93,8 +136,8 @@ impl Outcome {
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Deleted => "deleted",
-            Self::AlreadyAbsent => "already_absent",
+            Self::Deleted(_) => "deleted",
+            Self::AlreadyAbsent(_) => "already_absent",
             Self::WouldDelete => "would_delete",
             Self::Rejected(_) => "rejected",
             Self::Failed(_) => "failed",
@@ -106,7 +149,16 @@ impl Outcome {
     pub const fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Rejected(refusal) | Self::Failed(refusal) => Some(refusal),
-            Self::Deleted | Self::AlreadyAbsent | Self::WouldDelete => None,
+            Self::Deleted(_) | Self::AlreadyAbsent(_) | Self::WouldDelete => None,
+        }
+    }
+
+    /// How well it is known that the asset is gone, for a request after which it is.
+    #[must_use]
+    pub const fn proof(&self) -> Option<Proof> {
+        match self {
+            Self::Deleted(proof) | Self::AlreadyAbsent(proof) => Some(*proof),
+            Self::WouldDelete | Self::Rejected(_) | Self::Failed(_) => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::conclusion::Waiting;
-use super::{NotNow, Run};
+use super::{End, Run};
 use crate::contract::message::{Backup, Cause, Outcome};
 use crate::neighbours::backup::{Kept, Trouble, Turn, Wanted};
 use crate::platform::telemetry::traces;
@@ -22,21 +22,19 @@ impl Run<'_> {
         self.request.backup.unwrap_or_else(|| labels.case_id.is_none() && listed())
     }
 
-    /// Sees to it that the asset is kept, if it has to be. `Err` is an outcome that forbids its deletion.
+    /// Sees to it that the asset is kept, if it has to be.
     ///
     /// The guard is asked first, as a copy of what is in use is of no use yet, and once more before the `DELETE`.
-    pub(super) async fn back_up(&mut self) -> Result<Result<Safe, Outcome>, NotNow> {
+    pub(super) async fn back_up(&mut self) -> Result<Safe, End> {
         if !self.wants_backup() {
-            return Ok(Ok(Safe(())));
+            return Ok(Safe(()));
         }
-        if let Some(outcome) = self.guard().await? {
-            return Ok(Err(outcome));
-        }
+        self.guard().await?;
         let backup = match self.kept().await? {
             Ok(backup) => backup,
             Err(why) => {
                 self.eraser.metrics.backup_failed();
-                return Ok(Err(Outcome::failed(Cause::BackupFailed, why)));
+                return Err(Outcome::failed(Cause::BackupFailed, why).into());
             }
         };
         // On record before the `DELETE`: whatever happens after it, the answer says where the copy is.
@@ -44,13 +42,13 @@ impl Run<'_> {
             self.eraser.ledger.backed_up(&self.record.attempt, &backup).await?;
             self.record.backup = Some(backup);
         }
-        Ok(Ok(Safe(())))
+        Ok(Safe(()))
     }
 
     /// A copy that is whole, or why there will be none.
-    async fn kept(&self) -> Result<Result<Backup, String>, NotNow> {
+    async fn kept(&self) -> Result<Result<Backup, String>, End> {
         let Some(turn) = self.eraser.backups.turn(self.eraser.settings.retry.max_elapsed).await else {
-            return Err(NotNow::Wait(Waiting::backup_turn()));
+            return Err(Waiting::backup_turn().into());
         };
         let mut span = traces::backup(&self.delivered.trace);
         let kept = self.kept_in_time(&turn).await;
@@ -66,7 +64,7 @@ impl Run<'_> {
     }
 
     /// The same, tried again for as long as is worth it in process.
-    async fn kept_in_time(&self, turn: &Turn<'_>) -> Result<Result<Backup, String>, NotNow> {
+    async fn kept_in_time(&self, turn: &Turn<'_>) -> Result<Result<Backup, String>, End> {
         let (eraser, mut budget) = (self.eraser, self.eraser.budget().start());
         let asset = self.asset.clone().unwrap_or_default();
         let (request, first_seen) = (self.request, self.record.first_seen);
@@ -90,7 +88,7 @@ impl Run<'_> {
             match budget.next(after) {
                 Some(delay) => tokio::time::sleep(delay).await,
                 None if lasting => return Ok(Err(why)),
-                None => return Err(NotNow::Wait(Waiting::backup(why))),
+                None => return Err(Waiting::backup(why).into()),
             }
         }
     }

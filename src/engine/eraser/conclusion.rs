@@ -21,12 +21,12 @@ pub(super) struct Waiting {
     kind: WaitKind,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitKind {
     /// A job uses the asset: polled, costs no step.
     InUse,
-    /// A fault of this request: costs a step.
-    Fault,
+    /// A fault of this request: costs a step, and ends with this cause once all are used up.
+    Fault(Cause),
     /// Its turn has not come: costs no step.
     Pace,
     /// A trouble that every request has: costs no step.
@@ -39,11 +39,11 @@ impl Waiting {
     }
 
     pub(super) fn guard(why: String) -> Self {
-        Self { reason: PutOff::Guard, why, kind: WaitKind::Fault }
+        Self { reason: PutOff::Guard, why, kind: WaitKind::Fault(Cause::AttemptsExhausted) }
     }
 
     pub(super) fn backup(why: String) -> Self {
-        Self { reason: PutOff::Backup, why, kind: WaitKind::Fault }
+        Self { reason: PutOff::Backup, why, kind: WaitKind::Fault(Cause::BackupFailed) }
     }
 
     /// As many backups as may be made at once are being made.
@@ -56,7 +56,17 @@ impl Waiting {
     }
 
     pub(super) fn provider(why: String) -> Self {
-        Self { reason: PutOff::Provider, why, kind: WaitKind::Fault }
+        Self { reason: PutOff::Provider, why, kind: WaitKind::Fault(Cause::AttemptsExhausted) }
+    }
+
+    /// The provider refuses this asset, and not the key: that may be over later.
+    pub(super) fn refused(why: String) -> Self {
+        Self { reason: PutOff::Provider, why, kind: WaitKind::Fault(Cause::ProviderRefused) }
+    }
+
+    /// The provider answered "deleted" and still has the asset.
+    pub(super) fn still_present(why: String) -> Self {
+        Self { reason: PutOff::StillPresent, why, kind: WaitKind::Fault(Cause::StillPresent) }
     }
 
     /// The provider says that there are too many calls: the pace is to blame, and no step is used up for it.
@@ -103,21 +113,21 @@ impl Run<'_> {
     pub(super) async fn decide(&self, outcome: &Outcome) -> Result<Publication, LedgerError> {
         let facts = Facts {
             asset: self.asset.as_ref().map(seen),
-            verified: self.verified,
             attempts: self.record.attempts,
             received_at: Some(self.record.first_seen),
             provider: self.provider.clone(),
             backup: self.record.backup.clone(),
             delete_sent: self.record.deletes > 0,
+            url_serves: self.url_serves,
         };
         let (ledger, outcome, request) = (self.eraser.ledger.id(), outcome.clone(), self.request.clone());
-        let name = outcome.as_str();
+        let decision = outcome.clone();
         let event = move |now| {
             let Request { request_id, asset_id, labels, .. } = &request;
             let subject = Subject { request_id, asset_id: Some(asset_id), labels };
             ResultEvent::new(ledger, subject, &outcome, facts, now).body
         };
-        let decided = self.eraser.ledger.decide(&self.record.attempt, name, event).await?;
+        let decided = self.eraser.ledger.decide(&self.record.attempt, &decision, event).await?;
         self.eraser.metrics.decided_after(self.age());
         self.eraser.answer(recorded(decided)?, &self.request.labels).await
     }
@@ -135,7 +145,7 @@ impl Run<'_> {
         let step = usize::try_from(self.record.rung).unwrap_or(usize::MAX);
         let (rung, delay) = match waiting.kind {
             WaitKind::InUse => (self.record.rung, patient(steps, self.eraser.settings.guard.poll, self.age())),
-            WaitKind::Fault => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
+            WaitKind::Fault(_) => (self.record.rung + 1, steps.get(step).copied().unwrap_or(self.eraser.shortest())),
             WaitKind::Pace | WaitKind::Common => (self.record.rung, patient(steps, self.eraser.shortest(), self.age())),
         };
         self.eraser.ledger.put_off(&self.record.attempt, rung, waiting.reason.as_str()).await?;
@@ -156,18 +166,14 @@ impl Run<'_> {
         let why = &waiting.why;
         match waiting.kind {
             WaitKind::InUse if old || late => Some(Outcome::failed(Cause::InUse, format!("still in use by {why}"))),
-            WaitKind::Fault | WaitKind::Pace if late => {
+            WaitKind::Fault(_) | WaitKind::Pace if late => {
                 Some(Outcome::failed(Cause::DeadlinePassed, format!("not done in time: {why}")))
             }
-            WaitKind::Fault if waiting.reason == PutOff::Backup && (old || self.ladder_climbed()) => {
-                Some(Outcome::failed(Cause::BackupFailed, format!("every retry was used up; the last said: {why}")))
+            WaitKind::Fault(cause) if self.ladder_climbed() || (old && cause != Cause::AttemptsExhausted) => {
+                Some(Outcome::failed(cause, format!("every retry was used up; the last said: {why}")))
             }
-            WaitKind::Fault if self.ladder_climbed() => Some(Outcome::failed(
-                Cause::AttemptsExhausted,
-                format!("every retry was used up; the last said: {why}"),
-            )),
-            WaitKind::Fault | WaitKind::Pace | WaitKind::Common if old => Some(self.too_old(waiting)),
-            WaitKind::InUse | WaitKind::Fault | WaitKind::Pace | WaitKind::Common => None,
+            WaitKind::Fault(_) | WaitKind::Pace | WaitKind::Common if old => Some(self.too_old(waiting)),
+            WaitKind::InUse | WaitKind::Fault(_) | WaitKind::Pace | WaitKind::Common => None,
         }
     }
 

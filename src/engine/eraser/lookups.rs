@@ -1,11 +1,10 @@
 //! Calls that are safe to repeat, repeated in process: looks at the asset, questions to the guard.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::conclusion::Waiting;
-use super::{EraserParts, LOOKS_AFTER_DELETE, NotNow, Run, Sight};
+use super::{Absence, End, EraserParts, LOOKS_AFTER_DELETE, Run, Sight};
 use crate::contract::message::Notice;
-use crate::contract::message::event::LastWord;
 use crate::contract::reasons::{PutOff, Stop};
 use crate::neighbours::guard::GuardAnswer;
 use crate::neighbours::pace::gate::Pass;
@@ -21,40 +20,56 @@ impl EraserParts {
 
     /// Waits for a call's turn. A delivery must not be held for a long wait that the provider asked for: the broker
     /// closes the channel of one that is held past its `consumer_timeout`.
-    pub(super) async fn pass(&self) -> Result<Pass, NotNow> {
+    pub(super) async fn pass(&self) -> Result<Pass, End> {
         if self.provider.gate().paused_for() > self.settings.retry.max_elapsed {
             let why = "the provider asks for a wait that is longer than retry.max_elapsed".to_owned();
-            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderBusy, why)));
+            return Err(End::Wait(Waiting::stopped(Stop::ProviderBusy, why)));
         }
         Ok(self.provider.gate().pass().await)
     }
 
-    /// The key is refused. Stops the line, unless a probe is answered well: then the key is good, and the refusal is a
-    /// fault of this asset.
-    pub(super) async fn key_refused(&self, status: u16, seen: Option<&str>) -> Result<Fault, NotNow> {
-        if !self.line.holds(Stop::ProviderKey) && self.key_witness.says(self.provider_is_well()).await {
-            return Ok(Fault::Status(status));
+    /// The key is refused. Stops the line, unless the key is good for another asset: then the refusal is about this one.
+    pub(super) async fn key_refused(&self, status: u16, seen: Option<&str>) -> Result<Fault, End> {
+        let refused = Instant::now();
+        if !self.line.holds(Stop::ProviderKey) && self.key_witness.says(self.key_is_good(refused)).await {
+            return Ok(Fault::OfThisAsset(status));
         }
         let seen = seen.map(|seen| format!(" ({seen})")).unwrap_or_default();
         let why = format!("the provider answered HTTP {status}: the key is not accepted{seen}");
         self.line.stop(Stop::ProviderKey, format!("{why}; {}", self.provider.way()));
-        Err(NotNow::Wait(Waiting::stopped(Stop::ProviderKey, why)))
+        Err(Waiting::stopped(Stop::ProviderKey, why).into())
+    }
+
+    /// Whether an asset was found with the key after this moment, or a probe is not refused.
+    async fn key_is_good(&self, since: Instant) -> bool {
+        let probed = self.probed_key().await;
+        probed || self.controls.is_found_since(since)
     }
 }
 
 impl Run<'_> {
-    /// Is the asset there? "Gone" needs two detail calls that both don't find it, `verify_interval` apart.
-    pub(super) async fn look_twice(&mut self) -> Result<Sight, NotNow> {
+    /// Is the asset there? "Gone" needs two detail calls that both don't find it, `verify_interval` apart. A control that was
+    /// found before them belongs to it: where none was, and there is a control asset, that is asked, and the looks begin
+    /// anew.
+    pub(super) async fn look_twice(&mut self) -> Result<Sight, End> {
+        let mut control_before = self.eraser.controls.is_fresh();
         if let Some(found) = self.look().await? {
-            return Ok(Sight::Present(Some(found)));
+            return Ok(Sight::Present(found));
+        }
+        if !control_before && Box::pin(self.control_asset()).await? {
+            control_before = true;
+            if let Some(found) = self.look().await? {
+                return Ok(Sight::Present(found));
+            }
         }
         tokio::time::sleep(self.eraser.settings.provider.verify_interval).await;
-        Ok(self.look().await?.map_or(Sight::Gone, |found| Sight::Present(Some(found))))
+        let found = self.look().await?;
+        Ok(found.map_or_else(|| Sight::Gone(Absence { control_before, looked: Instant::now() }), Sight::Present))
     }
 
-    /// After a `DELETE` that answered "deleted", one detail call that doesn't find the asset is the second witness.
-    /// A read may lag behind the delete, so a few are made, further and further apart.
-    pub(super) async fn gone_after_success(&mut self) -> Result<bool, NotNow> {
+    /// After a `DELETE` that answered "deleted", one detail call that doesn't find the asset is the second witness; says when
+    /// it had answered. A read may lag behind the delete, so a few are made, further and further apart.
+    pub(super) async fn gone_after_success(&mut self) -> Result<Option<Instant>, End> {
         let mut interval = self.eraser.settings.provider.verify_interval;
         for look in 0..LOOKS_AFTER_DELETE {
             if look > 0 {
@@ -62,23 +77,26 @@ impl Run<'_> {
                 interval *= 2;
             }
             if self.look().await?.is_none() {
-                return Ok(true);
+                return Ok(Some(Instant::now()));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// One settled answer of the detail call: `None` when the provider doesn't find the asset.
-    async fn look(&mut self) -> Result<Option<Detail>, NotNow> {
+    async fn look(&mut self) -> Result<Option<Detail>, End> {
         let mut budget = self.eraser.budget().start();
         loop {
             let pass = self.eraser.pass().await?;
+            let began = Instant::now();
             let answer = self.eraser.provider.detail(pass, &self.request.asset_id, &self.delivered.trace).await;
-            let said = LastWord { code: answer.code, msg: answer.msg };
+            let said = answer.words();
             self.seen = answer.seen;
             let (after, fault, why) = match answer.meaning {
                 Meaning::Found(detail) => {
                     self.eraser.provider_outage.answered();
+                    self.eraser.found(began);
+                    self.found = true;
                     return Ok(Some(detail));
                 }
                 Meaning::Gone => {
@@ -86,9 +104,14 @@ impl Run<'_> {
                     self.provider.get_or_insert(said);
                     return Ok(None);
                 }
+                Meaning::InUse => {
+                    self.provider = Some(said);
+                    return Err(self.used_by(format!("what the provider knows of: {}", self.said())));
+                }
                 Meaning::KeyRefused(status) => {
                     let why = self.eraser.key_refused(status, self.seen.as_deref()).await?;
-                    (None, Some(why), self.told(why))
+                    self.provider = Some(said);
+                    return Err(Waiting::refused(self.told(why)).into());
                 }
                 Meaning::Retry { after, why } => {
                     let told = self.told(why);
@@ -103,14 +126,14 @@ impl Run<'_> {
             self.provider = Some(said);
             match budget.next(after) {
                 Some(delay) => tokio::time::sleep(delay).await,
-                None => return Err(NotNow::Wait(self.provider_fault(after, fault, &why).await)),
+                None => return Err(self.provider_fault(after, fault, &why).await.into()),
             }
         }
     }
 
     /// Publishes that this deletion is about to begin, before the guard is first asked. What the request
     /// waited for last tells that it was asked before: then it is known already.
-    pub(super) async fn announce_start(&self) -> Result<(), NotNow> {
+    pub(super) async fn announce_start(&self) -> Result<(), End> {
         let waited_for = self.record.waited_for.as_deref();
         let asked = [PutOff::InUse, PutOff::Guard, PutOff::Backup, PutOff::Stopped(Stop::Brake)];
         let known =
@@ -121,11 +144,11 @@ impl Run<'_> {
         let request = self.request;
         let notice =
             Notice::started(self.eraser.ledger.id(), &request.request_id, &request.asset_id, self.record.first_seen);
-        if self.announce.announce(&notice).await { Ok(()) } else { Err(NotNow::Wait(Waiting::broker())) }
+        if self.announce.announce(&notice).await { Ok(()) } else { Err(End::Wait(Waiting::broker())) }
     }
 
     /// One settled answer of the guard: the jobs in progress that use the asset. Only `None` allows a deletion.
-    pub(super) async fn ask_guard(&self) -> Result<Option<Vec<String>>, NotNow> {
+    pub(super) async fn ask_guard(&self) -> Result<Option<Vec<String>>, End> {
         let mut budget = self.eraser.budget().start();
         loop {
             let jobs = match self.eraser.guard.check(&self.request.asset_id, &self.delivered.trace).await {
@@ -134,7 +157,7 @@ impl Run<'_> {
                 GuardAnswer::Unknown { why } => {
                     self.guard_failed(&why).await?;
                     let Some(delay) = budget.next(None) else {
-                        return Err(NotNow::Wait(self.guard_fault(why).await));
+                        return Err(End::Wait(self.guard_fault(why).await));
                     };
                     tokio::time::sleep(delay).await;
                     continue;
@@ -146,10 +169,10 @@ impl Run<'_> {
     }
 
     /// The guard gave no usable answer. While it gives none for any request, none goes on trying.
-    async fn guard_failed(&self, why: &str) -> Result<(), NotNow> {
+    async fn guard_failed(&self, why: &str) -> Result<(), End> {
         let (eraser, asset) = (self.eraser, self.request.asset_id.as_str());
         if eraser.guard_outage.failed(asset, why, eraser.guard.probe()).await {
-            return Err(NotNow::Wait(Waiting::stopped(Stop::GuardDown, why.to_owned())));
+            return Err(End::Wait(Waiting::stopped(Stop::GuardDown, why.to_owned())));
         }
         Ok(())
     }
@@ -165,7 +188,7 @@ impl Run<'_> {
     }
 
     /// A call to the provider gave no usable answer. While it gives none for any request, none goes on trying.
-    pub(super) async fn provider_failed(&self, why: Fault, told: &str) -> Result<(), NotNow> {
+    pub(super) async fn provider_failed(&self, why: Fault, told: &str) -> Result<(), End> {
         // Too many calls are no outage: the pace is found, and the call made again.
         if why.is_rejection() {
             return Ok(());
@@ -177,7 +200,7 @@ impl Run<'_> {
             down = down || eraser.provider_outage.is_outage(true, told, eraser.provider_is_well()).await;
         }
         if down {
-            return Err(NotNow::Wait(Waiting::stopped(Stop::ProviderDown, told.to_owned())));
+            return Err(End::Wait(Waiting::stopped(Stop::ProviderDown, told.to_owned())));
         }
         Ok(())
     }

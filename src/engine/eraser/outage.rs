@@ -27,8 +27,10 @@ impl Eraser {
                 Stop::Ledger | Stop::LedgerWentBack => eraser.ledger_is_well().await,
                 Stop::Brake => eraser.held_by().await.is_ok_and(|held| held.is_none()),
                 Stop::ProviderBusy => eraser.provider.gate().paused_for().is_zero(),
-                Stop::ProviderKey => !eraser.provider.probe().await.meaning.is_key_refused(),
-                Stop::ProviderDown => eraser.provider.probe().await.meaning.is_clear(),
+                Stop::ProviderKey => eraser.probed_key().await,
+                Stop::ControlLost => eraser.control_is_found().await,
+                Stop::NothingFound => eraser.finds_something().await,
+                Stop::ProviderDown => eraser.shows_life().await.unwrap_or(false),
                 Stop::GuardDown => eraser.guard.probe().await,
                 // The request that waits for its place opens the line.
                 Stop::WaitQueues => false,
@@ -46,6 +48,8 @@ impl Eraser {
                 | Stop::Brake
                 | Stop::ProviderBusy
                 | Stop::ProviderKey
+                | Stop::ControlLost
+                | Stop::NothingFound
                 | Stop::WaitQueues => {
                     eraser.line.resume(stop);
                 }
@@ -86,12 +90,25 @@ impl EraserParts {
             if self.provider.gate().paused_for() > self.settings.retry.max_elapsed {
                 return false;
             }
-            let meaning = self.provider.probe().await.meaning;
-            if !meaning.is_rejection() {
-                return meaning.is_clear();
+            if let Some(alive) = self.shows_life().await {
+                return alive;
             }
         }
         false
+    }
+
+    /// Whether a probe shows that the provider is at work; `None` when it says only that there are too many calls. The
+    /// control asset must be known: any other answer to a question about it than a clear one is a failure.
+    async fn shows_life(&self) -> Option<bool> {
+        let answer = self.provider.probe().await;
+        let alive =
+            if self.provider.control_asset().is_some() { answer.meaning.is_clear() } else { answer.shows_life() };
+        (!answer.meaning.is_rejection()).then_some(alive)
+    }
+
+    /// Whether the key is accepted for a probe.
+    pub(super) async fn probed_key(&self) -> bool {
+        !self.provider.probe().await.meaning.is_key_refused()
     }
 
     /// Whether the ledger can be written, and was not set back; that stops the line.
@@ -179,28 +196,31 @@ impl Outage {
 
 /// What is asked when a failure may be that of one request or of all. Requests that ask at the same time share one answer.
 pub(super) struct Witness<T> {
-    /// How often it has answered.
-    answers: AtomicU64,
+    /// How often it was asked.
+    asked: AtomicU64,
     last: tokio::sync::Mutex<Option<T>>,
 }
 
 impl<T> Default for Witness<T> {
     fn default() -> Self {
-        Self { answers: AtomicU64::new(0), last: tokio::sync::Mutex::default() }
+        Self { asked: AtomicU64::new(0), last: tokio::sync::Mutex::default() }
     }
 }
 
 impl<T: Copy> Witness<T> {
-    /// An answer that arrives after this call has begun.
+    /// The answer to a question that was asked after this call had begun.
     pub(super) async fn says(&self, ask: impl Future<Output = T>) -> T {
-        let before = self.answers.load(Ordering::Acquire);
+        let before = self.asked.load(Ordering::Acquire);
         let mut last = self.last.lock().await;
-        match *last {
-            Some(answer) if self.answers.load(Ordering::Acquire) != before => answer,
+        match last.take() {
+            Some(answer) if self.asked.load(Ordering::Acquire) != before => {
+                *last = Some(answer);
+                answer
+            }
             _ => {
+                self.asked.fetch_add(1, Ordering::Release);
                 let answer = ask.await;
                 *last = Some(answer);
-                self.answers.fetch_add(1, Ordering::Release);
                 answer
             }
         }

@@ -23,6 +23,11 @@ impl Run<'_> {
             let detail = format!("the asset is protected by {:?}{begun}", pattern.as_str());
             return Err(Withheld::Protected(Outcome::rejected(Cause::Protected, detail)));
         }
+        if self.eraser.provider.control_asset() == Some(asset) {
+            let detail =
+                "the asset is provider.control_asset, which shows that the key finds assets: it is never deleted";
+            return Err(Withheld::Protected(Outcome::rejected(Cause::Protected, detail)));
+        }
         if self.is_dry_run() { Err(Withheld::DryRun) } else { Ok(Permit(())) }
     }
 

@@ -1,24 +1,24 @@
 //! The target: is the asset there, and is it the one that was meant?
 
-use super::{NotNow, Run, Sight};
+use super::{End, Run, Sight};
 use crate::contract::message::{Cause, Outcome, Request};
 use crate::neighbours::provider::Detail;
 
 impl Run<'_> {
-    /// Is the asset there, and is it the one that was meant? `Some` ends the request.
-    pub(super) async fn confirm_target(&mut self) -> Result<Option<Outcome>, NotNow> {
+    /// Is the asset there, and is it the one that was meant?
+    pub(super) async fn confirm_target(&mut self) -> Result<(), End> {
         let settings = &self.eraser.settings.provider;
         let needed = self.request.expect.is_some() || self.record.deletes > 0 || self.wants_backup();
         if !settings.confirm_target && !needed {
-            return Ok(None);
+            return Ok(());
         }
         let found = match self.look_twice().await? {
-            Sight::Present(detail) => detail,
-            Sight::Gone => return Ok(Some(self.gone())),
+            Sight::Present(found) => found,
+            Sight::Gone(absence) => return Err(Box::pin(self.gone(absence)).await?.into()),
         };
-        let mismatch = found.as_ref().and_then(|found| mismatch(self.request, found));
-        self.asset = found;
-        Ok(mismatch)
+        let mismatch = mismatch(self.request, &found);
+        self.asset = Some(found);
+        mismatch.map_or(Ok(()), |outcome| Err(outcome.into()))
     }
 }
 

@@ -235,6 +235,7 @@ impl Handler {
         }
         drop(span);
         self.metrics.result(&event.outcome, &event.cause);
+        self.metrics.proof(&event.proof);
         self.reply(event, message, session).await;
         let Some(case) = &answer.case else { return Ok(true) };
         let key = case.kind.routing_key();

@@ -72,15 +72,7 @@ impl AssetSource {
 
     /// Asks for an asset's bytes; none of them is read yet.
     pub(super) async fn open(&self, asset: &Detail) -> Result<Download, Trouble> {
-        let Some(url) = &asset.url else { return Err(no_url(asset)) };
-        let url = Url::parse(url.expose())
-            .map_err(|_| Trouble::Lasting("the url that the provider gives for the asset is none".into()))?;
-        self.rules.check(&url).map_err(refuse)?;
-        let sent = self.http.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static("identity")).send().await;
-        let response = sent.map_err(|error| broken(&error))?;
-        // The resolver has seen to it; this is the second lock.
-        let from = response.remote_addr().map(|at| self.rules.connected(response.url(), at.ip()));
-        from.unwrap_or(Err(RefusedAddress::NotPublic)).map_err(refuse)?;
+        let response = self.ask(asset).await?;
         check_status(&response)?;
         let content_type =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -90,6 +82,33 @@ impl AssetSource {
             return Err(too_large(self.max_size));
         }
         Ok(Download { response, content_type, announced, received: 0, max_size: self.max_size })
+    }
+}
+
+impl AssetSource {
+    /// Whether the asset's URL serves at least one byte; `None` where that is not clear.
+    pub(super) async fn serves(&self, asset: &Detail) -> Option<bool> {
+        let mut response = self.ask(asset).await.ok()?;
+        match response.status() {
+            StatusCode::OK => Some(response.chunk().await.ok()?.is_some_and(|bytes| !bytes.is_empty())),
+            // With 401 and 403 the signature may only be too old: nothing is served all the same.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whatever the asset's URL answers.
+    async fn ask(&self, asset: &Detail) -> Result<Response, Trouble> {
+        let Some(url) = &asset.url else { return Err(no_url(asset)) };
+        let url = Url::parse(url.expose())
+            .map_err(|_| Trouble::Lasting("the url that the provider gives for the asset is none".into()))?;
+        self.rules.check(&url).map_err(refuse)?;
+        let sent = self.http.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static("identity")).send().await;
+        let response = sent.map_err(|error| broken(&error))?;
+        // The resolver has seen to it; this is the second lock.
+        let from = response.remote_addr().map(|at| self.rules.connected(response.url(), at.ip()));
+        from.unwrap_or(Err(RefusedAddress::NotPublic)).map_err(refuse)?;
+        Ok(response)
     }
 }
 

@@ -70,9 +70,12 @@ impl Confirmer {
             }
             Meaning::Found(status) => status.is_finished(),
             // Also "gone": a job that the provider does not know may be one that it does not know *yet*.
-            Meaning::Gone | Meaning::Refused | Meaning::Retry { .. } | Meaning::KeyRefused(_) | Meaning::Unlisted => {
-                false
-            }
+            Meaning::Gone
+            | Meaning::InUse
+            | Meaning::Refused
+            | Meaning::Retry { .. }
+            | Meaning::KeyRefused(_)
+            | Meaning::Unlisted => false,
         };
         *known = Some((Instant::now(), ended));
         ended

@@ -60,6 +60,13 @@ fn client(base: &str) -> Client {
         retry_codes: vec![],
         gone_codes: vec!["-1".into()],
         refused_codes: vec![],
+        answers: vec![],
+        max_pause: Duration::from_secs(600),
+        job_url: "/v1/result/{job_id}".into(),
+        control_asset: None,
+        control_window: Duration::from_secs(60),
+        absent_streak: None,
+        verify_url: false,
     };
     let gate = Gate::new(Concurrency::Fixed(1), None, Metrics::new().unwrap());
     Client::new(&settings, gate, Metrics::new().unwrap()).unwrap()

@@ -60,16 +60,21 @@ impl Braking {
 }
 
 impl Ledger {
-    /// Records, before every single `DELETE`, that it may have been sent; and counts it, if the request has not begun to
+    /// Records, before every single `DELETE`, that it may have been sent, and whether the asset was found (`seen`); and counts it, if the request has not begun to
     /// delete before and there is a brake. Without one nothing is counted. Of all calls on one ledger, by whichever
     /// worker, no more than `brake.max_deletions` are counted within any `brake.window`, by the ledger's clock.
     ///
     /// # Errors
     /// When the ledger cannot be written; when the request was never begun or is a dry run; when another attempt has
     /// begun since, or the request is decided. After any error no `DELETE` may be sent.
-    pub async fn deleting(&self, attempt: &Attempt, brake: Option<&BrakeSettings>) -> Result<Deletion, LedgerError> {
+    pub async fn deleting(
+        &self,
+        attempt: &Attempt,
+        brake: Option<&BrakeSettings>,
+        seen: bool,
+    ) -> Result<Deletion, LedgerError> {
         let token = attempt.token;
-        let verb = move |row, now| state::deleting(row, token, now);
+        let verb = move |row, now| state::deleting(row, token, seen, now);
         let (id, brake, clock) = (attempt.request_id.clone(), brake.copied(), self.clock);
         self.call(Call { id, brake, clock, verb }).await
     }

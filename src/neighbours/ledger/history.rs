@@ -11,7 +11,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::row::{BackedUp, Chain, Decision, KeptDetails, Row, State};
+use crate::contract::message::Proof;
 use crate::contract::message::id::RequestId;
+
+/// Why a `DELETE` is known to be one of something that was there.
+const SEEN: &str = "the asset was found";
 
 /// One change of a request, as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,6 +72,7 @@ pub(super) fn seal(id: &RequestId, row: &mut Row) {
     row.waited_for = None;
     row.backup_asked = None;
     row.backup = None;
+    row.seen = false;
     if let Some(decision) = &mut row.decision {
         decision.kept = KeptDetails::Sealed(head);
     }
@@ -81,7 +86,7 @@ pub(super) fn is_of(row: &Row, request: &str) -> bool {
 /// The one entry that stands for all those of a tombstone; `None` for any other row. Its digest is the hash of the last
 /// entry there was, as a report made before that shows it.
 pub(super) fn tombstone(id: &RequestId, row: &Row) -> Option<Change> {
-    let Some(Decision { outcome, kept: KeptDetails::Sealed(head) }) = &row.decision else { return None };
+    let Some(Decision { outcome, kept: KeptDetails::Sealed(head), .. }) = &row.decision else { return None };
     Some(Change {
         request_id: id.clone(),
         number: row.chain.entries,
@@ -132,7 +137,8 @@ pub(super) fn problem(id: &RequestId, row: &Row, changes: &[Change]) -> Option<S
     if !is_told(row.backup.as_ref(), changes) {
         return Some("the row does not say which copy was made".to_owned());
     }
-    if (row.first_seen, Some(row.deletes)) != (first.at, deletes(changes)) || !says_what_was_asked(row) {
+    let done = (row.first_seen, Some(row.deletes), row.seen);
+    if done != (first.at, deletes(changes), was_seen(changes)) || !says_what_was_asked(row) || !says_its_proof(row) {
         return Some("the row does not say what was asked and done".to_owned());
     }
     None
@@ -162,6 +168,19 @@ fn deletes(changes: &[Change]) -> Option<u32> {
     })
 }
 
+/// Whether the asset was found before one of the `DELETE`s.
+fn was_seen(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.state == "deleting" && change.why.as_deref() == Some(SEEN))
+}
+
+/// The proof stands in the row twice: in the event, which its digest guards, and in a column that a tombstone keeps.
+fn says_its_proof(row: &Row) -> bool {
+    let Some(event) = event(row) else { return true };
+    let Ok(event) = serde_json::from_str::<Value>(event) else { return true };
+    let proof = row.decision.as_ref().and_then(|decision| decision.proof);
+    event["data"]["proof"].as_str() == proof.map(Proof::as_str)
+}
+
 /// What was asked stands in the row twice: whole, which its digest guards, and in columns to look it up by.
 fn says_what_was_asked(row: &Row) -> bool {
     // Refused unread: nothing was asked that could be told.
@@ -177,7 +196,7 @@ fn tombstone_problem(id: &RequestId, row: &Row, head: &str, changes: &[Change]) 
         return Some("it is a tombstone, and has entries".to_owned());
     }
     // Whatever a tombstone does not keep is not in its hash, and would be believed.
-    let more = row.backup.is_some() || row.backup_asked.is_some();
+    let more = row.backup.is_some() || row.backup_asked.is_some() || row.seen;
     (more || row.chain.head != tombstone_hash(id, row, head)).then(|| "the tombstone was changed".to_owned())
 }
 
@@ -195,6 +214,7 @@ fn tombstone_hash(id: &RequestId, row: &Row, head: &str) -> String {
         attempts,
         deletes,
         decision.as_ref().map(|decision| &decision.outcome),
+        decision.as_ref().and_then(|decision| decision.proof),
         first_seen.as_millisecond(),
         updated.as_millisecond(),
         chain.entries,
@@ -219,7 +239,8 @@ fn why(row: &Row) -> Option<String> {
         State::Waiting => row.waited_for.clone(),
         State::Decided => row.decision.as_ref().map(|decision| decision.outcome.clone()),
         State::BackedUp => row.backup.as_ref().map(BackedUp::told),
-        State::Begun | State::Deleting | State::NotSent => None,
+        State::Deleting => row.seen.then(|| SEEN.to_owned()),
+        State::Begun | State::NotSent => None,
     }
 }
 

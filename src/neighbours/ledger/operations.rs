@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::contract::message::Backup;
 use crate::contract::message::id::{AssetId, CaseId, RequestId};
+use crate::contract::message::{Backup, Proof};
 
 /// A request about to be attempted.
 #[derive(Clone, Debug)]
@@ -108,8 +108,10 @@ pub struct Record {
     pub rung: u32,
     /// How many `DELETE`s this and earlier attempts may have sent.
     pub deletes: u32,
-    /// How many of them the provider answered "not found".
+    /// How many of them the provider answered with "nothing deleted".
     pub missed: u32,
+    /// Whether the asset was found before one of them.
+    pub seen: bool,
     /// Why it was last put off.
     pub waited_for: Option<String>,
     /// The copy of the asset that was made last.
@@ -168,7 +170,7 @@ pub struct Case {
 /// Where an asset stands, for those who are about to use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AssetState {
-    /// Its deletion was carried out or found done.
+    /// Its deletion was carried out or found done, with another proof than `unconfirmed`.
     Deleted,
     /// A `DELETE` may have been sent, by a request that is open or has failed.
     Deleting,
@@ -215,6 +217,9 @@ pub struct Entry {
     pub backup: Option<Backup>,
     /// Once decided: the outcome.
     pub outcome: Option<String>,
+    /// Once decided that the asset is gone: how well that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Once decided: the event (JSON), unless it is so old that it is no longer kept.
     pub event: Option<String>,
     /// When it first began.

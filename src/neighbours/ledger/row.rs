@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Token;
-use crate::contract::message::Backup;
+use crate::contract::message::{Backup, Proof};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +64,10 @@ pub(super) struct Row {
     pub rung: u32,
     /// The `DELETE`s on record, of this and every earlier attempt: each may have been sent.
     pub deletes: u32,
-    /// Those of them that the provider answered "not found".
+    /// Those of them that the provider answered with "nothing deleted".
     pub missed: u32,
+    /// Whether the asset was found before a `DELETE` was sent.
+    pub seen: bool,
     pub waited_for: Option<String>,
     /// The copy made last; gone from a tombstone.
     pub backup: Option<BackedUp>,
@@ -83,6 +85,8 @@ pub(super) struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub outcome: String,
+    /// How well it is known that the asset is gone, with an outcome that says so.
+    pub proof: Option<Proof>,
     pub kept: KeptDetails,
 }
 

@@ -9,8 +9,8 @@ use super::clock::Clock;
 use super::history;
 use super::row::{BackedUp, Chain, Decision, KeptDetails, Row, State};
 use super::{Asked, AssetState, Attempt, Begun, Beside, Deletion, Entry, Past, Record, RefusalRecord, Token, UsedUp};
-use crate::contract::message::Backup;
 use crate::contract::message::id::{CaseId, RequestId};
+use crate::contract::message::{Backup, Proof};
 use crate::settings::BrakeSettings;
 
 /// What can happen to a request.
@@ -156,7 +156,7 @@ pub(super) fn begin(
 fn used_up(row: &Row, asked: &Asked) -> Option<UsedUp> {
     let another = Some(UsedUp::AnotherRequest);
     match &row.decision {
-        Some(Decision { outcome, kept: KeptDetails::Sealed(_) }) if history::is_of(row, &asked.request) => {
+        Some(Decision { outcome, kept: KeptDetails::Sealed(_), .. }) if history::is_of(row, &asked.request) => {
             Some(UsedUp::Forgotten { outcome: outcome.clone(), decided: row.updated })
         }
         Some(Decision { kept: KeptDetails::Sealed(_), .. }) => another,
@@ -203,7 +203,12 @@ pub(super) fn backed_up(row: Option<Row>, attempt: Token, backup: Backup, now: T
 }
 
 /// Before every single `DELETE`.
-pub(super) fn deleting(row: Option<Row>, attempt: Token, now: Timestamp) -> Result<Step<Deletion>, Illegal> {
+pub(super) fn deleting(
+    row: Option<Row>,
+    attempt: Token,
+    seen: bool,
+    now: Timestamp,
+) -> Result<Step<Deletion>, Illegal> {
     let mut row = owned(row, attempt)?;
     row.state = advance(Some(row.state), Act::Delete)?;
     if row.dry_run {
@@ -212,6 +217,7 @@ pub(super) fn deleting(row: Option<Row>, attempt: Token, now: Timestamp) -> Resu
     // Once a request: what has begun is neither counted again nor held.
     let begins = row.deletes == 0;
     row.deletes = row.deletes.saturating_add(1);
+    row.seen |= seen;
     row.updated = now;
     let braked: Option<fn(u64) -> Deletion> = begins.then_some(|deletions| Deletion::Braked { deletions });
     Ok(Step { braked, ..Step::write(row, Deletion::Allowed) })
@@ -226,7 +232,7 @@ pub(super) fn not_sent(row: Option<Row>, attempt: Token, now: Timestamp) -> Resu
     Ok(Step::write(row, ()))
 }
 
-/// The provider answered the last `DELETE` with "not found". It stays on record as sent: the answer is no proof.
+/// The provider answered the last `DELETE` with "not found" or "in use". It stays on record as sent: the answer is no proof.
 pub(super) fn missed(row: Option<Row>, attempt: Token) -> Result<Step<()>, Illegal> {
     let mut row = owned(row, attempt)?;
     row.missed = row.missed.saturating_add(1).min(row.deletes);
@@ -253,7 +259,7 @@ pub(super) fn put_off(
 pub(super) fn decide(
     row: Option<Row>,
     attempt: Token,
-    outcome: String,
+    (outcome, proof): (String, Option<Proof>),
     event: impl FnOnce(Timestamp) -> String,
     now: Timestamp,
 ) -> Result<Step<String>, Illegal> {
@@ -263,7 +269,7 @@ pub(super) fn decide(
     let mut row = owned(row, attempt)?;
     row.state = advance(Some(row.state), Act::Decide)?;
     let event = event(now);
-    row.decision = Some(Decision { outcome, kept: KeptDetails::Event(event.clone()) });
+    row.decision = Some(Decision { outcome, proof, kept: KeptDetails::Event(event.clone()) });
     row.attempt = None;
     row.updated = now;
     Ok(Step::write(row, event))
@@ -278,7 +284,8 @@ pub(super) fn refuse(
     let Some(row) = row else {
         let mut row = Row::unseen(case, advance(None, Act::Refuse)?, now);
         let event = event(now);
-        row.decision = Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), kept: KeptDetails::Event(event.clone()) });
+        let kept = KeptDetails::Event(event.clone());
+        row.decision = Some(Decision { outcome: REFUSED_OUTCOME.to_owned(), proof: None, kept });
         let of_case = row.case_id.clone();
         return Ok(Step::write(row, RefusalRecord::Recorded { event, of_case }));
     };
@@ -310,6 +317,7 @@ impl Row {
             rung: 0,
             deletes: 0,
             missed: 0,
+            seen: false,
             waited_for: None,
             backup: None,
             decision: None,
@@ -329,10 +337,11 @@ impl Row {
     pub(super) fn entry(self, request_id: RequestId) -> Entry {
         // Of a tombstone's request there is a hash.
         let sealed = matches!(self.decision, Some(Decision { kept: KeptDetails::Sealed(_), .. }));
+        let proof = self.decision.as_ref().and_then(|decision| decision.proof);
         let (outcome, event) = match self.decision {
             None => (None, None),
-            Some(Decision { outcome, kept: KeptDetails::Event(event) }) => (Some(outcome), Some(event)),
-            Some(Decision { outcome, kept: KeptDetails::Sealed(_) }) => (Some(outcome), None),
+            Some(Decision { outcome, kept: KeptDetails::Event(event), .. }) => (Some(outcome), Some(event)),
+            Some(Decision { outcome, kept: KeptDetails::Sealed(_), .. }) => (Some(outcome), None),
         };
         Entry {
             request_id,
@@ -345,6 +354,7 @@ impl Row {
             waited_for: self.waited_for,
             backup: self.backup.map(|backed_up| backed_up.backup),
             outcome,
+            proof,
             event,
             first_seen: self.first_seen,
             updated: self.updated,
@@ -363,6 +373,7 @@ impl Row {
             rung: self.rung,
             deletes: self.deletes,
             missed: self.missed,
+            seen: self.seen,
             waited_for: self.waited_for.clone(),
             backup: self.backup.as_ref().map(|backed_up| backed_up.backup.clone()),
         }
@@ -389,16 +400,13 @@ impl<T> Step<T> {
 pub(super) fn asset_state(row: &Row) -> AssetState {
     match &row.decision {
         _ if row.dry_run => AssetState::Unknown,
-        Some(decision) if GONE.contains(&decision.outcome.as_str()) => AssetState::Deleted,
+        Some(Decision { proof: Some(proof), .. }) if *proof != Proof::Unconfirmed => AssetState::Deleted,
         // Also when the request has failed since: the provider may still carry a DELETE out that it was sent.
         _ if row.deletes > 0 => AssetState::Deleting,
         None => AssetState::Requested,
         Some(_) => AssetState::Unknown,
     }
 }
-
-/// Outcomes after which the asset is known not to be there.
-const GONE: [&str; 2] = ["deleted", "already_absent"];
 
 /// A verb bound to its arguments, as a store runs it: it is given the row and the ledger's time. A mere alias, so that
 /// signatures stay readable.

@@ -15,6 +15,7 @@ use super::clock::to_millisecond;
 use super::row::State;
 use super::state::Act;
 use super::*;
+use crate::contract::message::{Cause, Proof};
 
 /// Runs each test against a ledger in memory, one in a file, and one in a database of its own.
 macro_rules! of_every_ledger {
@@ -126,6 +127,17 @@ pub(super) fn asked(request: &str, asset: &str) -> Asked {
     }
 }
 
+/// The outcome of this name, with the strongest proof.
+pub(super) fn of(outcome: &str) -> Outcome {
+    match outcome {
+        "deleted" => Outcome::Deleted(Proof::Erased),
+        "already_absent" => Outcome::AlreadyAbsent(Proof::Absent),
+        "rejected" => Outcome::rejected(Cause::InUse, ""),
+        "failed" => Outcome::failed(Cause::StillPresent, ""),
+        other => panic!("no outcome is called {other:?}"),
+    }
+}
+
 /// Begins and expects the request to be open.
 pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Record {
     match ledger.at(now).begin(asked, Beside::NoSuspect).await.unwrap() {
@@ -137,10 +149,10 @@ pub(super) async fn begin(ledger: &Ledger, asked: Asked, now: Timestamp) -> Reco
 /// An open request that has sent a `DELETE`, and a decided one.
 pub(super) async fn record_some(ledger: &Ledger) {
     begin(ledger, asked("open", "a"), at(0)).await;
-    ledger.at(at(1)).deleting(&first("open"), None).await.unwrap();
+    ledger.at(at(1)).deleting(&first("open"), None, false).await.unwrap();
     ledger.at(at(2)).put_off(&first("open"), 2, "provider").await.unwrap();
     begin(ledger, asked("decided", "b"), at(3)).await;
-    ledger.at(at(4)).decide(&first("decided"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(4)).decide(&first("decided"), &of("deleted"), |_| "event".into()).await.unwrap();
 }
 
 /// What [`record_some`] has recorded is there after a restart.
@@ -154,6 +166,7 @@ pub(super) async fn assert_some_is_there(ledger: &Ledger) {
         rung: 2,
         deletes: 1,
         missed: 0,
+        seen: false,
         waited_for: Some("provider".to_owned()),
         backup: None,
     };
@@ -168,7 +181,7 @@ async fn a_request_is_shown_as_it_stands(ledger: Ledger) {
     let open = ledger.request(&id("r")).await.unwrap().unwrap();
     assert_eq!((open.state, open.waited_for.as_deref(), open.outcome), ("waiting", Some("in_use"), None));
     begin(&ledger, asked("r", "a"), at(1)).await;
-    ledger.at(at(2)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(2)).decide(&nth("r", 2), &of("deleted"), |_| "event".into()).await.unwrap();
     let decided = ledger.request(&id("r")).await.unwrap().unwrap();
     assert_eq!((decided.state, decided.outcome.as_deref(), decided.attempts), ("decided", Some("deleted"), 2));
     assert_eq!((decided.asset_id.as_deref(), decided.event.as_deref()), (Some("a"), Some("event")));
@@ -190,11 +203,11 @@ async fn a_request_is_found_by_its_id_its_asset_and_its_case(ledger: Ledger) {
 async fn every_change_is_kept_and_verified(ledger: Ledger) {
     assert_eq!(ledger.verify(None).await.unwrap(), None);
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None, false).await.unwrap();
     ledger.at(at(2)).put_off(&first("r"), 1, "provider").await.unwrap();
     begin(&ledger, asked("r", "a"), at(3)).await;
-    ledger.at(at(4)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap();
-    ledger.at(at(5)).decide(&nth("r", 2), "failed", |_| "late".into()).await.unwrap();
+    ledger.at(at(4)).decide(&nth("r", 2), &of("deleted"), |_| "event".into()).await.unwrap();
+    ledger.at(at(5)).decide(&nth("r", 2), &of("failed"), |_| "late".into()).await.unwrap();
     ledger.at(at(6)).refuse(&id("bad"), None, |_| "refusal".into()).await.unwrap();
     let history = ledger.find("r", 1).await.unwrap().remove(0).1;
     let kept: Vec<_> = history.iter().map(|one| (one.number, one.state.as_str(), one.why.as_deref())).collect();
@@ -222,20 +235,20 @@ async fn an_asset_stands_where_its_strongest_request_says(ledger: Ledger) {
     assert_eq!(stands().await, (AssetState::Unknown, None));
     begin(&ledger, asked("other", "b"), at(0)).await;
     begin(&ledger, Asked { dry_run: true, ..asked("dry", "a") }, at(0)).await;
-    ledger.at(at(0)).decide(&first("dry"), "already_absent", |_| "event".into()).await.unwrap();
+    ledger.at(at(0)).decide(&first("dry"), &of("already_absent"), |_| "event".into()).await.unwrap();
     begin(&ledger, asked("failed", "a"), at(1)).await;
-    ledger.at(at(1)).decide(&first("failed"), "failed", |_| "event".into()).await.unwrap();
+    ledger.at(at(1)).decide(&first("failed"), &of("failed"), |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Unknown, None), "neither says anything");
     begin(&ledger, asked("late", "a"), at(3)).await;
     begin(&ledger, asked("early", "a"), at(2)).await;
     assert_eq!(stands().await, (AssetState::Requested, by("early")));
-    ledger.at(at(4)).deleting(&first("late"), None).await.unwrap();
+    ledger.at(at(4)).deleting(&first("late"), None, false).await.unwrap();
     ledger.at(at(5)).put_off(&first("late"), 1, "provider").await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "also while it waits");
     begin(&ledger, asked("late", "a"), at(6)).await;
-    ledger.at(at(6)).decide(&nth("late", 2), "failed", |_| "event".into()).await.unwrap();
+    ledger.at(at(6)).decide(&nth("late", 2), &of("failed"), |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleting, by("late")), "it is not known what became of the DELETE");
-    ledger.at(at(6)).decide(&first("early"), "already_absent", |_| "event".into()).await.unwrap();
+    ledger.at(at(6)).decide(&first("early"), &of("already_absent"), |_| "event".into()).await.unwrap();
     assert_eq!(stands().await, (AssetState::Deleted, by("early")));
 }
 
@@ -253,12 +266,12 @@ async fn a_case_counts_its_decided_requests_once_each(ledger: Ledger) {
         begin(&ledger, asked(request.as_str(), "a"), at(number)).await;
         for _ in 0..2 {
             if !outcome.is_empty() {
-                ledger.at(at(number)).decide(&first_of(&request), outcome, |_| "event".into()).await.unwrap();
+                ledger.at(at(number)).decide(&first_of(&request), &of(outcome), |_| "event".into()).await.unwrap();
             }
         }
     }
     begin(&ledger, Asked { case_id: None, ..asked("of-no-case", "a") }, at(5)).await;
-    ledger.at(at(5)).decide(&first("of-no-case"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(5)).decide(&first("of-no-case"), &of("deleted"), |_| "event".into()).await.unwrap();
     ledger.at(at(6)).refuse(&id("malformed"), Some(&case("case")), |_| "refusal".into()).await.unwrap();
     ledger.at(at(6)).refuse(&id("r3"), Some(&case("case")), |_| "a malformed copy".into()).await.unwrap();
     let decided = [("deleted", 2), ("failed", 1), ("rejected", 1)].map(|(name, count)| (name.to_owned(), count));
@@ -282,12 +295,12 @@ async fn decided_backwards(ledger: &Ledger) {
     for number in (0..5).rev() {
         let request = id(&format!("r{number}"));
         begin(ledger, asked(request.as_str(), &format!("a{number}")), at(0)).await;
-        ledger.at(at(1)).deleting(&first_of(&request), None).await.unwrap();
+        ledger.at(at(1)).deleting(&first_of(&request), None, false).await.unwrap();
         if number > 0 {
             let outcome = if number == 2 { "failed" } else { "deleted" };
             ledger
                 .at(at(100 - number))
-                .decide(&first_of(&request), outcome, move |_| format!("event {number}"))
+                .decide(&first_of(&request), &of(outcome), move |_| format!("event {number}"))
                 .await
                 .unwrap();
             ledger.heard(&request).await.unwrap();
@@ -338,7 +351,7 @@ async fn a_tombstone_remembers_what_became_of_its_asset(ledger: Ledger) {
         ledger.at(at(200)).refuse(&id("r1"), None, |_| "bad copy".into()).await.unwrap(),
         RefusalRecord::Known { first_seen: to_millisecond(at(0)) }
     );
-    ledger.at(at(200)).decide(&first("r1"), "failed", |_| "late".into()).await.unwrap_err();
+    ledger.at(at(200)).decide(&first("r1"), &of("failed"), |_| "late".into()).await.unwrap_err();
     assert_eq!(begin(&ledger, asked("r0", "a0"), at(200)).await.attempts, 2, "an open request is as it was");
     let stands = async |asset| ledger.asset(&AssetId::parse(asset).unwrap()).await.unwrap();
     let (state, entry) = stands("a1").await;
@@ -369,9 +382,9 @@ async fn the_overview_shows_what_is_open_and_what_was_decided(ledger: Ledger) {
     for request in ["w1", "w2"] {
         ledger.at(at(8)).put_off(&first(request), 1, "in_use").await.unwrap();
     }
-    ledger.at(at(8)).deleting(&first("d"), None).await.unwrap();
+    ledger.at(at(8)).deleting(&first("d"), None, false).await.unwrap();
     for (request, outcome, decided) in [("e1", "deleted", 10), ("e2", "deleted", 39), ("late", "failed", 40)] {
-        ledger.at(at(decided)).decide(&first(request), outcome, |_| "event".into()).await.unwrap();
+        ledger.at(at(decided)).decide(&first(request), &of(outcome), |_| "event".into()).await.unwrap();
     }
     let overview = ledger.overview(at(0), 9).await.unwrap();
     let names = |open: &OpenRequests| open.oldest.iter().map(|entry| entry.request_id.to_string()).collect::<Vec<_>>();
@@ -390,14 +403,14 @@ async fn the_overview_shows_what_is_open_and_what_was_decided(ledger: Ledger) {
 
 async fn the_first_decision_wins(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    let one = ledger.at(at(1)).decide(&first("r"), "deleted", |_| "first".into()).await.unwrap();
-    let other = ledger.at(at(2)).decide(&first("r"), "failed", |_| "second".into()).await.unwrap();
+    let one = ledger.at(at(1)).decide(&first("r"), &of("deleted"), |_| "first".into()).await.unwrap();
+    let other = ledger.at(at(2)).decide(&first("r"), &of("failed"), |_| "second".into()).await.unwrap();
     assert_eq!((one.as_str(), other.as_str()), ("first", "first"));
 }
 
 async fn a_decided_request_begins_with_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(1)).decide(&first("r"), &of("deleted"), |_| "event".into()).await.unwrap();
     assert_eq!(ledger.at(at(2)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), answered("event"));
 }
 
@@ -410,7 +423,7 @@ async fn another_asset_under_the_same_id_is_a_conflict(ledger: Ledger) {
     let conflict = used_by_another_request(at(0));
     begin(&ledger, asked("r", "a"), at(0)).await;
     assert_eq!(ledger.at(at(1)).begin(asked("r", "b"), Beside::NoSuspect).await.unwrap(), conflict);
-    ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(2)).decide(&first("r"), &of("deleted"), |_| "event".into()).await.unwrap();
     assert_eq!(ledger.at(at(3)).begin(asked("r", "b"), Beside::NoSuspect).await.unwrap(), conflict);
 }
 
@@ -448,12 +461,12 @@ async fn a_refusal_of_an_open_request_changes_nothing(ledger: Ledger) {
         );
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.attempts, 2);
-    assert_eq!(ledger.at(at(4)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap(), "event");
+    assert_eq!(ledger.at(at(4)).decide(&nth("r", 2), &of("deleted"), |_| "event".into()).await.unwrap(), "event");
 }
 
 async fn a_refusal_of_a_decided_request_does_not_repeat_its_answer(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(1)).decide(&first("r"), &of("deleted"), |_| "event".into()).await.unwrap();
     let refused = ledger.at(at(2)).refuse(&id("r"), None, |_| "refused".into()).await.unwrap();
     assert_eq!(refused, RefusalRecord::Known { first_seen: to_millisecond(at(0)) });
     let told = |now: Timestamp| format!("told at {now}");
@@ -475,9 +488,9 @@ async fn attempts_are_counted_from_the_first_sight(ledger: Ledger) {
 
 async fn a_delete_that_may_have_been_sent_is_never_forgotten(ledger: Ledger) {
     assert_eq!(begin(&ledger, asked("r", "a"), at(0)).await.deletes, 0);
-    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None, false).await.unwrap();
     assert!(begin(&ledger, asked("r", "a"), at(2)).await.deletes > 0);
-    ledger.at(at(3)).deleting(&nth("r", 2), None).await.unwrap();
+    ledger.at(at(3)).deleting(&nth("r", 2), None, false).await.unwrap();
     ledger.at(at(4)).put_off(&nth("r", 2), 1, "provider").await.unwrap();
     assert!(begin(&ledger, asked("r", "a"), at(5)).await.deletes > 0);
     assert_eq!(begin(&ledger, asked("s", "a"), at(6)).await.deletes, 0);
@@ -489,14 +502,16 @@ async fn an_attempt_that_was_superseded_changes_nothing(ledger: Ledger) {
     }
     let before = ledger.request(&id("r")).await.unwrap();
     let superseded = |error: LedgerError| matches!(error, LedgerError::Superseded { .. }) && !error.is_unavailable();
-    assert!(superseded(ledger.at(at(2)).deleting(&first("r"), None).await.unwrap_err()));
+    assert!(superseded(ledger.at(at(2)).deleting(&first("r"), None, false).await.unwrap_err()));
     assert!(superseded(ledger.at(at(2)).put_off(&first("r"), 1, "in_use").await.unwrap_err()));
-    assert!(superseded(ledger.at(at(2)).decide(&first("r"), "already_absent", |_| "early".into()).await.unwrap_err()));
+    assert!(superseded(
+        ledger.at(at(2)).decide(&first("r"), &of("already_absent"), |_| "early".into()).await.unwrap_err()
+    ));
     assert_eq!(ledger.request(&id("r")).await.unwrap(), before);
-    ledger.at(at(3)).deleting(&nth("r", 2), None).await.unwrap();
-    ledger.at(at(4)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap();
-    assert!(superseded(ledger.at(at(5)).deleting(&first("r"), None).await.unwrap_err()));
-    assert_eq!(ledger.at(at(5)).decide(&first("r"), "failed", |_| "late".into()).await.unwrap(), "event");
+    ledger.at(at(3)).deleting(&nth("r", 2), None, false).await.unwrap();
+    ledger.at(at(4)).decide(&nth("r", 2), &of("deleted"), |_| "event".into()).await.unwrap();
+    assert!(superseded(ledger.at(at(5)).deleting(&first("r"), None, false).await.unwrap_err()));
+    assert_eq!(ledger.at(at(5)).decide(&first("r"), &of("failed"), |_| "late".into()).await.unwrap(), "event");
 }
 
 async fn what_it_waited_for_is_remembered(ledger: Ledger) {
@@ -509,16 +524,16 @@ async fn what_it_waited_for_is_remembered(ledger: Ledger) {
 
 async fn nothing_happens_to_a_request_that_never_began(ledger: Ledger) {
     let never = |error: LedgerError| matches!(error, LedgerError::Illegal { .. }) && !error.is_unavailable();
-    assert!(never(ledger.at(at(0)).deleting(&first("r"), None).await.unwrap_err()));
+    assert!(never(ledger.at(at(0)).deleting(&first("r"), None, false).await.unwrap_err()));
     assert!(never(ledger.at(at(0)).put_off(&first("r"), 1, "in_use").await.unwrap_err()));
-    assert!(never(ledger.at(at(0)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap_err()));
+    assert!(never(ledger.at(at(0)).decide(&first("r"), &of("deleted"), |_| "event".into()).await.unwrap_err()));
     assert_eq!(begin(&ledger, asked("r", "a"), at(1)).await.attempts, 1);
 }
 
 async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).decide(&first("r"), "failed", |_| "event".into()).await.unwrap();
-    let error = ledger.at(at(2)).deleting(&first("r"), None).await.unwrap_err();
+    ledger.at(at(1)).decide(&first("r"), &of("failed"), |_| "event".into()).await.unwrap();
+    let error = ledger.at(at(2)).deleting(&first("r"), None, false).await.unwrap_err();
     assert_eq!(error.to_string(), "request r was taken over by another worker");
     assert!(ledger.at(at(3)).put_off(&first("r"), 1, "in_use").await.is_err());
     assert_eq!(ledger.at(at(4)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), answered("event"));
@@ -527,7 +542,7 @@ async fn nothing_happens_to_a_decided_request(ledger: Ledger) {
 async fn a_dry_run_never_deletes(ledger: Ledger) {
     let dry = || Asked { dry_run: true, ..asked("r", "a") };
     begin(&ledger, dry(), at(0)).await;
-    let error = ledger.at(at(1)).deleting(&first("r"), None).await.unwrap_err();
+    let error = ledger.at(at(1)).deleting(&first("r"), None, false).await.unwrap_err();
     assert!(matches!(error, LedgerError::Illegal { .. }), "{error}");
     assert_eq!(begin(&ledger, dry(), at(2)).await.deletes, 0);
 }

@@ -5,11 +5,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
-use reqwest::header::RETRY_AFTER;
 use url::Url;
 
-use super::classify::{self, Reply, Rules};
+use super::classify::{self, Reply};
+use super::limits;
 use super::origin::{self, Origin, Proxy};
+use super::rules::Rules;
 use super::transport::{self, SetupError};
 use super::{Answer, Detail, Fault, JobStatus, Meaning, ProviderError};
 use crate::contract::message::id::AssetId;
@@ -24,16 +25,8 @@ pub(crate) const ID_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b
 /// The longest job ID that is asked about.
 const JOB_ID_LIMIT: usize = 128;
 
-const ASSET: Folder = Folder { path: ["kyyVideo2", "asset"], template: "/kyyVideo2/asset/{asset_id}" };
-const RESULT: Folder = Folder { path: ["v1", "result"], template: "/v1/result/{job_id}" };
-
-/// Where one kind of thing is.
-#[derive(Clone, Copy)]
-struct Folder {
-    path: [&'static str; 2],
-    /// The same with a name for the ID, for spans.
-    template: &'static str,
-}
+/// Where an asset is, after the base URL.
+const ASSET: &str = "/kyyVideo2/asset/{asset_id}";
 
 /// The provider, as far as a deleter needs it. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -43,6 +36,10 @@ pub struct Client {
     /// The proxy that the environment sets for it.
     proxy: Option<Proxy>,
     rules: Rules,
+    /// The path, and the query if any, of a job: has `{job_id}` in it.
+    job_path: String,
+    /// An asset that must always be found.
+    control: Option<AssetId>,
     gate: Gate,
     metrics: Metrics,
 }
@@ -68,12 +65,9 @@ impl Client {
             http,
             base: settings.base_url.clone(),
             proxy: Proxy::of(&settings.base_url),
-            rules: Rules {
-                retry: settings.retry_codes.clone(),
-                refused: settings.refused_codes.clone(),
-                gone: settings.gone_codes.clone(),
-                token: settings.token.clone(),
-            },
+            rules: Rules::new(settings),
+            job_path: job_path(&settings.base_url, &settings.job_url),
+            control: settings.control_asset.clone(),
             gate,
             metrics,
         })
@@ -93,16 +87,19 @@ impl Client {
 
     /// Asks what the provider knows about an asset.
     pub async fn detail(&self, pass: Pass, asset: &AssetId, trace: &TraceContext) -> Answer<Detail> {
-        self.call(pass, "detail", Method::GET, ASSET, asset.as_str(), trace, |reply| {
-            classify::detail(reply, &self.rules, asset.as_str())
-        })
-        .await
+        self.look(pass, "detail", asset, trace).await
+    }
+
+    /// Asks what the provider knows about the control asset, if there is one.
+    pub async fn control(&self, pass: Pass, trace: &TraceContext) -> Option<Answer<Detail>> {
+        Some(self.look(pass, "control", self.control.as_ref()?, trace).await)
     }
 
     /// Deletes an asset, irreversibly. Dropping the future does not take back a call that was sent.
     pub async fn delete(&self, pass: Pass, asset: &AssetId, trace: &TraceContext) -> Answer<()> {
-        let classify = |reply: &Reply| classify::delete(reply, &self.rules);
-        self.call(pass, "delete", Method::DELETE, ASSET, asset.as_str(), trace, classify).await
+        let id = asset.as_str();
+        let call = Call { operation: "delete", method: Method::DELETE, template: ASSET, url: self.asset_url(asset) };
+        self.call(pass, call, trace, |reply| classify::delete(reply, &self.rules, id)).await
     }
 
     /// Asks for the status of a generation job.
@@ -114,34 +111,45 @@ impl Client {
             return Answer::fault(Fault::Unreadable);
         }
         let pass = self.gate.pass().await;
-        self.call(pass, "job", Method::GET, RESULT, job, trace, |reply| classify::job(reply, &self.rules, job)).await
+        let url = job_endpoint(&self.base, &self.job_path, job);
+        let call = Call { operation: "job", method: Method::GET, template: &self.job_path, url };
+        self.call(pass, call, trace, |reply| classify::job(reply, &self.rules, job)).await
     }
 
-    /// Asks about an asset that does not exist: any answer but a fault or a refused key shows that the provider works.
+    /// Asks about the control asset, or without one about an asset that does not exist.
     pub async fn probe(&self) -> Answer<Detail> {
-        let (asset, pass) = (AssetId::probe(), self.gate.pass().await);
-        self.call(pass, "probe", Method::GET, ASSET, asset.as_str(), &TraceContext::default(), |reply| {
-            classify::detail(reply, &self.rules, asset.as_str())
-        })
-        .await
+        let (asset, pass) = (self.control.clone().unwrap_or_else(AssetId::probe), self.gate.pass().await);
+        self.look(pass, "probe", &asset, &TraceContext::default()).await
     }
 
-    #[allow(clippy::too_many_arguments)] // what one HTTP call needs
+    /// The asset that must always be found, if one is set.
+    #[must_use]
+    pub fn control_asset(&self) -> Option<&AssetId> {
+        self.control.as_ref()
+    }
+
+    async fn look(&self, pass: Pass, operation: &'static str, asset: &AssetId, trace: &TraceContext) -> Answer<Detail> {
+        let call = Call { operation, method: Method::GET, template: ASSET, url: self.asset_url(asset) };
+        self.call(pass, call, trace, |reply| classify::detail(reply, &self.rules, asset.as_str())).await
+    }
+
+    fn asset_url(&self, asset: &AssetId) -> Option<Url> {
+        let path = ASSET.replace("{asset_id}", &encoded(asset.as_str()));
+        endpoint(&self.base, &after(&self.base, &path), asset.as_str())
+    }
+
     async fn call<T>(
         &self,
         pass: Pass,
-        operation: &'static str,
-        method: Method,
-        folder: Folder,
-        id: &str,
+        call: Call<'_>,
         trace: &TraceContext,
         classify: impl FnOnce(&Reply) -> Answer<T>,
     ) -> Answer<T> {
-        let Some(url) = endpoint(&self.base, folder.path, id) else {
+        let Call { operation, method, template, url: Some(url) } = call else {
             return Answer::fault(Fault::Unreadable);
         };
         let started = Instant::now();
-        let mut span = traces::http_call(trace, method.as_str(), Some(folder.template), &url, true);
+        let mut span = traces::http_call(trace, method.as_str(), Some(template), &url, true);
         let answer = match self.exchange(method, url, &span.context(trace)).await {
             Ok(reply) => {
                 span.answered(reply.status);
@@ -163,13 +171,9 @@ impl Client {
             let fault = transport::fault(&error);
             (fault, transport::without_answer(error))
         })?;
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| classify::retry_after(value, Timestamp::now()));
+        let pause = limits::pause(response.headers(), Timestamp::now());
         let (status, origin) = (response.status().as_u16(), Origin::of(&response, self.proxy.as_ref()));
-        Ok(Reply { status, retry_after, origin, body: transport::body(response).await })
+        Ok(Reply { status, pause, origin, body: transport::body(response).await })
     }
 }
 
@@ -180,25 +184,61 @@ fn traced<T>(span: &mut Span, answer: &Answer<T>) {
     match &answer.meaning {
         Meaning::Retry { why, .. } => span.failed(meaning, || answer.told(why)),
         Meaning::KeyRefused(status) => span.failed(meaning, || format!("HTTP status {status}")),
-        Meaning::Found(_) | Meaning::Gone | Meaning::Refused | Meaning::Unlisted => {}
+        Meaning::Found(_) | Meaning::Gone | Meaning::InUse | Meaning::Refused | Meaning::Unlisted => {}
     }
 }
 
-/// `base/folder/id`, or `None` when the URL would not be exactly that.
+/// One HTTP call.
+struct Call<'a> {
+    /// For metrics.
+    operation: &'static str,
+    method: Method,
+    /// The path with a name in place of the ID, for spans.
+    template: &'a str,
+    /// `None` when the ID makes none.
+    url: Option<Url>,
+}
+
+fn encoded(id: &str) -> String {
+    utf8_percent_encode(id, ID_ENCODED).to_string()
+}
+
+/// The server of the base URL with this path, or `None` when the URL would not be exactly that.
 ///
 /// The IDs were checked before they came here. This second lock is for a later change that widens what an ID may be:
 /// `Url` drops `.` and `..` silently, which would turn the `DELETE` of an asset into one of the whole collection.
-fn endpoint(base: &Url, folder: [&str; 2], id: &str) -> Option<Url> {
+fn endpoint(base: &Url, path: &str, id: &str) -> Option<Url> {
     if id.is_empty() {
         return None;
     }
-    let (path, [first, second]) = (base.path().strip_suffix('/').unwrap_or(base.path()), folder);
-    let wanted = format!("{path}/{first}/{second}/{}", utf8_percent_encode(id, ID_ENCODED));
     let mut url = base.clone();
-    url.set_path(&wanted);
+    url.set_path(path);
     url.set_query(None);
     url.set_fragment(None);
-    (url.path() == wanted).then_some(url)
+    (url.path() == path).then_some(url)
+}
+
+/// A path after that of the base URL.
+fn after(base: &Url, path: &str) -> String {
+    format!("{}{path}", base.path().strip_suffix('/').unwrap_or(base.path()))
+}
+
+/// What `provider.job_url` says: a path after the base URL, or a whole URL, which the settings hold to the same server.
+fn job_path(base: &Url, template: &str) -> String {
+    if template.starts_with('/') {
+        return after(base, template);
+    }
+    let path = template.splitn(4, '/').nth(3).unwrap_or_default();
+    format!("/{path}")
+}
+
+/// Where a job is: the template's path, and its query if it has one.
+fn job_endpoint(base: &Url, template: &str, job: &str) -> Option<Url> {
+    let filled = template.replace("{job_id}", &encoded(job));
+    let (path, query) = filled.split_once('?').map_or((filled.as_str(), None), |(path, query)| (path, Some(query)));
+    let mut url = endpoint(base, path, job)?;
+    url.set_query(query);
+    Some(url)
 }
 
 fn is_job_id(id: &str) -> bool {

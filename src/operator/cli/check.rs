@@ -1,6 +1,7 @@
 //! `asset-eraser check`: is everything reachable that `run` will need?
 
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::contract::message::{AssetId, TraceContext};
@@ -11,10 +12,10 @@ use crate::neighbours::broker::topology::TopologySettings;
 use crate::neighbours::guard::{self, Guard, GuardAnswer};
 use crate::neighbours::ledger::Ledger;
 use crate::neighbours::pace::gate::Gate;
-use crate::neighbours::provider::{Client, Meaning};
+use crate::neighbours::provider::{Answer, Client, Detail, Meaning, RecordedAnswer};
 use crate::platform::telemetry::metrics::Metrics;
 use crate::platform::text::plain_lines;
-use crate::settings::Settings;
+use crate::settings::{Settings, brief};
 
 /// Longest wait for one of the five.
 const LIMIT: Duration = Duration::from_secs(45);
@@ -72,11 +73,73 @@ async fn ask_provider(client: &Client) -> Result<String, String> {
             let refused = answer.told(format!("HTTP {status}"));
             Err(format!("reached, but the key is refused: {refused}; {}: provider.token", client.way()))
         }
+        Meaning::Found(_) if client.control_asset().is_some() => {
+            Ok("reached, key accepted, control asset found".into())
+        }
+        meaning if meaning.is_clear() && client.control_asset().is_some() => Err(format!(
+            "reached, but the control asset is not found ({}): the key, the account or the address is wrong, or it was \
+             deleted: provider.control_asset",
+            said(&answer)
+        )),
+        _ if client.control_asset().is_none() && answer.shows_life() => Ok(without_control(&answer)),
         Meaning::Retry { why, .. } => {
             Err(format!("no usable answer: {}; {}; see provider.base_url", answer.told(why), client.way()))
         }
-        Meaning::Found(_) | Meaning::Gone | Meaning::Refused | Meaning::Unlisted => Ok("reached, key accepted".into()),
+        Meaning::Found(_) | Meaning::Gone | Meaning::InUse | Meaning::Refused | Meaning::Unlisted => {
+            Err(format!("no usable answer: {}", said(&answer)))
+        }
     }
+}
+
+/// What an asset that does not exist can tell.
+fn without_control(answer: &Answer<Detail>) -> String {
+    let unknown = if matches!(answer.meaning, Meaning::Gone) {
+        String::new()
+    } else {
+        let said = said(answer);
+        format!(
+            "; warning: an asset that does not exist is answered {said}, which does not mean \"gone\": see provider.answers"
+        )
+    };
+    format!(
+        "reached, key not refused{unknown}; warning: without provider.control_asset it is not known whether this key finds the \
+         assets that it is asked to delete"
+    )
+}
+
+fn said(answer: &Answer<Detail>) -> String {
+    let words = answer.words();
+    let status = words.status.map(|status| format!("HTTP {status}"));
+    let rule = words.rule.map(|rule| format!("by {rule}"));
+    let parts = [status, words.code.map(|code| format!("code {code}")), words.msg, rule];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Prints what recorded answers of the provider mean.
+///
+/// # Errors
+/// When the file cannot be read, or an answer in it is none.
+pub fn answers(settings: &Settings, file: &Path) -> Result<(), Box<dyn Error>> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    println!("{:<8}{:<11}{:<7}{:<14}{:<10}rule", "answer", "operation", "HTTP", "means", "pause");
+    for (recorded, number) in recorded(&text).map_err(|why| format!("{}: {why}", file.display()))?.iter().zip(1..) {
+        for read in recorded.read(&settings.provider).map_err(|why| format!("answer {number}: {why}"))? {
+            let (operation, pause) = (read.operation.as_str(), read.pause.map(brief).unwrap_or_default());
+            let rule = read.rule.unwrap_or_else(|| "none".to_owned());
+            println!("{number:<8}{operation:<11}{:<7}{:<14}{pause:<10}{}", read.status, read.means, plain_lines(&rule));
+        }
+    }
+    Ok(())
+}
+
+/// A JSON list, or objects one after the other.
+fn recorded(text: &str) -> Result<Vec<RecordedAnswer>, String> {
+    let wrong = |number: usize, error: serde_json::Error| format!("answer {number}: {error}");
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(text).map_err(|error| error.to_string());
+    }
+    let objects = serde_json::Deserializer::from_str(text).into_iter();
+    objects.zip(1..).map(|(answer, number)| answer.map_err(|error| wrong(number, error))).collect()
 }
 
 async fn guard(settings: &Settings, provider: &Client, metrics: &Metrics) -> Result<String, String> {

@@ -133,11 +133,30 @@ fn shown_broker(broker: &settings::BrokerSettings) -> Table {
     shown
 }
 
+fn shown_rule(rule: &settings::AnswerRule) -> Value {
+    let operation = rule.operation.map(|operation| operation.as_str().to_owned());
+    let texts = [
+        ("operation", operation),
+        ("status", rule.status.map(|status| status.to_string())),
+        ("code", rule.code.clone()),
+        ("message", rule.message.clone()),
+        ("asset_status", rule.asset_status.clone()),
+        ("means", Some(rule.means.as_str().to_owned())),
+    ];
+    Value::Table(section(texts.into_iter().filter_map(|(name, text)| Some((name, text?.into()))).collect()))
+}
+
 fn shown_provider(provider: &settings::ProviderSettings) -> Table {
     let mut shown = section(vec![
         ("base_url", provider.base_url.as_str().into()),
         ("token", HIDDEN.into()),
         ("connect_timeout", time(provider.connect_timeout)),
+        ("max_pause", time(provider.max_pause)),
+        ("job_url", provider.job_url.clone().into()),
+        ("control_window", time(provider.control_window)),
+        ("absent_streak", i64::from(provider.absent_streak.unwrap_or(0)).into()),
+        ("verify_url", provider.verify_url.into()),
+        ("answers", Value::Array(provider.answers.iter().map(shown_rule).collect())),
         ("timeout", time(provider.timeout)),
         ("confirm_target", provider.confirm_target.into()),
         ("verify", provider.verify.into()),
@@ -146,6 +165,8 @@ fn shown_provider(provider: &settings::ProviderSettings) -> Table {
         ("gone_codes", list(&provider.gone_codes)),
         ("refused_codes", list(&provider.refused_codes)),
     ]);
+    let control = provider.control_asset.as_ref();
+    shown.extend(control.map(|asset| ("control_asset".to_owned(), asset.as_str().into())));
     shown.extend(provider.max_rate.map(|rate| ("max_rate".to_owned(), i64::from(rate.get()).into())));
     shown
 }

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::contract::message::{Outcome, Proof};
 use crate::contract::reasons::Stop;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -167,7 +168,11 @@ async fn an_asset_and_a_request_are_told_from_the_ledger() {
     let crate::neighbours::ledger::Begun::Open(record) = begun else { panic!("it is new: {begun:?}") };
     let (status, requested) = body(get(server.address, "/v1/assets/a").await);
     assert_eq!((status, &requested["state"], &requested["request_id"]), (200, &"requested".into(), &"case/7".into()));
-    server.ledger.decide(&record.attempt, "deleted", |_| r#"{"id":"e"}"#.to_owned()).await.unwrap();
+    server
+        .ledger
+        .decide(&record.attempt, &Outcome::Deleted(Proof::Erased), |_| r#"{"id":"e"}"#.to_owned())
+        .await
+        .unwrap();
     assert_eq!(body(get(server.address, "/v1/assets/a").await).1["state"], "deleted");
     let (status, decided) = body(get(server.address, "/v1/requests/case%2F7").await);
     assert_eq!((status, &decided["state"], &decided["event"]["id"]), (200, &"decided".into(), &"e".into()));

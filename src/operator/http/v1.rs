@@ -3,7 +3,7 @@
 //!
 //! | Call | 200 | 404 |
 //! | --- | --- | --- |
-//! | `GET /v1/assets/{asset_id}` | `requested`, `deleting` or `deleted`, since when and by which request | `unknown` |
+//! | `GET /v1/assets/{asset_id}` | `requested`, `deleting` or `deleted`, since when and by which request; `deleted` with its proof | `unknown` |
 //! | `GET /v1/requests/{request_id}` | its state, and once decided its event | `unknown` |
 //!
 //! 400 names the rule that an ID breaks, 401 is a missing or wrong token, 503 a ledger that cannot be asked: a client that
@@ -41,10 +41,11 @@ async fn asset(Shared(state): Shared<HttpState>, Path(id): Path<String>) -> Resp
         Ok((stands, Some(entry))) => {
             let since = if stands == AssetState::Requested { entry.first_seen } else { entry.updated };
             let request = entry.request_id.as_str();
-            json_response(
-                StatusCode::OK,
-                &json!({"asset_id": id, "state": stands.as_str(), "since": since, "request_id": request}),
-            )
+            let mut shown = json!({"asset_id": id, "state": stands.as_str(), "since": since, "request_id": request});
+            if stands == AssetState::Deleted {
+                shown["proof"] = json!(entry.proof);
+            }
+            json_response(StatusCode::OK, &shown)
         }
         Err(error) => unavailable(&error),
     }
@@ -76,6 +77,9 @@ fn shown(entry: Entry) -> Value {
     }
     if let Some(outcome) = entry.outcome {
         shown["outcome"] = json!(outcome);
+    }
+    if let Some(proof) = entry.proof {
+        shown["proof"] = json!(proof);
     }
     // Not kept for ever. As recorded; one that is no JSON is still shown, as text.
     if let Some(event) = entry.event {

@@ -5,6 +5,7 @@
 
 mod backups;
 mod connections;
+mod proofs;
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,6 +87,7 @@ struct MetricFamilies {
     line_stopped: IntGaugeVec,
     policy_limits: IntGaugeVec,
     circuit_opened: IntCounterVec,
+    proofs: proofs::ProofMetrics,
     backups: backups::BackupMetrics,
     connections: connections::ConnectionMetrics,
     concurrency_limit: IntGauge,
@@ -190,6 +192,7 @@ impl Metrics {
                 "Times that consuming was stopped because the calls of all requests failed, by the service that was called.",
                 &["circuit"],
             )?,
+            proofs: proofs::ProofMetrics::declare(&declare)?,
             backups: backups::BackupMetrics::declare(&declare)?,
             connections: connections::ConnectionMetrics::declare(&declare)?,
             concurrency_limit: declare.gauge("concurrency_limit", "Requests that may be worked on at once.")?,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asset_eraser::contract::message::{AssetId, RequestId};
+use asset_eraser::contract::message::{AssetId, Outcome, Proof, RequestId};
 use asset_eraser::neighbours::ledger::{Asked, Begun, Beside, Change, Entry, Ledger};
 use asset_eraser::platform::telemetry::metrics::Metrics;
 use jiff::Timestamp;
@@ -123,7 +123,7 @@ async fn entry(ask: &Ask, event: &Event) -> Entry {
     let begun = ledger.begin(asked, Beside::NoSuspect).await.unwrap();
     let Begun::Open(record) = begun else { panic!("it is new: {begun:?}") };
     let text = event.text.clone();
-    ledger.decide(&record.attempt, "deleted", |_| text).await.unwrap();
+    ledger.decide(&record.attempt, &Outcome::Deleted(Proof::Erased), |_| text).await.unwrap();
     ledger.request(&id).await.unwrap().unwrap()
 }
 

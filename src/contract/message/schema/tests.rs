@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::event::{AssetSeen, Facts, LastWord, Subject};
 use super::super::request::{Envelope, FIELDS, Labels, Request};
-use super::super::{Notice, ResultEvent};
+use super::super::{Notice, Proof, ResultEvent};
 use super::*;
 
 #[test]
@@ -59,11 +59,12 @@ fn every_result_is_valid_and_every_other_is_not() {
             _ => Outcome::failed(cause, "why"),
         })
     });
-    for outcome in [Outcome::Deleted, Outcome::AlreadyAbsent, Outcome::WouldDelete].into_iter().chain(refusals) {
+    let gone = Proof::ALL.into_iter().flat_map(|proof| [Outcome::Deleted(proof), Outcome::AlreadyAbsent(proof)]);
+    for outcome in gone.chain([Outcome::WouldDelete]).chain(refusals) {
         for (asset_id, labels) in [(Some(&asset_id), &labels), (None, &Labels::default())] {
             let subject = Subject { request_id: &request_id, asset_id, labels };
             let asset = AssetSeen { name: Some("Cat".into()), ..AssetSeen::default() };
-            let provider = LastWord { code: Some("0".into()), msg: None };
+            let provider = LastWord { status: Some(200), code: Some("0".into()), ..LastWord::default() };
             let facts = Facts { asset: Some(asset), provider: Some(provider), attempts: 3, ..Facts::default() };
             let event = ResultEvent::new(uuid::Uuid::nil(), subject, &outcome, facts, at);
             assert_valid(&validator, &event.body);

@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::{cases, own_row};
+use crate::contract::message::Proof;
 use crate::contract::message::id::{AssetId, RequestId};
 use crate::neighbours::ledger::history::Change;
 use crate::neighbours::ledger::progress::CommitPosition;
@@ -23,20 +24,21 @@ const LOCKS: Uuid = Uuid::from_u128(0x3c0d_94a8_5b1e_4f0a_8d27_0e61_b7c4_12f9);
 /// What makes a [`Row`].
 pub(super) const COLUMNS: &str =
     "asset_id, case_id, dry_run, backup_asked, request, state, attempts, attempt, interrupted,
-        contended, rung, deletes, missed, waited_for, backup, outcome, event, heard, sealed,
+        contended, rung, deletes, missed, seen, waited_for, backup, outcome, proof, event, heard, sealed,
         (extract(epoch FROM first_seen) * 1000)::bigint AS first_seen,
         (extract(epoch FROM updated) * 1000)::bigint AS updated, entries, chain";
 
 const INSERT: &str = "INSERT INTO asset_eraser.requests (request_id, state, attempts, attempt, interrupted, contended,
-        rung, deletes, missed, waited_for, outcome, event, updated, entries, chain, backup, asset_id, dry_run, request,
-        first_seen, case_id, backup_asked)
+        rung, deletes, missed, waited_for, outcome, event, updated, entries, chain, backup, seen, proof, asset_id, dry_run,
+        request, first_seen, case_id, backup_asked)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, timestamptz 'epoch' + $13 * interval '1 millisecond',
-        $14, $15, $16, $17, $18, $19, timestamptz 'epoch' + $20 * interval '1 millisecond', $21, $22)";
+        $14, $15, $16, $17, $18, $19, $20, $21, timestamptz 'epoch' + $22 * interval '1 millisecond', $23, $24)";
 
 /// Writes what may change; what was asked and when it was first seen never do.
 const UPDATE: &str = "UPDATE asset_eraser.requests SET state = $2, attempts = $3, attempt = $4, interrupted = $5,
         contended = $6, rung = $7, deletes = $8, missed = $9, waited_for = $10, outcome = $11, event = $12,
-        updated = timestamptz 'epoch' + $13 * interval '1 millisecond', entries = $14, chain = $15, backup = $16
+        updated = timestamptz 'epoch' + $13 * interval '1 millisecond', entries = $14, chain = $15, backup = $16,
+        seen = $17, proof = $18
     WHERE request_id = $1";
 
 /// The database server's time, in milliseconds since 1970.
@@ -91,7 +93,7 @@ pub(super) async fn store(
     let attempt = row.attempt.map(|token| token.0);
     // A row is written with a decision once: when it is taken.
     let (outcome, event) = match &row.decision {
-        Some(Decision { outcome, kept: KeptDetails::Event(event) }) => (Some(outcome), Some(event)),
+        Some(Decision { outcome, kept: KeptDetails::Event(event), .. }) => (Some(outcome), Some(event)),
         // No verb writes a tombstone.
         Some(Decision { kept: KeptDetails::Sealed(_), .. }) | None => (None, None),
     };
@@ -99,6 +101,7 @@ pub(super) async fn store(
     let (first_seen, updated) = (milliseconds(row.first_seen), milliseconds(row.updated));
     let (name, state) = (id.as_str(), row.state.as_str());
     let backup = row.backup.as_ref().map(BackedUp::to_json);
+    let proof = row.decision.as_ref().and_then(|decision| decision.proof).map(Proof::as_str);
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![
         &name,
         &state,
@@ -116,6 +119,8 @@ pub(super) async fn store(
         &entries,
         &row.chain.head,
         &backup,
+        &row.seen,
+        &proof,
     ];
     if is_new {
         let asked: [&(dyn ToSql + Sync); 6] =
@@ -170,7 +175,7 @@ pub(super) async fn strongest(
 ) -> Result<Option<(RequestId, Row)>, PostgresFault> {
     let sql = format!(
         "SELECT request_id, {COLUMNS} FROM asset_eraser.requests AS r WHERE asset_id = $1 AND NOT dry_run
-         ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deletes > 0 THEN 1
+         ORDER BY CASE WHEN proof <> 'unconfirmed' THEN 0 WHEN deletes > 0 THEN 1
                        WHEN outcome IS NULL THEN 2 ELSE 3 END, r.first_seen LIMIT 1"
     );
     let found = client.query_opt(&client.prepare_cached(&sql).await?, &[&asset.as_str()]).await?;
@@ -222,7 +227,7 @@ pub(super) async fn seal(
     requests: &[Option<String>],
 ) -> Result<(), PostgresFault> {
     let sql = "UPDATE asset_eraser.requests AS r
-               SET request = t.request, waited_for = NULL, backup_asked = NULL, backup = NULL, event = '', sealed = t.sealed, chain = t.chain
+               SET request = t.request, waited_for = NULL, seen = false, backup_asked = NULL, backup = NULL, event = '', sealed = t.sealed, chain = t.chain
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS t (id, sealed, chain, request) WHERE r.request_id = t.id";
     transaction.execute(&transaction.prepare_cached(sql).await?, &[&ids, &seals, &heads, &requests]).await?;
     let sql = "DELETE FROM asset_eraser.history WHERE request_id = ANY($1)";
@@ -295,9 +300,13 @@ pub(super) fn time(columns: &Columns, name: &str) -> Result<Timestamp, PostgresF
 fn read(columns: &Columns) -> Result<Row, PostgresFault> {
     let state: String = column(columns, "state")?;
     let backup: Option<String> = column(columns, "backup")?;
+    let proof: Option<String> = column(columns, "proof")?;
+    let known =
+        |name: String| Proof::read(&name).ok_or_else(|| PostgresFault::Row(format!("no proof is called {name:?}")));
+    let proof = proof.map(known).transpose()?;
     let decision = match (column(columns, "outcome")?, column(columns, "event")?, column(columns, "sealed")?) {
-        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: KeptDetails::Sealed(sealed) }),
-        (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: KeptDetails::Event(event) }),
+        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, proof, kept: KeptDetails::Sealed(sealed) }),
+        (Some(outcome), Some(event), None) => Some(Decision { outcome, proof, kept: KeptDetails::Event(event) }),
         _ => None,
     };
     Ok(Row {
@@ -314,6 +323,7 @@ fn read(columns: &Columns) -> Result<Row, PostgresFault> {
         rung: number(columns, "rung")?,
         deletes: number(columns, "deletes")?,
         missed: number(columns, "missed")?,
+        seen: column(columns, "seen")?,
         waited_for: column(columns, "waited_for")?,
         backup: backup.as_deref().map(BackedUp::read).transpose().map_err(PostgresFault::Row)?,
         decision,

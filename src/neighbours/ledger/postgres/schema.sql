@@ -48,10 +48,14 @@ CREATE TABLE asset_eraser.requests (
     deletes      bigint      NOT NULL CHECK (deletes >= 0),
     -- Those of them that the provider answered "not found".
     missed       bigint      NOT NULL CHECK (missed BETWEEN 0 AND deletes),
+    -- Whether the asset was found before one of the DELETEs.
+    seen         boolean     NOT NULL,
     waited_for   text,
     -- The copy that was made before the deletion (JSON), with the number of its entry in the history.
     backup       text,
     outcome      text,
+    -- How well it is known that the asset is gone.
+    proof        text        CHECK (proof IN ('erased', 'absent', 'provider_word', 'unconfirmed')),
     -- The result event, exactly as published. Not jsonb, which would write it anew.
     event        text,
     -- Whether the broker has confirmed the answer.
@@ -67,6 +71,7 @@ CREATE TABLE asset_eraser.requests (
     chain        text        NOT NULL,
     CHECK ((state = 'decided') = (event IS NOT NULL)),
     CHECK ((state = 'decided') = (outcome IS NOT NULL)),
+    CHECK ((proof IS NOT NULL) = (outcome IS NOT NULL AND outcome IN ('deleted', 'already_absent'))),
     CHECK (state = 'decided' OR asset_id IS NOT NULL),
     CHECK (state = 'decided' OR NOT heard),
     -- A dry run never deletes.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Params, named_params};
 
+use crate::contract::message::Proof;
 use crate::contract::message::id::{AssetId, RequestId};
 use crate::neighbours::ledger::history::Change;
 use crate::neighbours::ledger::retention::RetentionSpan;
@@ -13,7 +14,7 @@ use crate::neighbours::ledger::{Evidence, Token};
 /// What makes a [`Row`].
 pub(super) const COLUMNS: &str =
     "request_id, asset_id, case_id, dry_run, backup_asked, request, state, attempts, attempt, interrupted, contended,
-                       rung, deletes, missed, waited_for, backup, outcome, event, heard, sealed, first_seen, updated,
+                       rung, deletes, missed, seen, waited_for, backup, outcome, proof, event, heard, sealed, first_seen, updated,
                        entries, chain";
 
 pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Row>> {
@@ -27,7 +28,7 @@ pub(super) fn load(connection: &Connection, id: &RequestId) -> rusqlite::Result<
 pub(super) fn strongest(connection: &Connection, asset: &AssetId) -> rusqlite::Result<Option<(RequestId, Row)>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM requests WHERE asset_id = ?1 AND NOT dry_run
-         ORDER BY CASE WHEN outcome IN ('deleted', 'already_absent') THEN 0 WHEN deletes > 0 THEN 1
+         ORDER BY CASE WHEN proof <> 'unconfirmed' THEN 0 WHEN deletes > 0 THEN 1
                        WHEN outcome IS NULL THEN 2 ELSE 3 END, first_seen LIMIT 1"
     );
     connection.prepare_cached(&sql)?.query_row([asset.as_str()], named).optional()
@@ -69,7 +70,7 @@ pub(super) fn seal(connection: &Connection, id: &RequestId, row: &Row) -> rusqli
     let (_, event, sealed) = decision(row);
     connection
         .prepare_cached(
-            "UPDATE requests SET request = ?5, waited_for = NULL, backup_asked = NULL, backup = NULL, event = ?2,
+            "UPDATE requests SET request = ?5, waited_for = NULL, seen = 0, backup_asked = NULL, backup = NULL, event = ?2,
                                  sealed = ?3, chain = ?4
              WHERE request_id = ?1",
         )?
@@ -138,9 +139,11 @@ pub(super) fn record(connection: &Connection, change: &Change) -> rusqlite::Resu
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let proof = |name: &str| Proof::read(name).ok_or_else(|| format!("no proof is called {name:?}"));
+    let proof = row.get::<_, Option<String>>("proof")?.map(|_| parsed(row, "proof", proof)).transpose()?;
     let decision = match (row.get("outcome")?, row.get("event")?, row.get("sealed")?) {
-        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, kept: KeptDetails::Sealed(sealed) }),
-        (Some(outcome), Some(event), None) => Some(Decision { outcome, kept: KeptDetails::Event(event) }),
+        (Some(outcome), _, Some(sealed)) => Some(Decision { outcome, proof, kept: KeptDetails::Sealed(sealed) }),
+        (Some(outcome), Some(event), None) => Some(Decision { outcome, proof, kept: KeptDetails::Event(event) }),
         _ => None,
     };
     let state = |name: &str| State::read(name).ok_or_else(|| format!("no state is called {name:?}"));
@@ -158,6 +161,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         rung: row.get("rung")?,
         deletes: row.get("deletes")?,
         missed: row.get("missed")?,
+        seen: row.get("seen")?,
         waited_for: row.get("waited_for")?,
         backup: row.get::<_, Option<String>>("backup")?.map(|_| parsed(row, "backup", BackedUp::read)).transpose()?,
         decision,
@@ -199,9 +203,13 @@ pub(super) fn is_about_values(error: &rusqlite::Error) -> bool {
 fn decision(row: &Row) -> (Option<&str>, Option<&str>, Option<&str>) {
     match &row.decision {
         None => (None, None, None),
-        Some(Decision { outcome, kept: KeptDetails::Event(event) }) => (Some(outcome), Some(event), None),
-        Some(Decision { outcome, kept: KeptDetails::Sealed(sealed) }) => (Some(outcome), Some(""), Some(sealed)),
+        Some(Decision { outcome, kept: KeptDetails::Event(event), .. }) => (Some(outcome), Some(event), None),
+        Some(Decision { outcome, kept: KeptDetails::Sealed(sealed), .. }) => (Some(outcome), Some(""), Some(sealed)),
     }
+}
+
+fn proof_of(row: &Row) -> Option<&'static str> {
+    row.decision.as_ref().and_then(|decision| decision.proof).map(Proof::as_str)
 }
 
 pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusqlite::Result<usize> {
@@ -209,10 +217,10 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     connection
         .prepare_cached(
             "INSERT INTO requests (request_id, asset_id, case_id, dry_run, backup_asked, request, state, attempts,
-                                   attempt, interrupted, contended, rung, deletes, missed, waited_for, outcome, event, heard,
+                                   attempt, interrupted, contended, rung, deletes, missed, seen, waited_for, outcome, proof, event, heard,
                                    first_seen, updated, entries, chain)
              VALUES (:request_id, :asset_id, :case_id, :dry_run, :backup_asked, :request, :state, :attempts, :attempt,
-                     :interrupted, :contended, :rung, :deletes, :missed, :waited_for, :outcome, :event, :heard, :first_seen,
+                     :interrupted, :contended, :rung, :deletes, :missed, :seen, :waited_for, :outcome, :proof, :event, :heard, :first_seen,
                      :updated, :entries, :chain)",
         )?
         .execute(named_params! {
@@ -230,8 +238,10 @@ pub(super) fn insert(connection: &Connection, id: &RequestId, row: &Row) -> rusq
             ":rung": row.rung,
             ":deletes": row.deletes,
             ":missed": row.missed,
+            ":seen": row.seen,
             ":waited_for": row.waited_for,
             ":outcome": outcome,
+            ":proof": proof_of(row),
             ":event": event,
             ":heard": row.heard,
             ":first_seen": written(row.first_seen),
@@ -247,8 +257,8 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
     connection
         .prepare_cached(
             "UPDATE requests SET state = :state, attempts = :attempts, attempt = :attempt, interrupted = :interrupted,
-                                 contended = :contended, rung = :rung, deletes = :deletes, missed = :missed, waited_for = :waited_for,
-                                 outcome = :outcome, event = :event, updated = :updated, entries = :entries,
+                                 contended = :contended, rung = :rung, deletes = :deletes, missed = :missed, seen = :seen, waited_for = :waited_for,
+                                 outcome = :outcome, proof = :proof, event = :event, updated = :updated, entries = :entries,
                                  chain = :chain, backup = :backup
              WHERE request_id = :request_id",
         )?
@@ -263,8 +273,10 @@ pub(super) fn update(connection: &Connection, id: &RequestId, row: &Row) -> rusq
             ":rung": row.rung,
             ":deletes": row.deletes,
             ":missed": row.missed,
+            ":seen": row.seen,
             ":waited_for": row.waited_for,
             ":outcome": outcome,
+            ":proof": proof_of(row),
             ":event": event,
             ":updated": written(row.updated),
             ":entries": row.chain.entries,

@@ -41,10 +41,14 @@ CREATE TABLE requests (
     deletes      INTEGER NOT NULL CHECK (deletes >= 0),
     -- Those of them that the provider answered "not found".
     missed       INTEGER NOT NULL CHECK (missed BETWEEN 0 AND deletes),
+    -- Whether the asset was found before one of the DELETEs.
+    seen         INTEGER NOT NULL CHECK (seen IN (0, 1)),
     waited_for   TEXT,
     -- The copy that was made before the deletion (JSON), with the number of its entry in the history.
     backup       TEXT,
     outcome      TEXT,
+    -- How well it is known that the asset is gone.
+    proof        TEXT    CHECK (proof IN ('erased', 'absent', 'provider_word', 'unconfirmed')),
     -- The result event, exactly as published.
     event        TEXT,
     -- Whether the broker has confirmed the answer.
@@ -61,6 +65,7 @@ CREATE TABLE requests (
     chain        TEXT    NOT NULL,
     CHECK ((state = 'decided') = (event IS NOT NULL)),
     CHECK ((state = 'decided') = (outcome IS NOT NULL)),
+    CHECK ((proof IS NOT NULL) = (outcome IS NOT NULL AND outcome IN ('deleted', 'already_absent'))),
     CHECK (state = 'decided' OR asset_id IS NOT NULL),
     CHECK (state = 'decided' OR heard = 0),
     -- A dry run never deletes.

@@ -2,7 +2,7 @@
 
 use super::super::row::State;
 use super::super::state::Act;
-use super::super::tests::{asked, at, begin, first, id, nth, of_every_ledger, open_in};
+use super::super::tests::{asked, at, begin, first, id, nth, of, of_every_ledger, open_in};
 use super::super::*;
 
 of_every_ledger![
@@ -32,8 +32,8 @@ async fn a_copy_is_remembered_shown_and_bound_by_the_evidence(ledger: Ledger) {
     ledger.at(at(2)).put_off(&first("r"), 0, "in_use").await.unwrap();
     assert_eq!(begin(&ledger, asked("r", "a"), at(3)).await.backup, Some(copy("one")));
     ledger.at(at(4)).backed_up(&nth("r", 2), &copy("two")).await.unwrap();
-    ledger.at(at(5)).deleting(&nth("r", 2), None).await.unwrap();
-    ledger.at(at(6)).decide(&nth("r", 2), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(5)).deleting(&nth("r", 2), None, false).await.unwrap();
+    ledger.at(at(6)).decide(&nth("r", 2), &of("deleted"), |_| "event".into()).await.unwrap();
     let (entry, changes) = ledger.find("r", 1).await.unwrap().remove(0);
     assert_eq!((entry.state, entry.backup), ("decided", Some(copy("two"))));
     let (why, digest) = (Some("1234 bytes at file:///backups/two".to_owned()), Some("aa".repeat(32)));
@@ -45,14 +45,14 @@ async fn a_copy_is_remembered_shown_and_bound_by_the_evidence(ledger: Ledger) {
 
 async fn a_copy_does_not_undo_the_doubt_about_a_deletion(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None, false).await.unwrap();
     // The worker ends here; the copy is found to be damaged, and made again.
     begin(&ledger, asked("r", "a"), at(2)).await;
     ledger.at(at(3)).backed_up(&nth("r", 2), &copy("one")).await.unwrap();
     let asset = AssetId::parse("a").unwrap();
     assert_eq!(ledger.asset(&asset).await.unwrap().0, AssetState::Deleting);
     assert_eq!(begin(&ledger, asked("r", "a"), at(4)).await.deletes, 1);
-    ledger.at(at(5)).deleting(&nth("r", 3), None).await.unwrap();
+    ledger.at(at(5)).deleting(&nth("r", 3), None, false).await.unwrap();
     assert_eq!(states(&ledger).await, ["begun", "deleting", "begun", "backed_up", "begun", "deleting"]);
     assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, vec![]);
 }
@@ -69,7 +69,7 @@ async fn only_whoever_works_on_a_request_records_a_copy(ledger: Ledger) {
     ledger.at(at(2)).put_off(&nth("r", 2), 1, "provider").await.unwrap();
     assert!(refused(2).await.contains("taken over"), "it has ended");
     begin(&ledger, asked("r", "a"), at(3)).await;
-    ledger.at(at(3)).decide(&nth("r", 3), "failed", |_| "event".into()).await.unwrap();
+    ledger.at(at(3)).decide(&nth("r", 3), &of("failed"), |_| "event".into()).await.unwrap();
     assert!(refused(3).await.contains("taken over"), "it is decided");
 }
 
@@ -87,7 +87,7 @@ async fn another_word_about_a_copy_under_the_same_id_is_a_conflict(ledger: Ledge
 async fn a_tombstone_keeps_no_copy_and_asks_for_none(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.at(at(1)).backed_up(&first("r"), &copy("one")).await.unwrap();
-    ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(2)).decide(&first("r"), &of("deleted"), |_| "event".into()).await.unwrap();
     ledger.heard(&id("r")).await.unwrap();
     ledger.compact(retention::RetentionSpan { after: None, before: at(9), most: 9 }).await.unwrap();
     assert_eq!(ledger.request(&id("r")).await.unwrap().unwrap().backup, None);

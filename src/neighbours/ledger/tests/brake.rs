@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 
 use super::super::clock::to_millisecond;
-use super::super::tests::{asked, at, begin, first, id, nth, of_every_ledger, open_in};
+use super::super::tests::{asked, at, begin, first, id, nth, of, of_every_ledger, open_in};
 use super::super::*;
 use super::only_postgres::TestDatabase;
 use crate::settings::BrakeSettings;
@@ -27,7 +27,7 @@ fn at_most(max_deletions: u32) -> BrakeSettings {
 /// Begins a request and asks whether it may delete.
 async fn delete(ledger: &Ledger, request: &str, brake: &BrakeSettings, seconds: i64) -> Deletion {
     let number = begin(ledger, asked(request, "a"), at(seconds)).await.attempts;
-    ledger.at(at(seconds)).deleting(&nth(request, number), Some(brake)).await.unwrap()
+    ledger.at(at(seconds)).deleting(&nth(request, number), Some(brake), false).await.unwrap()
 }
 
 async fn deletions(ledger: &Ledger, brake: &BrakeSettings, seconds: i64) -> u64 {
@@ -57,7 +57,7 @@ async fn what_has_begun_is_neither_counted_again_nor_held(ledger: Ledger) {
         assert_eq!(delete(&ledger, "r", &brake, seconds).await, Deletion::Allowed);
     }
     assert_eq!(deletions(&ledger, &brake, 4).await, 1);
-    ledger.at(at(5)).deleting(&nth("r", 4), None).await.unwrap();
+    ledger.at(at(5)).deleting(&nth("r", 4), None, false).await.unwrap();
     assert_eq!(delete(&ledger, "s", &brake, 6).await, Deletion::Braked { deletions: 1 });
 }
 
@@ -92,7 +92,7 @@ async fn a_release_lets_as_many_begin_again(ledger: Ledger) {
 
 async fn without_a_brake_nothing_is_counted(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    assert_eq!(ledger.at(at(0)).deleting(&first("r"), None).await.unwrap(), Deletion::Allowed);
+    assert_eq!(ledger.at(at(0)).deleting(&first("r"), None, false).await.unwrap(), Deletion::Allowed);
     assert_eq!(deletions(&ledger, &at_most(1), 0).await, 0);
 }
 
@@ -100,9 +100,9 @@ async fn a_deletion_that_must_not_begin_is_not_counted(ledger: Ledger) {
     let brake = at_most(9);
     begin(&ledger, Asked { dry_run: true, ..asked("dry", "a") }, at(0)).await;
     begin(&ledger, asked("decided", "a"), at(0)).await;
-    ledger.at(at(0)).decide(&first("decided"), "failed", |_| "event".into()).await.unwrap();
+    ledger.at(at(0)).decide(&first("decided"), &of("failed"), |_| "event".into()).await.unwrap();
     for request in ["dry", "decided", "never-begun"] {
-        ledger.at(at(1)).deleting(&first(request), Some(&brake)).await.unwrap_err();
+        ledger.at(at(1)).deleting(&first(request), Some(&brake), false).await.unwrap_err();
     }
     assert_eq!(deletions(&ledger, &brake, 1).await, 0);
 }
@@ -153,7 +153,7 @@ async fn a_limit_that_is_far_away_holds_nobody_up() {
     let (near, attempt) = (at_most(10), first("r2"));
     begin(&ledger, asked("r2", "a"), at(0)).await;
     let ledger = ledger.at(at(0));
-    let mut held = Box::pin(ledger.deleting(&attempt, Some(&near)));
+    let mut held = Box::pin(ledger.deleting(&attempt, Some(&near), false));
     assert!(tokio::time::timeout(std::time::Duration::from_millis(300), &mut held).await.is_err());
     counting.commit().await.unwrap();
     assert_eq!(held.await.unwrap(), Deletion::Allowed);

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use tokio_postgres::NoTls;
 
-use super::super::tests::{asked, assert_some_is_there, at, begin, case, first, first_of, id, nth, record_some};
+use super::super::tests::{asked, assert_some_is_there, at, begin, case, first, first_of, id, nth, of, record_some};
 use super::super::*;
 
 /// Transactions at once: enough to meet, few enough to leave connections to the tests beside this one.
@@ -92,7 +92,7 @@ async fn of_many_workers_that_compact_each_takes_what_the_others_do_not() {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
         async move {
             begin(&ledger, asked(&request, "a"), at(0)).await;
-            ledger.at(at(1)).decide(&first(&request), "deleted", |_| "event".into()).await.unwrap();
+            ledger.at(at(1)).decide(&first(&request), &of("deleted"), |_| "event".into()).await.unwrap();
             ledger.heard(&id(&request)).await.unwrap();
         }
     });
@@ -123,7 +123,7 @@ async fn of_many_workers_that_decide_a_case_all_are_counted() {
         let (ledger, request) = (ledgers[number % 4].clone(), format!("r{number}"));
         async move {
             begin(&ledger, asked(&request, "a"), at(0)).await;
-            ledger.at(at(1)).decide(&first(&request), "deleted", |_| "event".into()).await.unwrap();
+            ledger.at(at(1)).decide(&first(&request), &of("deleted"), |_| "event".into()).await.unwrap();
             ledger.case(&case("case")).await.unwrap().unwrap().decided["deleted"]
         }
     });
@@ -150,7 +150,9 @@ async fn of_many_workers_one_decides() {
     assert_eq!(attempts, [1, 2, 3, 4], "no attempt is lost, also when the row is not there yet");
     let decide = |(number, ledger): (usize, &Ledger)| {
         let ledger = ledger.clone();
-        async move { ledger.at(at(1)).decide(&nth("r", 4), "deleted", move |_| format!("event {number}")).await.unwrap() }
+        async move {
+            ledger.at(at(1)).decide(&nth("r", 4), &of("deleted"), move |_| format!("event {number}")).await.unwrap()
+        }
     };
     let decided = join_all(ledgers.iter().enumerate().map(decide)).await;
     assert!(decided.iter().all(|event| *event == decided[0]), "{decided:?}");
@@ -232,7 +234,7 @@ async fn what_is_verified_while_others_write_is_one_moment() {
         for second in 1..20 {
             join_all((0..50).map(|number| {
                 let (other, id) = (other.clone(), id(&format!("r{number}")));
-                async move { other.at(at(second)).deleting(&first_of(&id), None).await.unwrap() }
+                async move { other.at(at(second)).deleting(&first_of(&id), None, false).await.unwrap() }
             }))
             .await;
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use super::super::tests::{asked, assert_some_is_there, at, begin, first, id, nth, open_in, record_some, recorded};
+use super::super::tests::{asked, assert_some_is_there, at, begin, first, id, nth, of, open_in, record_some, recorded};
 use super::super::*;
 
 fn connect(folder: &Path) -> Connection {
@@ -39,7 +39,7 @@ async fn an_answer_is_in_the_file_when_it_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open_in(folder.path()).await;
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None, false).await.unwrap();
     let row: (String, String, String, u32, String, String) = connect(folder.path())
         .query_row("SELECT asset_id, request, state, deletes, first_seen, updated FROM requests", [], |row| {
             row.try_into()
@@ -119,7 +119,8 @@ async fn the_same_request_at_once_is_counted_and_decided_once() {
     assert_eq!(attempts, (1..=50).collect::<Vec<_>>());
     let last = nth("r", 50);
     let ledger = ledger.at(at(1));
-    let events = join_all((0..50).map(|n| ledger.decide(&last, "failed", move |_| format!("e{n}")))).await;
+    let failed = of("failed");
+    let events = join_all((0..50).map(|n| ledger.decide(&last, &failed, move |_| format!("e{n}")))).await;
     let first = events[0].clone().unwrap();
     assert!(events.into_iter().all(|event| event.unwrap() == first));
 }
@@ -140,7 +141,7 @@ async fn a_locked_file_is_unavailable_until_it_is_released() {
         ledger.probe().await
     };
     let ledger = ledger.at(at(1));
-    let (early, late) = tokio::join!(ledger.deleting(&attempt, None), late);
+    let (early, late) = tokio::join!(ledger.deleting(&attempt, None, false), late);
     assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     let error = early.unwrap_err();
     assert!(error.is_unavailable() && late.unwrap_err().is_unavailable());
@@ -149,7 +150,7 @@ async fn a_locked_file_is_unavailable_until_it_is_released() {
     other.execute_batch("ROLLBACK").unwrap();
     ledger.probe().await.unwrap();
     assert_eq!(begin(&ledger, asked("r", "a"), at(2)).await.deletes, 0, "a failed change must leave no trace");
-    ledger.at(at(3)).deleting(&nth("r", 2), None).await.unwrap();
+    ledger.at(at(3)).deleting(&nth("r", 2), None, false).await.unwrap();
 }
 
 #[tokio::test]

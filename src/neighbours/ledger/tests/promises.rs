@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::super::clock::to_millisecond;
-use super::super::tests::{answered, asked, at, begin, case, first, id, nth, of_every_ledger, open_in};
+use super::super::tests::{answered, asked, at, begin, case, first, id, nth, of, of_every_ledger, open_in};
 use super::super::*;
 use super::only_postgres::TestDatabase;
 
@@ -34,19 +34,19 @@ async fn contend(ledger: &Ledger, request: &str) -> u32 {
 async fn an_attempt_is_known_by_its_token_alone(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     for stranger in [0, 2, 3] {
-        let error = ledger.at(at(1)).deleting(&nth("r", stranger), None).await.unwrap_err();
+        let error = ledger.at(at(1)).deleting(&nth("r", stranger), None, false).await.unwrap_err();
         assert!(matches!(error, LedgerError::Superseded { .. }), "{stranger}: {error}");
     }
     ledger.at(at(1)).put_off(&first("r"), 1, "provider").await.unwrap();
-    ledger.at(at(2)).deleting(&first("r"), None).await.unwrap_err();
+    ledger.at(at(2)).deleting(&first("r"), None, false).await.unwrap_err();
     // Not those of a test: as a worker has them.
     let Begun::Open(one) = ledger.begin(asked("s", "a"), Beside::NoSuspect).await.unwrap() else { panic!("it is new") };
     let Begun::Open(other) = ledger.begin(asked("s", "a"), Beside::NoSuspect).await.unwrap() else {
         panic!("it is open")
     };
     assert_ne!(one.attempt.token, other.attempt.token);
-    ledger.deleting(&one.attempt, None).await.unwrap_err();
-    ledger.deleting(&other.attempt, None).await.unwrap();
+    ledger.deleting(&one.attempt, None, false).await.unwrap_err();
+    ledger.deleting(&other.attempt, None, false).await.unwrap();
 }
 
 async fn states(ledger: &Ledger) -> Vec<String> {
@@ -57,7 +57,7 @@ async fn states(ledger: &Ledger) -> Vec<String> {
 async fn every_delete_is_on_record(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
     for now in 1..4 {
-        ledger.at(at(now)).deleting(&first("r"), None).await.unwrap();
+        ledger.at(at(now)).deleting(&first("r"), None, false).await.unwrap();
     }
     assert_eq!(begin(&ledger, asked("r", "a"), at(5)).await.deletes, 3);
     assert_eq!(states(&ledger).await, ["begun", "deleting", "deleting", "deleting", "begun"]);
@@ -68,11 +68,11 @@ async fn a_delete_that_was_withheld_leaves_no_doubt(ledger: Ledger) {
     let asset = AssetId::parse("a").unwrap();
     begin(&ledger, asked("r", "a"), at(0)).await;
     ledger.at(at(1)).not_sent(&first("r")).await.unwrap_err();
-    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None, false).await.unwrap();
     ledger.at(at(2)).not_sent(&first("r")).await.unwrap();
     assert_eq!(ledger.asset(&asset).await.unwrap().0, AssetState::Requested);
     ledger.at(at(3)).not_sent(&first("r")).await.unwrap_err();
-    ledger.at(at(3)).decide(&first("r"), "failed", |_| "event".into()).await.unwrap();
+    ledger.at(at(3)).decide(&first("r"), &of("failed"), |_| "event".into()).await.unwrap();
     assert_eq!(ledger.asset(&asset).await.unwrap().0, AssetState::Unknown);
     assert_eq!(states(&ledger).await, ["begun", "deleting", "not_sent", "decided"]);
     assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, []);
@@ -80,12 +80,12 @@ async fn a_delete_that_was_withheld_leaves_no_doubt(ledger: Ledger) {
 
 async fn a_delete_that_was_answered_not_found_is_remembered(ledger: Ledger) {
     begin(&ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None, false).await.unwrap();
     ledger.missed(&first("r")).await.unwrap();
     let record = begin(&ledger, asked("r", "a"), at(2)).await;
     assert_eq!((record.deletes, record.missed), (1, 1));
     ledger.missed(&first("r")).await.unwrap_err();
-    ledger.at(at(3)).deleting(&nth("r", 2), None).await.unwrap();
+    ledger.at(at(3)).deleting(&nth("r", 2), None, false).await.unwrap();
     ledger.at(at(3)).not_sent(&nth("r", 2)).await.unwrap();
     assert_eq!(begin(&ledger, asked("r", "a"), at(4)).await.missed, 1);
     let asset = AssetId::parse("a").unwrap();
@@ -111,7 +111,7 @@ async fn an_attempt_that_gives_way_is_no_crash(ledger: Ledger) {
     assert_eq!(begin(&ledger, asked("r", "a"), at(1)).await.interrupted, 1);
     assert_eq!(contend(&ledger, "r").await, 1);
     assert_eq!(begin(&ledger, asked("r", "a"), at(100)).await.interrupted, 1, "the second may have crashed");
-    ledger.at(at(101)).decide(&nth("r", 3), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(101)).decide(&nth("r", 3), &of("deleted"), |_| "event".into()).await.unwrap();
     contend(&ledger, "r").await;
     assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, []);
 }
@@ -128,7 +128,7 @@ async fn a_contended_request_is_left_alone_longer_each_time(ledger: Ledger) {
     assert!(busy(6).await && !busy(7).await, "four seconds");
     // What the attempt does counts as a sign of life.
     contend(&ledger, "r").await;
-    ledger.at(at(14)).deleting(&nth("r", 4), None).await.unwrap();
+    ledger.at(at(14)).deleting(&nth("r", 4), None, false).await.unwrap();
     assert!(busy(21).await);
     ledger.at(at(21)).put_off(&nth("r", 4), 1, "provider").await.unwrap();
     assert!(!busy(21).await, "it has ended");
@@ -140,7 +140,7 @@ async fn a_request_equal_in_every_field_is_the_same_one(ledger: Ledger) {
     let by = UsedUp::AnotherRequest;
     let conflict = Begun::UsedUp { by, first_seen: to_millisecond(at(0)) };
     assert_eq!(ledger.at(at(1)).begin(other(), Beside::NoSuspect).await.unwrap(), conflict);
-    ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(2)).decide(&first("r"), &of("deleted"), |_| "event".into()).await.unwrap();
     assert_eq!(ledger.at(at(3)).begin(other(), Beside::NoSuspect).await.unwrap(), conflict);
     assert_eq!(ledger.at(at(3)).begin(asked("r", "a"), Beside::NoSuspect).await.unwrap(), answered("event"));
 }
@@ -149,7 +149,7 @@ async fn only_answers_that_were_heard_become_tombstones(ledger: Ledger) {
     for request in ["heard", "unheard"] {
         begin(&ledger, asked(request, "a"), at(0)).await;
         ledger.heard(&id(request)).await.unwrap();
-        ledger.at(at(1)).decide(&first(request), "deleted", |_| "event".into()).await.unwrap();
+        ledger.at(at(1)).decide(&first(request), &of("deleted"), |_| "event".into()).await.unwrap();
     }
     assert_eq!(ledger.latest_decision().await.unwrap(), None, "an open request has no answer to hear");
     for _ in 0..2 {
@@ -177,7 +177,7 @@ async fn a_case_ends_with_as_many_as_it_has(ledger: Ledger) {
     for (number, outcome) in (0..).zip(["deleted", "failed", "deleted", "deleted"]) {
         let request = format!("r{number}");
         begin(&ledger, asked(&request, "a"), at(number)).await;
-        ledger.at(at(number)).decide(&first(&request), outcome, |_| "event".into()).await.unwrap();
+        ledger.at(at(number)).decide(&first(&request), &of(outcome), |_| "event".into()).await.unwrap();
     }
     assert_eq!(ledger.case(&case("case")).await.unwrap().unwrap().decided.values().sum::<u32>(), 4);
     let event = ledger.complete_case(&case("case"), |counts, _| format!("{counts:?}")).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_crash_of_a_decided_request_is_remembered(ledger: Ledger) {
     for now in 0..3 {
         begin(&ledger, asked("r", "a"), at(now)).await;
     }
-    ledger.at(at(3)).decide(&nth("r", 3), "failed", |_| "event".into()).await.unwrap();
+    ledger.at(at(3)).decide(&nth("r", 3), &of("failed"), |_| "event".into()).await.unwrap();
     let past = |heard| Begun::Decided {
         event: "event".to_owned(),
         past: Past { of_case: Some("case".to_owned()), interrupted: 2, heard },
@@ -201,7 +201,7 @@ async fn a_crash_of_a_decided_request_is_remembered(ledger: Ledger) {
 async fn ages_go_by_the_ledger_s_clock(ledger: Ledger) {
     let record = begin(&ledger, asked("r", "a"), at(7)).await;
     assert_eq!((record.now, record.first_seen), (to_millisecond(at(7)), to_millisecond(at(7))));
-    let decided = ledger.at(at(8)).decide(&first("r"), "deleted", |now| now.to_string()).await.unwrap();
+    let decided = ledger.at(at(8)).decide(&first("r"), &of("deleted"), |now| now.to_string()).await.unwrap();
     assert_eq!(decided, to_millisecond(at(8)).to_string());
     let apart = ledger.now().await.unwrap().duration_since(Timestamp::now()).abs();
     assert!(apart < jiff::SignedDuration::from_secs(60), "this machine's servers have its clock: {apart:?}");
@@ -231,7 +231,7 @@ async fn a_file_that_was_restored_is_not_taken_until_that_is_accepted() {
     ledger.close().await;
     std::fs::copy(&file, &old).unwrap();
     let ledger = open_in(folder.path()).await;
-    ledger.at(at(1)).decide(&first("r"), "rejected", |_| "event".into()).await.unwrap();
+    ledger.at(at(1)).decide(&first("r"), &of("rejected"), |_| "event".into()).await.unwrap();
     ledger.close().await;
 
     std::fs::copy(&old, &file).unwrap();

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::super::tests::{asked, at, begin, first, id, open_in};
+use super::super::tests::{asked, at, begin, first, id, of, open_in};
 use super::super::*;
 use super::backups::copy;
 use super::only_postgres::TestDatabase;
@@ -67,8 +67,8 @@ async fn recorded(ledger: &Ledger) {
     for request in ["a-good-one", "r", "z-good-one"] {
         begin(ledger, asked(request, "a"), at(0)).await;
         ledger.at(at(1)).backed_up(&first(request), &copy("one")).await.unwrap();
-        ledger.at(at(1)).deleting(&first(request), None).await.unwrap();
-        ledger.at(at(2)).decide(&first(request), "deleted", |_| "event".into()).await.unwrap();
+        ledger.at(at(1)).deleting(&first(request), None, false).await.unwrap();
+        ledger.at(at(2)).decide(&first(request), &of("deleted"), |_| "event".into()).await.unwrap();
         ledger.heard(&id(request)).await.unwrap();
     }
 }
@@ -136,8 +136,8 @@ async fn a_copy_that_was_never_made() {
 
 async fn without_a_copy(ledger: &Ledger) {
     begin(ledger, asked("r", "a"), at(0)).await;
-    ledger.at(at(1)).deleting(&first("r"), None).await.unwrap();
-    ledger.at(at(2)).decide(&first("r"), "deleted", |_| "event".into()).await.unwrap();
+    ledger.at(at(1)).deleting(&first("r"), None, false).await.unwrap();
+    ledger.at(at(2)).decide(&first("r"), &of("deleted"), |_| "event".into()).await.unwrap();
     assert_eq!(ledger.verify(None).await.unwrap().unwrap().problems, []);
 }
 

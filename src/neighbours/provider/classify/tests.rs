@@ -1,18 +1,28 @@
 use super::*;
+use crate::settings::Settings;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn rules() -> Rules {
-    Rules {
-        retry: vec!["1002".into(), "busy".into()],
-        refused: vec!["1001".into()],
-        gone: vec!["-1".into()],
-        token: SecretString::from("very-secret-token"),
-    }
+    rules_with("[]", &[])
+}
+
+/// Rules as an operator writes them, beside lists of codes.
+fn rules_with(answers: &str, more: &[(&str, &str)]) -> Rules {
+    let mut set = vec![
+        ("PROVIDER__TOKEN", "very-secret-token"),
+        ("PROVIDER__RETRY_CODES", "1002,busy"),
+        ("PROVIDER__REFUSED_CODES", "1001"),
+        ("PROVIDER__ANSWERS", answers),
+        ("GUARD__NONE", "true"),
+    ];
+    set.extend(more);
+    let set = set.into_iter().map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.to_owned()));
+    Rules::new(&Settings::load(None, set).unwrap().provider)
 }
 
 fn reply(status: u16, body: &str) -> Reply {
-    Reply { status, retry_after: None, origin: Origin::default(), body: Ok(body.as_bytes().to_vec()) }
+    Reply { status, pause: None, origin: Origin::default(), body: Ok(body.as_bytes().to_vec()) }
 }
 
 fn later<T>(why: Fault) -> Meaning<T> {
@@ -89,11 +99,11 @@ fn what_a_detail_answer_means() {
         // The HTTP status comes first: a code counts with 2xx only.
         (401, found("0"), Meaning::KeyRefused(401)),
         (403, r#"{"code":-1}"#.into(), Meaning::KeyRefused(403)),
-        (404, r#"{"message":"No handler found for GET /x"}"#.into(), later(Fault::Status(404))),
+        (404, r#"{"message":"No handler found for GET /x"}"#.into(), later(Fault::NoRoute)),
         (404, r#"{"code":-1}"#.into(), later(Fault::Status(404))),
         (410, r#"{"code":-1}"#.into(), later(Fault::Status(410))),
         (400, r#"{"code":1001}"#.into(), later(Fault::Status(400))),
-        (429, r#"{"code":-1}"#.into(), later(Fault::Status(429))),
+        (429, r#"{"code":-1}"#.into(), later(Fault::TooMany(429))),
         (500, r#"{"code":-1}"#.into(), later(Fault::Status(500))),
         (503, found("0"), later(Fault::Status(503))),
         (302, found("0"), later(Fault::Status(302))),
@@ -118,11 +128,14 @@ fn what_a_delete_answer_means() {
         (200, r#"{"code":"1002"}"#, later(Fault::Code)),
         (200, r#"{"code":"9"}"#, Meaning::Unlisted),
         (500, r#"{"code":"0"}"#, later(Fault::Status(500))),
-        (404, r#"{"message":"No handler found for DELETE /x"}"#, later(Fault::Status(404))),
+        (404, r#"{"message":"No handler found for DELETE /x"}"#, later(Fault::NoRoute)),
+        (409, "", Meaning::InUse),
+        (423, r#"{"code":"0"}"#, Meaning::InUse),
+        (420, "", later(Fault::TooMany(420))),
         (401, "", Meaning::KeyRefused(401)),
     ];
     for (status, body, meaning) in table {
-        assert_eq!(delete(&reply(status, body), &rules()).meaning, meaning, "{status} {body}");
+        assert_eq!(delete(&reply(status, body), &rules(), "a-1").meaning, meaning, "{status} {body}");
     }
 }
 
@@ -133,6 +146,11 @@ fn what_a_job_answer_means() {
         (r#"{"id":"j","object":"video","status":"queued","error":null}"#, Meaning::Found(Queued)),
         (r#"{"id":"j","status":"processing"}"#, Meaning::Found(Processing)),
         (r#"{"status":"completed"}"#, Meaning::Found(Completed)),
+        (r#"{"status":"succeeded"}"#, Meaning::Found(Completed)),
+        (r#"{"status":"running"}"#, Meaning::Found(Processing)),
+        (r#"{"status":"CANCELLED"}"#, Meaning::Found(Failed)),
+        (r#"{"status":"canceled"}"#, Meaning::Found(Failed)),
+        (r#"{"status":"expired"}"#, Meaning::Found(Failed)),
         (r#"{"id":"j","status":"failed","data":null}"#, Meaning::Found(Failed)),
         (r#"{"id":"j","status":"Completed"}"#, Meaning::Found(Completed)),
         (r#"{"id":"j","status":"paused"}"#, Meaning::Found(Other("paused".into()))),
@@ -169,66 +187,154 @@ fn a_body_that_did_not_come_counts_only_where_it_is_needed() {
         [(200, later(Fault::Cut)), (401, Meaning::KeyRefused(401)), (503, later(Fault::Status(503)))]
     {
         let reply = Reply { body: Err(Fault::Cut), ..reply(status, "") };
-        assert_eq!(delete(&reply, &rules()).meaning, meaning);
+        assert_eq!(delete(&reply, &rules(), "a-1").meaning, meaning);
     }
 }
 
 #[test]
-fn a_retry_after_goes_with_whatever_is_worth_a_retry() {
-    let after = Some(7 * SECOND);
-    for (status, body, why) in
-        [(429, "", Fault::Status(429)), (503, "", Fault::Status(503)), (200, r#"{"code":"busy"}"#, Fault::Code)]
-    {
-        let reply = Reply { retry_after: after, ..reply(status, body) };
-        assert_eq!(delete(&reply, &rules()).meaning, Meaning::Retry { after, why });
+fn a_pause_goes_only_with_too_many_calls_and_has_an_end() {
+    let pause = |status, body, rules: &Rules| {
+        let reply = Reply { pause: Some(700 * SECOND), ..reply(status, body) };
+        delete(&reply, rules, "a-1").meaning
+    };
+    let rules = rules_with(r#"[{"status":"2xx","code":"10029","means":"too_many"}]"#, &[]);
+    let after = Some(600 * SECOND);
+    for (status, body, why) in [
+        (429, "", Fault::TooMany(429)),
+        (420, "", Fault::TooMany(420)),
+        (503, "", Fault::Status(503)),
+        (200, r#"{"code":10029}"#, Fault::TooMany(200)),
+    ] {
+        assert_eq!(pause(status, body, &rules), Meaning::Retry { after, why }, "{status}");
     }
+    for (status, body, why) in [(500, "", Fault::Status(500)), (200, r#"{"code":"busy"}"#, Fault::Code)] {
+        assert_eq!(pause(status, body, &rules), later(why), "{status}");
+    }
+    let short = rules_with("[]", &[("PROVIDER__MAX_PAUSE", "2s")]);
+    assert_eq!(pause(429, "", &short), Meaning::Retry { after: Some(2 * SECOND), why: Fault::TooMany(429) });
 }
 
 #[test]
-fn of_two_lists_with_the_same_code_the_most_careful_counts() {
-    let mut rules = rules();
-    rules.refused.push("-1".into());
-    assert_eq!(delete(&reply(200, r#"{"code":-1}"#), &rules).meaning, Meaning::Refused);
-    rules.retry.push("-1".into());
-    assert_eq!(delete(&reply(200, r#"{"code":-1}"#), &rules).meaning, later(Fault::Code));
-    rules.gone.push("0".into());
-    assert_eq!(delete(&reply(200, r#"{"code":0}"#), &rules).meaning, Meaning::Found(()));
+fn the_first_rule_that_holds_counts_and_is_named() {
+    let rules = rules_with(
+        r#"[{"operation":"detail","status":404,"code":"NotFound.asset_id","means":"gone"},
+            {"status":502,"message":"notfound.asset_id","means":"gone"},
+            {"status":"2xx","code":-1,"means":"later"},
+            {"operation":"delete","status":204,"means":"found"},
+            {"operation":"detail","asset_status":"recycled","means":"gone"},
+            {"status":403,"code":"OperationDenied.InvalidState","means":"in_use"}]"#,
+        &[],
+    );
+    let told = |answer: Answer<Detail>| (answer.meaning.as_str(), answer.rule.map(|rule| rule.to_string()));
+    let own = |number| Some(format!("provider.answers[{number}]"));
+    for (status, body, wanted) in [
+        (404, r#"{"error":{"code":"NotFound.asset_id","message":"x"}}"#, ("gone", own(1))),
+        (404, r#"{"ResponseMetadata":{"Error":{"Code":"NotFound.asset_id"}}}"#, ("gone", own(1))),
+        (404, r#"{"errorCode":"NotFound.asset_id"}"#, ("gone", own(1))),
+        (404, r#"{"error":{"code":"NotFound.route"}}"#, ("http_4xx", None)),
+        (502, r#"{"error":{"code":"up","message":"upstream: NotFound.asset_id: no"}}"#, ("gone", own(2))),
+        (502, "<html>", ("http_5xx", None)),
+        (200, r#"{"code":-1}"#, ("retry_code", own(3))),
+        (200, r#"{"code":0,"data":{"assetId":"a-1","status":"RECYCLED"}}"#, ("gone", own(5))),
+        (
+            200,
+            r#"{"code":0,"data":{"assetId":"a-2","status":"RECYCLED"}}"#,
+            ("wrong_asset", Some("built in: code 0".into())),
+        ),
+        (
+            200,
+            r#"{"code":0,"data":{"assetId":"a-1","status":"DELETED"}}"#,
+            ("gone", Some("built in: asset status deleted".into())),
+        ),
+        (200, r#"{"code":0,"data":{"assetId":"a-1","status":"Active"}}"#, ("ok", Some("built in: code 0".into()))),
+        (200, r#"{"code":1001}"#, ("refused", Some("provider.refused_codes".into()))),
+        (403, r#"{"error":{"code":"OperationDenied.InvalidState"}}"#, ("in_use", own(6))),
+        (403, r#"{"error":{"code":"AccessDenied"}}"#, ("key_refused", Some("built in: HTTP 403".into()))),
+    ] {
+        assert_eq!(told(detail(&reply(status, body), &rules, "a-1")), wanted, "{status} {body}");
+    }
+    let deleted = delete(&reply(204, ""), &rules, "a-1");
+    assert_eq!((deleted.meaning, deleted.rule.as_deref()), (Meaning::Found(()), Some("provider.answers[4]")));
+    assert_eq!(
+        delete(&reply(404, r#"{"error":{"code":"NotFound.asset_id"}}"#), &rules, "a-1").meaning,
+        later(Fault::Status(404))
+    );
+}
+
+#[test]
+fn an_envelope_of_another_gateway_is_read_where_a_rule_says_so() {
+    let bare = r#"{"ResponseMetadata":{"RequestId":"r"},"Result":{"Id":"a-1","name":"Cat"}}"#;
+    assert_eq!(
+        detail(&reply(200, bare), &rules(), "a-1").meaning,
+        later(Fault::Unreadable),
+        "without a code it says nothing"
+    );
+    let rules = rules_with(r#"[{"operation":"detail","status":200,"means":"found"}]"#, &[]);
+    let found = Meaning::Found(Detail { name: Some("Cat".into()), ..Detail::default() });
+    assert_eq!(detail(&reply(200, bare), &rules, "a-1").meaning, found);
+    assert_eq!(detail(&reply(200, bare), &rules, "a-2").meaning, later(Fault::WrongAsset));
+    assert_eq!(detail(&reply(200, "{}"), &rules, "a-1").meaning, later(Fault::Unreadable));
+}
+
+#[test]
+fn the_code_of_an_error_is_no_success_and_a_jobs_error_is_no_code() {
+    let nested = r#"{"error":{"code":0,"message":"no"}}"#;
+    assert_eq!(delete(&reply(200, nested), &rules(), "a-1").meaning, later(Fault::Unreadable));
+    let failed = r#"{"id":"j","status":"failed","error":{"code":"Moderation","message":"no"}}"#;
+    assert_eq!(job(&reply(200, failed), &rules(), "j").meaning, Meaning::Found(JobStatus::Failed));
+    let unknown = job(&reply(200, r#"{"error":{"code":"NotFound.job"}}"#), &rules(), "j");
+    assert_eq!((unknown.meaning, unknown.code.as_deref()), (Meaning::Unlisted, Some("NotFound.job")));
+}
+
+#[test]
+fn what_is_sent_by_something_on_the_way_has_no_rule() {
+    let rules = rules_with(r#"[{"status":"4xx","means":"gone"}]"#, &[]);
+    let page = from(&[("content-type", "text/html")], 403, "<html>blocked</html>");
+    assert_eq!(delete(&page, &rules, "a-1").meaning, later(Fault::Between(403)));
+    assert_eq!(delete(&reply(403, "{}"), &rules, "a-1").meaning, Meaning::Gone);
+    let cut = Reply { body: Err(Fault::Cut), ..reply(404, "") };
+    assert_eq!(delete(&cut, &rules, "a-1").meaning, Meaning::Gone, "the status has arrived");
+}
+
+#[test]
+fn which_answers_show_that_the_provider_is_at_work() {
+    for (status, body, alive) in [
+        (200, r#"{"code":0}"#, true),
+        (200, r#"{"code":7}"#, true),
+        (200, "<html>", true),
+        (404, r#"{"error":{"code":"x"}}"#, true),
+        (404, r#"{"message":"No handler found for GET /x"}"#, false),
+        (403, "{}", true),
+        (401, "{}", false),
+        (407, "{}", false),
+        (409, "", true),
+        (420, "", false),
+        (429, "", false),
+        (500, r#"{"code":-1}"#, false),
+        (502, "", false),
+    ] {
+        assert_eq!(delete(&reply(status, body), &rules(), "a-1").shows_life(), alive, "{status} {body}");
+    }
+    assert!(!Answer::<()>::fault(Fault::Timeout).shows_life());
+    let rules = rules_with(r#"[{"status":502,"message":"NotFound","means":"gone"}]"#, &[]);
+    assert!(delete(&reply(502, r#"{"message":"NotFound.asset_id"}"#), &rules, "a-1").shows_life());
 }
 
 #[test]
 fn code_and_msg_are_kept_for_people_and_the_token_is_not() {
-    let answer = delete(&reply(500, r#"{"code":5,"msg":"a\nb"}"#), &rules());
+    let answer = delete(&reply(500, r#"{"code":5,"msg":"a\nb"}"#), &rules(), "a-1");
     assert_eq!((answer.code.as_deref(), answer.msg.as_deref()), (Some("5"), Some("a b")));
-    let answer = delete(&reply(404, r#"{"message":"No handler"}"#), &rules());
+    let answer = delete(&reply(404, r#"{"message":"No handler"}"#), &rules(), "a-1");
     assert_eq!(answer.msg.as_deref(), Some("No handler"));
 
     let long = format!(r#"{{"code":7,"msg":"{}"}}"#, "删".repeat(600));
-    assert_eq!(delete(&reply(200, &long), &rules()).msg.map(|msg| msg.chars().count()), Some(500));
+    assert_eq!(delete(&reply(200, &long), &rules(), "a-1").msg.map(|msg| msg.chars().count()), Some(500));
 
     let quoted = format!(r#"{{"code":7,"msg":"{}very-secret-token"}}"#, "x".repeat(490));
-    let msg = delete(&reply(401, &quoted), &rules()).msg.unwrap_or_default();
+    let msg = delete(&reply(401, &quoted), &rules(), "a-1").msg.unwrap_or_default();
     assert!(msg.ends_with("[redacted]") && !msg.contains("very"), "{msg}");
-    let answer = delete(&reply(200, r#"{"code":"very-secret-token"}"#), &rules());
+    let answer = delete(&reply(200, r#"{"code":"very-secret-token"}"#), &rules(), "a-1");
     assert_eq!((answer.meaning, answer.code), (later(Fault::Unreadable), None));
-}
-
-#[test]
-fn a_retry_after_is_seconds_or_a_date() {
-    let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
-    for (value, wait) in [
-        ("0", Some(Duration::ZERO)),
-        (" 120 ", Some(120 * SECOND)),
-        ("99999999999999999999999", Some(RETRY_AFTER_LIMIT)),
-        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30 * SECOND)),
-        ("Sun, 06 Nov 1994 08:00:00 GMT", Some(Duration::ZERO)),
-        ("Sun, 06 Nov 2094 08:49:37 GMT", Some(RETRY_AFTER_LIMIT)),
-        ("-5", None),
-        ("1.5", None),
-        ("", None),
-        ("soon", None),
-    ] {
-        assert_eq!(retry_after(value, now), wait, "{value}");
-    }
 }
 
 fn from(headers: &[(&'static str, &'static str)], status: u16, body: &str) -> Reply {
@@ -253,13 +359,13 @@ fn a_refusal_by_something_on_the_way_is_no_refused_key() {
         (&[("via", "1.1 gateway")], 403, r#"{"message":"no"}"#, Meaning::KeyRefused(403)),
         (&[("content-type", "text/plain")], 401, "no", Meaning::KeyRefused(401)),
     ] {
-        assert_eq!(delete(&from(headers, status, body), &rules()).meaning, meaning, "{status} {body}");
+        assert_eq!(delete(&from(headers, status, body), &rules(), "a-1").meaning, meaning, "{status} {body}");
     }
 }
 
 #[test]
 fn who_may_have_sent_a_doubtful_answer_is_told_without_our_token() {
-    let seen = |reply: Reply| delete(&reply, &rules()).seen;
+    let seen = |reply: Reply| delete(&reply, &rules(), "a-1").seen;
     let page = seen(from(&[("content-type", "text/html"), ("server", "very-secret-token")], 502, "<html>")).unwrap();
     assert_eq!(page, "content type text/html, Server: [redacted]");
     assert!(seen(from(&[], 401, "{}")).is_some());
@@ -269,8 +375,8 @@ fn who_may_have_sent_a_doubtful_answer_is_told_without_our_token() {
 
 #[test]
 fn one_byte_order_mark_before_an_answer_is_ignored() {
-    assert_eq!(delete(&reply(200, "\u{feff}{\"code\":0}"), &rules()).meaning, Meaning::Found(()));
-    assert_eq!(delete(&reply(200, "\u{feff}\u{feff}{\"code\":0}"), &rules()).meaning, later(Fault::Unreadable));
+    assert_eq!(delete(&reply(200, "\u{feff}{\"code\":0}"), &rules(), "a-1").meaning, Meaning::Found(()));
+    assert_eq!(delete(&reply(200, "\u{feff}\u{feff}{\"code\":0}"), &rules(), "a-1").meaning, later(Fault::Unreadable));
 }
 
 #[test]

@@ -35,6 +35,13 @@ fn settings(base_url: Url) -> settings::ProviderSettings {
         retry_codes: vec![],
         gone_codes: vec!["-1".into()],
         refused_codes: vec![],
+        answers: vec![],
+        max_pause: Duration::from_secs(600),
+        job_url: "/v1/result/{job_id}".into(),
+        control_asset: None,
+        control_window: Duration::from_secs(60),
+        absent_streak: None,
+        verify_url: false,
     }
 }
 
@@ -205,7 +212,8 @@ async fn a_job_id_that_could_lead_elsewhere_is_not_asked_about() {
 fn an_endpoint_never_leaves_its_folder() {
     for base in ["https://h/api", "https://h/api/", "https://h/api?x=1#y"] {
         let base = base.parse().unwrap();
-        let made = |id| endpoint(&base, ASSET.path, id).map(String::from);
+        let path = |id| after(&base, &ASSET.replace("{asset_id}", &encoded(id)));
+        let made = |id| endpoint(&base, &path(id), id).map(String::from);
         assert_eq!(made("a-1._").as_deref(), Some("https://h/api/kyyVideo2/asset/a-1._"));
         assert_eq!(made("a/b").as_deref(), Some("https://h/api/kyyVideo2/asset/a%2Fb"));
         assert_eq!(made("\t").as_deref(), Some("https://h/api/kyyVideo2/asset/%09"));
@@ -226,4 +234,18 @@ fn a_bad_setting_is_named_and_not_shown() {
     assert!(matches!(Client::new(&bad, gate(), Metrics::new().unwrap()), Err(ProviderError::BaseUrl)));
     let shown = format!("{:?}", client(&"http://h/".parse().unwrap()));
     assert!(!shown.contains(TOKEN), "{shown}");
+}
+
+#[test]
+fn a_job_is_where_its_setting_says() {
+    let base: Url = "https://h/api".parse().unwrap();
+    for (template, url) in [
+        ("/v1/result/{job_id}", "https://h/api/v1/result/j-1"),
+        ("/v2/model-center/tasks/{job_id}", "https://h/api/v2/model-center/tasks/j-1"),
+        ("/task?id={job_id}&full=1", "https://h/api/task?id=j-1&full=1"),
+        ("https://h/other/tasks/{job_id}", "https://h/other/tasks/j-1"),
+    ] {
+        let made = job_endpoint(&base, &job_path(&base, template), "j-1");
+        assert_eq!(made.map(String::from).as_deref(), Some(url));
+    }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::contract::message::Backup;
+use crate::contract::message::{Backup, Proof};
 use crate::neighbours::ledger::{Case, Change, Entry};
 
 /// Most open requests that are named in a sentence; all of them have a line, too.
@@ -30,6 +30,8 @@ pub(super) struct ErasureReport {
     version: &'static str,
     /// Requests by outcome; `open` are those without one yet.
     counts: BTreeMap<String, usize>,
+    /// Requests after which the asset is said to be gone, by how well that is known.
+    proofs: BTreeMap<&'static str, usize>,
     lines: Vec<ReportedRequest>,
 }
 
@@ -53,6 +55,8 @@ struct ReportedRequest {
     requested_by: String,
     reason: String,
     outcome: String,
+    /// Empty where the asset is not said to be gone.
+    proof: &'static str,
     decided_at: String,
     verified: String,
     /// A copy that was kept of what was deleted.
@@ -70,8 +74,12 @@ impl ErasureReport {
         let lines: Vec<ReportedRequest> =
             requests.iter().map(|(entry, history)| ReportedRequest::new(entry, history)).collect();
         let mut counts = BTreeMap::new();
+        let mut proofs = BTreeMap::new();
         for line in &lines {
             *counts.entry(line.outcome.clone()).or_default() += 1;
+            if !line.proof.is_empty() {
+                *proofs.entry(line.proof).or_default() += 1;
+            }
         }
         let open: Vec<OpenRequest> = requests.iter().filter_map(|(entry, _)| OpenRequest::new(entry)).collect();
         let (case_id, made_at, version) = (case_id.to_owned(), second(now), env!("CARGO_PKG_VERSION"));
@@ -80,7 +88,7 @@ impl ErasureReport {
         let conflicts = decided.saturating_sub(lines.len() - open.len());
         let arrived = lines.len() + conflicts;
         let missing = case_size.map_or(0, |size| (size as usize).saturating_sub(arrived));
-        Self { case_id, case_size, missing, conflicts, open, made_at, version, counts, lines }
+        Self { case_id, case_size, missing, conflicts, open, made_at, version, counts, proofs, lines }
     }
 
     /// What is missing of the case, in sentences.
@@ -98,6 +106,16 @@ impl ErasureReport {
             parts.push(format!("Requests that are open: {}: {}{more}.", self.open.len(), named.join(", ")));
         }
         parts
+    }
+
+    /// What a proof says, for the summary.
+    fn proof_means(name: &str) -> &'static str {
+        match Proof::read(name) {
+            Some(Proof::Erased) => "erased: seen before, deleted, and not found afterwards while an asset was found",
+            Some(Proof::Absent) => "was not there: not found twice, while an asset was found before and after",
+            Some(Proof::ProviderWord) => "the provider says that it deleted it; this was not seen",
+            Some(Proof::Unconfirmed) | None => "not known: the key may not see the asset; not counted as erased",
+        }
     }
 
     fn arrived(&self) -> String {
@@ -150,6 +168,7 @@ impl ReportedRequest {
             requested_by: text(&asked["requested_by"]),
             reason: text(&asked["reason"]),
             outcome: entry.outcome.clone().unwrap_or_else(|| "open".to_owned()),
+            proof: entry.proof.map(Proof::as_str).unwrap_or_default(),
             decided_at: entry.outcome.as_ref().map(|_| second(entry.updated)).unwrap_or_default(),
             verified: verified(entry, &event["data"], history),
             backup: entry.backup.clone(),
@@ -160,9 +179,9 @@ impl ReportedRequest {
 
     /// What the page makes stand out.
     fn class(&self) -> &'static str {
-        match self.outcome.as_str() {
-            "deleted" | "already_absent" => "gone",
-            "open" => "open",
+        match (self.outcome.as_str(), self.proof) {
+            ("open", _) => "open",
+            (_, "erased" | "absent" | "provider_word") => "gone",
             _ => "not",
         }
     }
@@ -173,12 +192,23 @@ fn verified(entry: &Entry, data: &Value, history: &[Change]) -> String {
     let detail = data["detail"].as_str().unwrap_or_default();
     let sent = history.iter().any(|change| change.state == "deleting");
     if entry.event.is_none() && entry.outcome.is_some() {
-        return "decided long ago; how it was verified is no longer kept".to_owned();
+        let proof = entry.proof.map(shown).unwrap_or_default();
+        return format!("{proof}decided long ago; the details are no longer kept");
     }
-    match (entry.outcome.as_deref(), data["verified"].as_bool()) {
-        (Some("deleted"), Some(true)) => "deleted by this request; looked for afterwards and not found".to_owned(),
-        (Some("deleted"), _) => "the provider confirmed the deletion; not looked for afterwards".to_owned(),
-        (Some("already_absent"), _) => "two looks did not find it; this request deleted nothing".to_owned(),
+    let serves = match data["url_serves"].as_bool() {
+        Some(true) => "; its own URL still served bytes right afterwards",
+        Some(false) => "; its own URL served nothing any more",
+        None => "",
+    };
+    match (entry.outcome.as_deref(), entry.proof) {
+        (Some("deleted"), Some(proof)) => format!("{}{serves}", deleted(proof)),
+        (Some("already_absent"), Some(Proof::Unconfirmed)) => {
+            "UNCONFIRMED: not found, and no other asset was found with the same key at that time: the key may not see it"
+                .to_owned()
+        }
+        (Some("already_absent"), _) => "two looks did not find it, while another asset was found before and after; this \
+                                        request deleted nothing"
+            .to_owned(),
         (Some("would_delete"), _) => "a dry run: nothing was deleted".to_owned(),
         (Some(_), _) if sent => {
             format!("{detail}. A DELETE may have been sent before: only a new request can tell whether it took effect")
@@ -189,6 +219,24 @@ fn verified(entry: &Entry, data: &Value, history: &[Change]) -> String {
             None => "not decided".to_owned(),
         },
     }
+}
+
+fn deleted(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Erased | Proof::Absent => {
+            "found, deleted by this request, and afterwards not found while another look found an asset"
+        }
+        Proof::ProviderWord => "the provider answered that it deleted it; no look afterwards proves it",
+        Proof::Unconfirmed => {
+            "UNCONFIRMED: a DELETE was sent, and the asset was not found afterwards; nor was any other with the same key at that \
+             time"
+        }
+    }
+}
+
+/// A proof whose details are gone.
+fn shown(proof: Proof) -> String {
+    format!("proof: {}; ", proof.as_str())
 }
 
 fn second(time: Timestamp) -> String {

@@ -27,6 +27,8 @@ pub(super) struct Result {
     pub(super) cause: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) detail: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) proof: Option<String>,
     #[serde(default)]
     pub(super) verified: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +63,7 @@ impl Result {
     }
 }
 
-/// How many had which outcome, and the first few that were not done.
+/// How many had which outcome and cause or proof, and the first few that were not done.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     counts: BTreeMap<(String, String), u64>,
@@ -72,7 +74,7 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn take(&mut self, line: u64, result: Result) {
-        let cause = result.cause.clone().unwrap_or_default();
+        let cause = result.cause.clone().or_else(|| result.proof.clone()).unwrap_or_default();
         *self.counts.entry((plain(&result.outcome), plain(&cause))).or_default() += 1;
         if !result.is_good() {
             self.not_done += 1;
@@ -107,7 +109,7 @@ impl Tally {
 
     pub(super) fn table(&self, unanswered: u64, out: &mut impl Write) -> io::Result<()> {
         let mut row = |outcome: &str, cause: &str, count: &str| writeln!(out, "{outcome:<16}{cause:<24}{count:>12}");
-        row("outcome", "cause", "requests")?;
+        row("outcome", "cause or proof", "requests")?;
         for ((outcome, cause), count) in &self.counts {
             row(outcome, cause, &HumanCount(*count).to_string())?;
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Here, notice, page as shown, second};
-use crate::contract::message::Backup;
+use crate::contract::message::{Backup, Proof};
 use crate::neighbours::ledger::{Change, Entry};
 use crate::platform::text::plain_json;
 
@@ -38,6 +38,8 @@ struct FoundRequest {
     dry_run: bool,
     /// An outcome, or `open`.
     outcome: String,
+    /// Empty where the asset is not said to be gone.
+    proof: &'static str,
     requested_by: String,
     reason: String,
     detail: String,
@@ -92,6 +94,7 @@ impl FoundRequest {
             case: entry.case_id.clone().unwrap_or_default(),
             dry_run: entry.dry_run,
             outcome: entry.outcome.clone().unwrap_or_else(|| "open".to_owned()),
+            proof: entry.proof.map(Proof::as_str).unwrap_or_default(),
             requested_by: text(&asked["requested_by"]),
             reason: text(&asked["reason"]),
             detail: event.as_ref().map(|event| text(&event["data"]["detail"])).unwrap_or_default(),

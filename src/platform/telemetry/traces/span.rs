@@ -108,13 +108,7 @@ pub fn publishing(trace: &TraceContext, exchange: &str, key: &str, message_id: &
 
 /// One HTTP call. `template` is the path with a name for its ID; `url` may go out only where it holds no secret.
 #[must_use]
-pub fn http_call(
-    trace: &TraceContext,
-    method: &str,
-    template: Option<&'static str>,
-    url: &Url,
-    tell_url: bool,
-) -> Span {
+pub fn http_call(trace: &TraceContext, method: &str, template: Option<&str>, url: &Url, tell_url: bool) -> Span {
     Span::begin(trace, || {
         let mut attributes = vec![KeyValue::new("http.request.method", method.to_owned())];
         if let Some(host) = url.host_str() {
@@ -128,7 +122,7 @@ pub fn http_call(
         }
         let name = match template {
             Some(template) => {
-                attributes.push(KeyValue::new("url.template", template));
+                attributes.push(KeyValue::new("url.template", template.to_owned()));
                 format!("{method} {template}")
             }
             None => method.to_owned(),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use asset_eraser::contract::message::event::{AssetSeen, Facts, LastWord, Subject};
 use asset_eraser::contract::message::request::Labels;
-use asset_eraser::contract::message::{AssetId, CaseId, Outcome, RequestId, ResultEvent};
+use asset_eraser::contract::message::{AssetId, CaseId, Outcome, Proof, RequestId, ResultEvent};
 use asset_eraser::neighbours::ledger::{Asked, Begun, Beside, Ledger, retention};
 use asset_eraser::platform::telemetry::metrics::Metrics;
 use futures_util::{StreamExt, future::join_all, stream};
@@ -177,10 +177,9 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>) {
         asset_type: Some("Image".into()),
         created: Some("2026-03-30 14:21:58".into()),
     };
-    let provider = LastWord { code: Some("0".into()), msg: Some("success".into()) };
+    let provider = LastWord { status: Some(200), rule: None, code: Some("0".into()), msg: Some("success".into()) };
     let facts = Facts {
         asset: Some(asset),
-        verified: true,
         attempts: 1,
         received_at: Some(Timestamp::now()),
         provider: Some(provider),
@@ -196,7 +195,7 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>) {
         let subject = Subject { request_id: &request, asset_id: Some(&asset_id), labels: &labels };
         ResultEvent::new(id, subject, &Outcome::Deleted, facts, now).body
     };
-    ledger.decide(&record.attempt, "deleted", event).await.expect("decided");
+    ledger.decide(&record.attempt, &Outcome::Deleted(Proof::Erased), event).await.expect("decided");
     ledger.heard(&request_id).await.expect("heard");
 }
 

@@ -13,6 +13,7 @@ fn entry(request: &str, outcome: Option<&str>, waited_for: Option<&str>) -> (Ent
         waited_for: waited_for.map(str::to_owned),
         backup: None,
         outcome: outcome.map(str::to_owned),
+        proof: outcome.filter(|outcome| *outcome == "deleted").map(|_| Proof::Erased),
         event: None,
         first_seen: Timestamp::UNIX_EPOCH,
         updated: Timestamp::UNIX_EPOCH,
@@ -50,4 +51,28 @@ fn what_is_missing_of_a_case_is_counted_and_named() {
     let json = serde_json::to_value(report(Some(&case(5, &[("deleted", 1)])))).unwrap();
     assert_eq!((&json["missing"], &json["open"][0]["waits_for"]), (&2.into(), &"in_use".into()));
     assert_eq!(json["open"][1]["request_id"], "r3");
+}
+
+#[test]
+fn what_is_unconfirmed_is_never_counted_as_erased() {
+    let with = |request: &str, outcome: &str, proof| {
+        let (mut entry, history) = entry(request, Some(outcome), None);
+        entry.proof = Some(proof);
+        entry.event = Some(format!(r#"{{"data":{{"proof":"{}"}}}}"#, proof.as_str()));
+        (entry, history)
+    };
+    let requests = [
+        with("r1", "deleted", Proof::Erased),
+        with("r2", "deleted", Proof::ProviderWord),
+        with("r3", "deleted", Proof::Unconfirmed),
+        with("r4", "already_absent", Proof::Absent),
+        with("r5", "already_absent", Proof::Unconfirmed),
+    ];
+    let report = ErasureReport::new("c", None, &requests, Timestamp::UNIX_EPOCH);
+    assert_eq!(report.proofs, BTreeMap::from([("erased", 1), ("provider_word", 1), ("unconfirmed", 2), ("absent", 1)]));
+    let classes: Vec<_> = report.lines.iter().map(ReportedRequest::class).collect();
+    assert_eq!(classes, ["gone", "gone", "not", "gone", "not"]);
+    let page = report.render().unwrap();
+    assert_eq!(page.matches("UNCONFIRMED").count(), 2);
+    assert!(page.contains("not counted as erased"));
 }
