@@ -31,6 +31,7 @@ mod deletes;
 mod failover;
 mod faults;
 mod fence_model;
+mod gateways;
 mod heard;
 mod hostile_messages;
 mod hostile_provider;

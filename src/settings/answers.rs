@@ -114,7 +114,8 @@ impl StatusRange {
 
     /// `404`, `4xx` or `200-299`.
     fn parse(text: &str) -> Option<Self> {
-        let number = |text: &str| text.parse().ok().filter(|status| (100..=599).contains(status));
+        let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = |text: &str| Some(text).filter(digits)?.parse().ok().filter(|status| (100..=599).contains(status));
         if let Some(hundred) = text.strip_suffix("xx") {
             let first = number(&format!("{hundred}00"))?;
             return Some(Self { first, last: first + 99 });

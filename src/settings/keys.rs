@@ -86,7 +86,7 @@ pub const KEYS: &[Key] = &[
         "",
         "an asset of your own that must always be found: what shows that \"not found\" is said of the asset and not of the key. It is never deleted; see [provider.md](provider.md#what-not-found-proves)",
     ),
-    key("provider.control_window", "60s", "how long an asset that was found shows that this key finds assets"),
+    key("provider.control_window", "1m", "how long an asset that was found shows that this key finds assets"),
     key(
         "provider.absent_streak",
         "20",

@@ -156,6 +156,21 @@ impl Control {
         self.send(reqwest::Method::DELETE, "faults", None).await;
     }
 
+    /// From now on the provider behaves as this gateway does, for one asset or for all (an empty one).
+    pub async fn gateway(&self, mode: &str, asset: &str) {
+        let mut body = json!({"mode": mode});
+        if !asset.is_empty() {
+            body["asset"] = json!(asset);
+        }
+        self.send(reqwest::Method::PUT, "gateway", Some(body)).await;
+    }
+
+    /// A `DELETE` is answered at once, and the assets are gone so much later.
+    pub async fn slow_deletes(&self, after_ms: u32) {
+        let body = json!({"mode": "slow_delete", "after_ms": after_ms});
+        self.send(reqwest::Method::PUT, "gateway", Some(body)).await;
+    }
+
     pub async fn latency(&self, ms: u32) {
         self.send(reqwest::Method::PUT, "latency", Some(json!({"ms": ms}))).await;
     }

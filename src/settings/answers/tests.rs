@@ -38,7 +38,8 @@ fn a_wrong_rule_is_named() {
         (r#"[{"status":404,"means":"deleted"}]"#, "unknown variant `deleted`"),
         (r#"[{"status":404,"meanz":"gone"}]"#, "unknown field `meanz`"),
         (r#"[{"status":404}]"#, "missing field `means`"),
-        ("404", "as a JSON list"),
+        ("404", "expected a sequence"),
+        ("[{", "as a JSON list"),
     ] {
         let error = read(rules).unwrap_err();
         assert!(error.starts_with("provider.answers") && error.contains(part), "{rules}: {error}");

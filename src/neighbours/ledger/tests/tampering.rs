@@ -8,7 +8,7 @@ use super::backups::copy;
 use super::only_postgres::TestDatabase;
 
 /// Each with what has to be said of request `r`. `@` stands for the schema.
-const TAMPERINGS: [(&str, &str); 20] = [
+const TAMPERINGS: [(&str, &str); 22] = [
     ("UPDATE @history SET why = 'already_absent' WHERE request_id = 'r' AND number = 4", "entry 4 was changed"),
     (
         "UPDATE @history SET at = '2020-01-01T00:00:00.000Z' WHERE request_id = 'r' AND number = 1",
@@ -21,10 +21,15 @@ const TAMPERINGS: [(&str, &str); 20] = [
     ("UPDATE @requests SET event = 'another' WHERE request_id = 'r'", "its event was changed"),
     ("UPDATE @requests SET request = 'another' WHERE request_id = 'r'", "what was asked was changed"),
     ("UPDATE @requests SET request = NULL WHERE request_id = 'r'", "what was asked was changed"),
-    ("UPDATE @requests SET outcome = 'failed' WHERE request_id = 'r'", "the row does not say what its last entry says"),
+    (
+        "UPDATE @requests SET outcome = 'failed', proof = NULL WHERE request_id = 'r'",
+        "the row does not say what its last entry says",
+    ),
     ("UPDATE @requests SET asset_id = 'b' WHERE request_id = 'r'", "entry 1 was changed"),
     ("UPDATE @requests SET case_id = 'other' WHERE request_id = 'r'", "the row does not say what was asked and done"),
     ("UPDATE @requests SET deletes = 0 WHERE request_id = 'r'", "the row does not say what was asked and done"),
+    ("UPDATE @requests SET seen = FALSE WHERE request_id = 'r'", "the row does not say what was asked and done"),
+    ("UPDATE @requests SET proof = 'absent' WHERE request_id = 'r'", "the row does not say what was asked and done"),
     ("UPDATE @requests SET backup = NULL WHERE request_id = 'r'", "the row does not say which copy was made"),
     (
         "UPDATE @requests SET backup = replace(backup, 'aa', 'bb') WHERE request_id = 'r'",
@@ -47,11 +52,13 @@ const TAMPERINGS: [(&str, &str); 20] = [
 ];
 
 /// The same for a tombstone.
-const OF_TOMBSTONES: [(&str, &str); 10] = [
-    ("UPDATE @requests SET outcome = 'failed' WHERE request_id = 'r'", "the tombstone was changed"),
+const OF_TOMBSTONES: [(&str, &str); 12] = [
+    ("UPDATE @requests SET outcome = 'failed', proof = NULL WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET asset_id = 'b' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET case_id = NULL WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET deletes = 0 WHERE request_id = 'r'", "the tombstone was changed"),
+    ("UPDATE @requests SET seen = TRUE WHERE request_id = 'r'", "the tombstone was changed"),
+    ("UPDATE @requests SET proof = 'absent' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET updated = '2020-01-01T00:00:00.000Z' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET sealed = '00' WHERE request_id = 'r'", "the tombstone was changed"),
     ("UPDATE @requests SET request = '{}' WHERE request_id = 'r'", "the tombstone was changed"),
@@ -63,12 +70,15 @@ const OF_TOMBSTONES: [(&str, &str); 10] = [
     ("UPDATE @history SET request_id = 'r' WHERE request_id = 'open'", "it is a tombstone, and has entries"),
 ];
 
+/// As much of an event as is looked at.
+const EVENT: &str = r#"{"data":{"proof":"erased"}}"#;
+
 async fn recorded(ledger: &Ledger) {
     for request in ["a-good-one", "r", "z-good-one"] {
         begin(ledger, asked(request, "a"), at(0)).await;
         ledger.at(at(1)).backed_up(&first(request), &copy("one")).await.unwrap();
-        ledger.at(at(1)).deleting(&first(request), None, false).await.unwrap();
-        ledger.at(at(2)).decide(&first(request), &of("deleted"), |_| "event".into()).await.unwrap();
+        ledger.at(at(1)).deleting(&first(request), None, true).await.unwrap();
+        ledger.at(at(2)).decide(&first(request), &of("deleted"), |_| EVENT.into()).await.unwrap();
         ledger.heard(&id(request)).await.unwrap();
     }
 }

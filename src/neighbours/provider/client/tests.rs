@@ -164,7 +164,7 @@ async fn a_refused_key_and_a_missing_route_are_not_about_the_asset() {
     assert_eq!(refused.meaning, Meaning::KeyRefused(401));
     let body = r#"{"message":"No handler found for GET /x"}"#;
     let missing = detail_of(http("404 Not Found", body), false).await;
-    assert_eq!(fault(&missing), Some(Fault::Status(404)));
+    assert_eq!(fault(&missing), Some(Fault::NoRoute));
     assert_eq!(missing.msg.as_deref(), Some("No handler found for GET /x"));
 }
 
@@ -177,7 +177,7 @@ async fn a_retry_after_is_read_in_both_forms() {
             other => panic!("{other:?}"),
         }
     };
-    let busy = Fault::Status(429);
+    let busy = Fault::TooMany(429);
     assert_eq!(after("7").await, (Some(Duration::from_secs(7)), busy));
     assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT").await, (Some(Duration::ZERO), busy));
     assert_eq!(after("later").await, (None, busy));

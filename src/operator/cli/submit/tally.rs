@@ -63,10 +63,20 @@ impl Result {
     }
 }
 
-/// How many had which outcome and cause or proof, and the first few that were not done.
+/// What requests are counted by.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Counted {
+    outcome: String,
+    /// Empty where there is none.
+    cause: String,
+    /// Empty where there is none.
+    proof: String,
+}
+
+/// How many had which outcome, cause and proof, and the first few that were not done.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    counts: BTreeMap<(String, String), u64>,
+    counts: BTreeMap<Counted, u64>,
     not_done: u64,
     named: Vec<(u64, Result)>,
     other_size: bool,
@@ -74,8 +84,9 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn take(&mut self, line: u64, result: Result) {
-        let cause = result.cause.clone().or_else(|| result.proof.clone()).unwrap_or_default();
-        *self.counts.entry((plain(&result.outcome), plain(&cause))).or_default() += 1;
+        let text = |text: &Option<String>| plain(text.as_deref().unwrap_or_default());
+        let (cause, proof) = (text(&result.cause), text(&result.proof));
+        *self.counts.entry(Counted { outcome: plain(&result.outcome), cause, proof }).or_default() += 1;
         if !result.is_good() {
             self.not_done += 1;
             self.other_size |=
@@ -99,7 +110,7 @@ impl Tally {
     /// In a few words: `deleted 7, failed 1`.
     pub(super) fn brief(&self) -> String {
         let mut by_outcome: BTreeMap<&str, u64> = BTreeMap::new();
-        for ((outcome, _), count) in &self.counts {
+        for (Counted { outcome, .. }, count) in &self.counts {
             *by_outcome.entry(outcome).or_default() += count;
         }
         let words: Vec<String> =
@@ -110,8 +121,8 @@ impl Tally {
     pub(super) fn table(&self, unanswered: u64, out: &mut impl Write) -> io::Result<()> {
         let mut row = |outcome: &str, cause: &str, count: &str| writeln!(out, "{outcome:<16}{cause:<24}{count:>12}");
         row("outcome", "cause or proof", "requests")?;
-        for ((outcome, cause), count) in &self.counts {
-            row(outcome, cause, &HumanCount(*count).to_string())?;
+        for (Counted { outcome, cause, proof }, count) in &self.counts {
+            row(outcome, if cause.is_empty() { proof } else { cause }, &HumanCount(*count).to_string())?;
         }
         if unanswered > 0 {
             row("not answered", "", &HumanCount(unanswered).to_string())?;
@@ -134,10 +145,12 @@ impl Tally {
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let rows = self.counts.iter().map(|((outcome, cause), count)| {
+        let rows = self.counts.iter().map(|(Counted { outcome, cause, proof }, count)| {
             let mut row = json!({"outcome": outcome, "requests": count});
-            if !cause.is_empty() {
-                row["cause"] = json!(cause);
+            for (name, text) in [("cause", cause), ("proof", proof)] {
+                if !text.is_empty() {
+                    row[name] = json!(text);
+                }
             }
             row
         });
@@ -150,8 +163,8 @@ mod tests {
     use super::*;
 
     fn event(outcome: &str, cause: Option<&str>) -> Vec<u8> {
-        let data =
-            json!({"request_id": "r", "asset_id": "a", "outcome": outcome, "cause": cause, "detail": "no\u{1b}[2J"});
+        let data = json!({"request_id": "r", "asset_id": "a", "outcome": outcome, "cause": cause, "detail": "no\u{1b}[2J",
+                "proof": cause.is_none().then_some("erased")});
         json!({"specversion": "1.0", "data": data}).to_string().into_bytes()
     }
 
@@ -167,8 +180,7 @@ mod tests {
         tally.name("line", &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap());
         assert_eq!((tally.not_done(), tally.brief().as_str()), (12, "deleted 1,000, failed 12"));
-        let rows =
-            json!([{"outcome": "deleted", "requests": 1000}, {"outcome": "failed", "cause": "in_use", "requests": 12}]);
+        let rows = json!([{"outcome": "deleted", "proof": "erased", "requests": 1000}, {"outcome": "failed", "cause": "in_use", "requests": 12}]);
         assert_eq!(tally.to_json(), rows);
     }
 

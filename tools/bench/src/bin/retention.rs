@@ -185,15 +185,16 @@ async fn one_request(ledger: &Ledger, name: &str, case: Option<u32>) {
         provider: Some(provider),
         backup: None,
         delete_sent: true,
+        url_serves: None,
     };
     let Begun::Open(record) = ledger.begin(asked, Beside::NoSuspect).await.expect("begun") else {
         panic!("{name} is new")
     };
-    ledger.deleting(&record.attempt, None).await.expect("deleting");
+    ledger.deleting(&record.attempt, None, true).await.expect("deleting");
     let (id, request) = (ledger.id(), request_id.clone());
     let event = move |now| {
         let subject = Subject { request_id: &request, asset_id: Some(&asset_id), labels: &labels };
-        ResultEvent::new(id, subject, &Outcome::Deleted, facts, now).body
+        ResultEvent::new(id, subject, &Outcome::Deleted(Proof::Erased), facts, now).body
     };
     ledger.decide(&record.attempt, &Outcome::Deleted(Proof::Erased), event).await.expect("decided");
     ledger.heard(&request_id).await.expect("heard");
