@@ -91,9 +91,9 @@ async fn ledger_shows_and_verifies_what_is_on_record() {
 
 #[tokio::test]
 async fn ledger_exports_a_report_of_a_case() {
-    let mut world = world(&[]).await;
+    let mut world = world(&[("PROVIDER__CONTROL_ASSET", "control")]).await;
     world.sandbox.add_named("a", "<b>Cat</b> & co", "Image").await;
-    world.sandbox.add_all(["b".to_owned(), "c".to_owned()]).await;
+    world.sandbox.add_all(["b".to_owned(), "c".to_owned(), "control".to_owned()]).await;
     world.sandbox.job("video_1", &["b", "c"], "processing").await;
     let case = "case/7";
     let by = |request: &str, asset: &str| json!({"request_id": request, "asset_id": asset, "case_id": case, "requested_by": "privacy desk", "reason": "Art. 17"});
@@ -124,9 +124,12 @@ async fn ledger_exports_a_report_of_a_case() {
     let of = |asset: &str| lines.iter().find(|line| line["asset_id"] == asset).unwrap();
     assert_eq!((&of("a")["requested_by"], &of("a")["reason"]), (&json!("privacy desk"), &json!("Art. 17")));
     for (asset, how) in [
-        ("a", "deleted by this request; looked for afterwards and not found"),
+        ("a", "found, deleted by this request, and afterwards not found while another look found an asset"),
         ("b", "not deleted: in use by video_1"),
-        ("gone", "two looks did not find it; this request deleted nothing"),
+        (
+            "gone",
+            "two looks did not find it, while another asset was found between and after them; this request deleted nothing",
+        ),
     ] {
         assert_eq!(of(asset)["verified"], how);
     }

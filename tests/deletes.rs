@@ -7,7 +7,8 @@ use crate::support::{deletes, outcome, until, world};
 
 #[tokio::test]
 async fn a_delete_that_took_effect_counts_whatever_it_answered() {
-    let mut world = world(&[]).await;
+    let mut world = world(&[("PROVIDER__CONTROL_ASSET", "control")]).await;
+    world.sandbox.add("control").await;
     for (asset, what) in [
         ("cut", json!({"cut": "after"})),
         ("midway", json!({"cut": "midway"})),
@@ -19,7 +20,7 @@ async fn a_delete_that_took_effect_counts_whatever_it_answered() {
         world.sandbox.fault("delete", asset, 1, what).await;
         let event = world.delete(asset).await;
         assert_eq!(outcome(&event), ("deleted", ""), "{asset}");
-        assert_eq!(event["data"]["verified"], true, "{asset}");
+        assert_eq!(event["data"]["proof"], "erased", "{asset}");
         assert_eq!(deletes(&world.sandbox.calls_of(asset).await), 1, "{asset}");
     }
     world.finish(0).await;
@@ -92,7 +93,9 @@ async fn a_refusal_is_passed_on_with_the_providers_words() {
         world.sandbox.fault("delete", asset, 0, answer(200, &json!({"code": code, "msg": "not yours"}))).await;
         let event = world.delete(asset).await;
         assert_eq!(outcome(&event), ("failed", "provider_refused"));
-        assert_eq!(event["data"]["provider"], json!({"code": code.to_string(), "msg": "not yours"}));
+        let rule = json!((asset == "listed").then_some("provider.refused_codes"));
+        let said = json!({"status": 200, "code": code.to_string(), "msg": "not yours", "rule": rule});
+        assert_eq!(event["data"]["provider"], said);
     }
     assert_eq!(deletes(&world.sandbox.calls_of("listed").await), 1, "a refusal is not tried again");
     assert!(deletes(&world.sandbox.calls_of("unlisted").await) > 1);

@@ -224,6 +224,7 @@ async fn many_assets_that_are_not_found_in_a_row_stop_consuming_until_one_is_fou
     let ready = world.until_ready(false).await;
     assert_eq!(ready["stopped"][0]["cause"], "nothing_found", "{ready}");
     assert!(ready["stopped"][0]["why"].as_str().unwrap().contains("provider.control_asset"), "{ready}");
+    world.broker.requests_answered(1).await;
     let broker = &world.broker;
     let rest = until("the others are back", || async {
         let waiting = broker.count("requests").await as usize;

@@ -22,6 +22,7 @@ async fn goes_on_after(how: How, says: &str) {
         (registry.0, &*registry.1),
         ("PROVIDER__TIMEOUT", "1500ms"),
         ("GUARD__HTTP__TIMEOUT", "1500ms"),
+        ("PROVIDER__CONTROL_ASSET", "control"),
         ("RETRY__MAX_ELAPSED", "100ms"),
         ("RETRY__WAIT_STEPS", "200ms"),
     ];

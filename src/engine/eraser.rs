@@ -189,8 +189,8 @@ enum Sight {
 /// Two looks did not find the asset.
 #[derive(Clone, Copy, Debug)]
 struct Absence {
-    /// Whether a control was found before both.
-    control_before: bool,
+    /// Whether a control was found between them.
+    control_between: bool,
     /// When the last look had ended.
     looked: Instant,
 }

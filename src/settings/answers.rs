@@ -6,9 +6,6 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::ConfigError;
-use super::source::Source;
-
 /// Most rules.
 const MOST_RULES: usize = 200;
 
@@ -216,16 +213,13 @@ impl<'de> Visitor<'de> for AnswersVisitor {
     }
 }
 
-/// The rules, checked. The first is number 1.
-pub(super) fn rules(source: &Source, raw: &RawAnswers) -> Result<Vec<AnswerRule>, ConfigError> {
-    let key = "provider.answers";
+/// The rules, checked, or what is wrong with one. The first is number 1.
+pub(super) fn rules(raw: &RawAnswers) -> Result<Vec<AnswerRule>, String> {
     if raw.0.len() > MOST_RULES {
-        return Err(source.problem(key, format!("holds more than {MOST_RULES} rules")));
+        return Err(format!("holds more than {MOST_RULES} rules"));
     }
     let numbered = raw.0.iter().zip(1..);
-    numbered
-        .map(|(raw, number)| rule(raw).map_err(|why| source.problem(key, format!("rule {number}: {why}"))))
-        .collect()
+    numbered.map(|(raw, number)| rule(raw).map_err(|why| format!("rule {number}: {why}"))).collect()
 }
 
 fn rule(raw: &RawAnswerRule) -> Result<AnswerRule, String> {

@@ -189,7 +189,7 @@ fn provider(source: &Source, raw: &RawProvider) -> Result<ProviderSettings, Conf
         retry_codes: raw.retry_codes.0.clone().unwrap_or_default(),
         gone_codes: raw.gone_codes.0.clone().unwrap_or_else(|| vec!["-1".to_owned()]),
         refused_codes: raw.refused_codes.0.clone().unwrap_or_default(),
-        answers: answers::rules(source, &raw.answers)?,
+        answers: answers::rules(&raw.answers).map_err(|why| source.problem("provider.answers", why))?,
         max_pause: within(source, "provider.max_pause", raw.max_pause.0, 600 * SECOND, SECOND, DAY)?,
         job_url: job_url(source, raw.job_url.as_deref(), base)?,
         control_asset: control_asset(source, raw.control_asset.as_deref())?,

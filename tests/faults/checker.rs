@@ -75,6 +75,8 @@ pub struct History {
     pub assets: BTreeSet<String>,
     pub jobs: Jobs,
     pub clocks: Clocks,
+    /// Whether the key saw no asset for a while.
+    pub emptied: bool,
     /// How often a worker was killed.
     pub kills: usize,
     /// When faults that interrupt attempts began and ended, in milliseconds since 1970.
@@ -141,7 +143,9 @@ impl History {
         let mut told = BTreeSet::new();
         let asks = self.asks.iter().filter(|ask| told.insert(ask.traceparent.as_str()));
         asks.map(|ask| {
-            let own = calls.get(ask.traceparent.as_str()).cloned().unwrap_or_default();
+            let mut own = calls.get(ask.traceparent.as_str()).cloned().unwrap_or_default();
+            // Looks at the control asset are made for it, and are about another asset.
+            own.retain(|call| call.asset.as_deref() == Some(&ask.asset_id) || call.asset.is_none());
             let events = events.get(ask.request_id.as_str()).map_or(&[][..], Vec::as_slice);
             Story::new(self, ask, own, events)
         })

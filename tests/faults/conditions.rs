@@ -8,6 +8,8 @@ use super::plan::Store;
 pub const PUBLISHER: &str = "guest";
 /// The worker's own user in such a run.
 pub const WORKER: &str = "eraser";
+/// The asset that must always be found.
+pub const CONTROL: &str = "control";
 /// A user who may not ask.
 pub const INTRUDER: &str = "mallory";
 
@@ -29,6 +31,8 @@ pub struct Conditions {
     pub started_events: bool,
     /// Whether `provider.confirm_target` is off.
     pub blind: bool,
+    /// Whether `provider.control_asset` is set.
+    pub control: bool,
     /// Whether the database has a standby, to which it fails over once.
     pub standby: bool,
     /// Whether the clocks of workers jump.
@@ -56,6 +60,7 @@ impl Conditions {
             started_events: random.bool(),
             standby: store == Store::Postgres && random.u32(0..3) == 0,
             blind: random.u32(0..6) == 0,
+            control: random.bool(),
             clocks_jump,
             small_frames: random.u32(0..4) == 0,
             refusing_reader: random.u32(0..4) == 0,
@@ -70,6 +75,9 @@ impl Conditions {
             ("BROKER__STARTED_EVENTS", self.started_events.to_string()),
             ("PROVIDER__CONFIRM_TARGET", (!self.blind).to_string()),
         ];
+        if self.control {
+            settings.push(("PROVIDER__CONTROL_ASSET", CONTROL.to_owned()));
+        }
         if let Some(brake) = self.brake {
             settings.push(("BRAKE__MAX_DELETIONS", brake.to_string()));
         }

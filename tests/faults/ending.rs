@@ -71,6 +71,7 @@ pub async fn history(mut stage: Stage, asks: Asks, jobs: Jobs, run: Run, conditi
         jobs,
         clocks: Clocks::new(stage.world.lives.clone(), now_ms()),
         interruptions: stage.interruptions.clone(),
+        emptied: stage.emptied,
         kills: stage.kills,
         releases: stage.releases.clone(),
         deadlines: stage.deadlines.clone(),

@@ -40,6 +40,10 @@ pub enum Fault {
     ProviderCut,
     ProviderFrozen(Duration),
     ProviderSlow(Duration),
+    /// The provider refuses the key.
+    KeyWrong(Duration),
+    /// The key sees no asset: the provider says of each that it is missing, and deletes none.
+    AccountEmpty(Duration),
     /// Answers that break on their way.
     AnswersBroken(Vec<Break>),
     /// Bad answers of the provider or the job registry itself.
@@ -94,7 +98,8 @@ impl Fault {
     /// Whether attempts may end in the middle for it. A provider that is in trouble ends none, nor does a queue.
     pub fn interrupts(&self) -> bool {
         let outside =
-            matches!(self, Self::QueuesFull(..) | Self::ProviderCut | Self::ProviderFrozen(_) | Self::ProviderSlow(_));
+            matches!(self, Self::QueuesFull(..) | Self::ProviderCut | Self::ProviderFrozen(_) | Self::ProviderSlow(_))
+                || matches!(self, Self::KeyWrong(_) | Self::AccountEmpty(_));
         !outside && !matches!(self, Self::AnswersBroken(_) | Self::AnswersBad(_) | Self::BrokerSlow(_))
     }
 
@@ -114,6 +119,8 @@ impl Fault {
             Self::ProviderCut => "provider connections cut",
             Self::ProviderFrozen(_) => "provider connections frozen",
             Self::ProviderSlow(_) => "provider connections slow",
+            Self::KeyWrong(_) => "key wrong",
+            Self::AccountEmpty(_) => "account empty",
             Self::AnswersBroken(_) => "answers broken on their way",
             Self::AnswersBad(_) => "bad answers",
             Self::DiskFull(_) => "disk full",
@@ -179,7 +186,9 @@ fn jumps(random: &mut Rng, store: Store, conditions: &Conditions) -> Vec<i64> {
 
 fn fault(random: &mut Rng, store: Store, conditions: &Conditions, jumps: &mut Vec<i64>) -> Fault {
     let moment = |random: &mut Rng, from: u64, to: u64| Duration::from_millis(random.u64(from..to));
-    match random.u32(0..108) {
+    match random.u32(0..116) {
+        108..112 => Fault::KeyWrong(moment(random, 300, 4000)),
+        112..116 => Fault::AccountEmpty(moment(random, 300, 4000)),
         100..103 => Fault::QueuesFull("dead", moment(random, 500, 4000)),
         103..106 => Fault::QueuesFull("wait", moment(random, 500, 4000)),
         106..108 => Fault::PermissionTaken(moment(random, 100, 2000)),

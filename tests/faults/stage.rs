@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 use tokio_postgres::NoTls;
 
 use super::asks::{Ask, Asks, Kind, PROTECTED, REFUSED_CODE};
-use super::conditions::{Conditions, INTRUDER, PUBLISHER, WORKER};
+use super::conditions::{CONTROL, Conditions, INTRUDER, PUBLISHER, WORKER};
 use super::plan::{BadAnswer, Fault, Store};
 use super::proxy::Proxy;
 use crate::refusing_readers::refusing_reader;
@@ -62,6 +62,8 @@ pub struct Stage {
     conditions: Conditions,
     /// When a fault that interrupts attempts began and ended.
     pub interruptions: Vec<Span>,
+    /// Whether the key saw no asset for a while.
+    pub emptied: bool,
     /// How often a worker was killed.
     pub kills: usize,
     /// When the brake was released.
@@ -102,6 +104,7 @@ impl Stage {
         };
         let s3 = if conditions.bucket { Some(bucket(&mut world, folder.path()).await) } else { None };
         world.sandbox.add_all(asks.assets.clone()).await;
+        world.sandbox.add(CONTROL).await;
         let named = |kind| asks.assets_of(kind).into_iter().map(str::to_owned).collect();
         let mut stage = Self {
             world,
@@ -118,6 +121,7 @@ impl Stage {
             replicas,
             conditions: conditions.clone(),
             interruptions: Vec::new(),
+            emptied: false,
             kills: 0,
             releases: Vec::new(),
             brake_seen: Instant::now(),
@@ -274,6 +278,11 @@ impl Stage {
             Fault::ProviderCut => self.to_provider.cut(),
             Fault::ProviderFrozen(time) => frozen(&self.to_provider, *time).await,
             Fault::ProviderSlow(by) => self.to_provider.delay(*by),
+            Fault::KeyWrong(time) => self.gateway("wrong_key", *time).await,
+            Fault::AccountEmpty(time) => {
+                self.emptied = true;
+                self.gateway("wrong_account", *time).await;
+            }
             Fault::AnswersBroken(breaks) => self.to_provider.break_answers(breaks.iter().copied()),
             Fault::AnswersBad(answers) => {
                 for bad in answers {
@@ -325,6 +334,12 @@ impl Stage {
         block_in_place(|| self.broker.ctl(&policy));
         tokio::time::sleep(time).await;
         block_in_place(|| self.broker.ctl(&["clear_policy", "full"]));
+    }
+
+    async fn gateway(&self, mode: &str, time: Duration) {
+        self.world.sandbox.gateway(mode, "").await;
+        tokio::time::sleep(time).await;
+        self.world.sandbox.gateway("documented", "").await;
     }
 
     async fn permission_taken(&self, time: Duration) {

@@ -31,9 +31,9 @@ impl World {
         self.ask(json!({"request_id": format!("r-{asset}"), "asset_id": asset, "backup": true})).await;
     }
 
-    /// How often a client has begun to fetch it.
+    /// How often a client has begun to fetch it. Once it is deleted its URL is only asked whether it serves bytes.
     pub async fn downloads(&self, asset: &str) -> usize {
-        let calls = self.sandbox.calls_of(asset).await;
+        let calls = before_deletion(self.sandbox.calls_of(asset).await);
         operations(&calls).iter().filter(|operation| **operation == "file").count()
     }
 
@@ -99,4 +99,9 @@ pub fn names_in(folder: &Path) -> Vec<String> {
     let name = |file: &PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
     let short = |name: String| if name.starts_with("asset-") { "asset-…".to_owned() } else { name };
     files_in(folder).iter().map(name).map(short).collect()
+}
+
+/// The calls on one asset until it was deleted.
+pub fn before_deletion(calls: Vec<Value>) -> Vec<Value> {
+    calls.into_iter().take_while(|call| call["took_effect"] != true || call["operation"] != "delete").collect()
 }

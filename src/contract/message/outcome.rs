@@ -24,7 +24,7 @@ pub enum Outcome {
 pub enum Proof {
     /// This key saw the asset, the `DELETE` was sent, and afterwards it was not found while a control was.
     Erased,
-    /// It was never seen; two looks did not find it while a control was found before and after.
+    /// It was never seen; two looks did not find it while a control was found between and after them.
     Absent,
     /// The provider answered "deleted", and no look afterwards proves it.
     ProviderWord,

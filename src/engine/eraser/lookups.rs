@@ -48,23 +48,17 @@ impl EraserParts {
 }
 
 impl Run<'_> {
-    /// Is the asset there? "Gone" needs two detail calls that both don't find it, `verify_interval` apart. A control that was
-    /// found before them belongs to it: where none was, and there is a control asset, that is asked, and the looks begin
-    /// anew.
+    /// Is the asset there? "Gone" needs two detail calls that both don't find it, `verify_interval` apart. A control that is
+    /// found between them belongs to it: what blinds the key for both looks hides the control, too.
     pub(super) async fn look_twice(&mut self) -> Result<Sight, End> {
-        let mut control_before = self.eraser.controls.is_fresh();
         if let Some(found) = self.look().await? {
             return Ok(Sight::Present(found));
         }
-        if !control_before && Box::pin(self.control_asset()).await? {
-            control_before = true;
-            if let Some(found) = self.look().await? {
-                return Ok(Sight::Present(found));
-            }
-        }
+        let first = Instant::now();
         tokio::time::sleep(self.eraser.settings.provider.verify_interval).await;
+        let control_between = self.eraser.controls.is_found_since(first) || Box::pin(self.control_asset()).await?;
         let found = self.look().await?;
-        Ok(found.map_or_else(|| Sight::Gone(Absence { control_before, looked: Instant::now() }), Sight::Present))
+        Ok(found.map_or_else(|| Sight::Gone(Absence { control_between, looked: Instant::now() }), Sight::Present))
     }
 
     /// After a `DELETE` that answered "deleted", one detail call that doesn't find the asset is the second witness; says when

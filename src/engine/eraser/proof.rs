@@ -4,22 +4,30 @@ use std::time::Instant;
 
 use super::{Absence, End, Run};
 use crate::contract::message::{Outcome, Proof};
+use crate::contract::reasons::PutOff;
 
 impl Run<'_> {
     /// Two looks found the asset gone. Only the ledger can tell whether this request did it: a `DELETE` that was answered
     /// "not found" did not, nor did one of something that was never there.
     pub(super) async fn gone(&mut self, absence: Absence) -> Result<Outcome, End> {
-        let control_after = self.control_after(absence.looked).await?;
         let was_deleted = self.found && self.record.deletes > self.record.missed;
-        let proof = match (was_deleted, control_after, absence.control_before) {
-            (true, true, _) => Proof::Erased,
-            (false, true, true) => Proof::Absent,
-            (_, false, _) | (false, true, false) => Proof::Unconfirmed,
+        if was_deleted && self.was_answered_deleted() {
+            return Ok(Outcome::Deleted(self.proof_after_success(absence.looked).await?));
+        }
+        let proof = match absence.control_between && self.control_after(absence.looked).await? {
+            true if was_deleted => Proof::Erased,
+            true => Proof::Absent,
+            false => Proof::Unconfirmed,
         };
         if proof == Proof::Unconfirmed {
             self.unconfirmed()?;
         }
         Ok(if was_deleted { Outcome::Deleted(proof) } else { Outcome::AlreadyAbsent(proof) })
+    }
+
+    /// Whether the last `DELETE` of an earlier attempt answered "deleted": the request waited for that to take effect.
+    fn was_answered_deleted(&self) -> bool {
+        self.record.waited_for.as_deref() == Some(PutOff::StillPresent.as_str())
     }
 
     /// The provider answered "deleted", and a look that had ended then did not find the asset. This is proof where the asset

@@ -25,24 +25,18 @@ impl History {
         if (ids.len(), contents.len()) != (1, 1) {
             story.broken(4, format!("has {} event IDs and {} different contents", ids.len(), contents.len()), found);
         }
-        let fooled = cause == "still_present" && ask.kind.may_delete() && lied_twice(story)
-            || self.conditions.blind && ask.kind == Kind::Missing && outcome == "deleted" && self.unclear(story);
+        let proof = text(&story.events[0].body["data"]["proof"]);
+        // A key that sees nothing, a lie without a look before it, or a DELETE of what was never seen.
+        let blinded = outcome == "already_absent"
+            && (self.emptied && proof == "unconfirmed" || ask.kind.may_delete() && !story.was_seen());
+        let told_so = ask.kind == Kind::Missing && (outcome, proof) == ("deleted", "provider_word") && lies(story) > 0;
+        let fooled = cause == "still_present" && ask.kind.may_delete() && lies(story) >= 2 || blinded || told_so;
         if !fooled && !exhausted && !ask.kind.may_be_answered(outcome, cause) {
             story.broken(4, format!("is {:?} and was answered {outcome} {cause}", ask.kind), found);
         }
         self.replied(story, found);
         self.ended(story, outcome, found);
         self.recorded(story, found);
-    }
-
-    /// Whether a `DELETE` had no answer that says what it did, or one that did not reach its attempt, or is on record and did
-    /// not reach the provider. Without a look before it, nothing shows then whether the asset was there.
-    fn unclear(&self, story: &Story<'_>) -> bool {
-        never_arrived(story)
-            || story.deletes().any(|(_, call)| {
-                let lost = self.in_trouble(call) || story.entries_in("begun").any(|told| told.ms > call.at_ms);
-                lost || call.status != Some(200) || call.answered.as_deref() != Some("-1")
-            })
     }
 
     /// Whether its message's burial cannot be told from that of another one with its ID.
@@ -64,8 +58,12 @@ impl History {
         let ask = story.ask;
         let exists = self.assets.contains(&ask.asset_id);
         let gone = matches!(outcome, "deleted" | "already_absent");
-        if gone && exists {
-            story.broken(5, format!("answered {outcome}, and the asset is still there"), found);
+        let proof = text(&story.events[0].body["data"]["proof"]);
+        if gone && exists && proof != "unconfirmed" {
+            story.broken(5, format!("answered {outcome} {proof}, and the asset is still there"), found);
+        }
+        if exists && story.events[0].body["data"]["verified"] == true {
+            story.broken(5, "is verified to be gone, and the asset is still there", found);
         }
         let others = self.asks.iter().any(|other| other.asset_id == ask.asset_id && other.kind.may_delete());
         if !gone && !exists && !others && ask.kind != Kind::Missing {
@@ -115,14 +113,8 @@ impl History {
     }
 }
 
-/// Whether the provider had fewer `DELETE`s than the ledger says were sent.
-fn never_arrived(story: &Story<'_>) -> bool {
-    let withheld = story.entries_in("not_sent").count();
-    story.entries_in("deleting").count() > withheld + story.deletes().count()
-}
-
-/// Whether two `DELETE`s were answered "deleted" without effect.
-fn lied_twice(story: &Story<'_>) -> bool {
-    let lie = |(_, call): &(usize, &Call)| call.status == Some(200) && !call.took_effect;
-    story.deletes().filter(lie).count() >= 2
+/// How many `DELETE`s were answered "deleted" without effect.
+fn lies(story: &Story<'_>) -> usize {
+    let lie = |(_, call): &(usize, &Call)| call.answered.as_deref() == Some("0") && !call.took_effect;
+    story.deletes().filter(lie).count()
 }

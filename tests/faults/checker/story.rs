@@ -97,6 +97,11 @@ impl<'a> Story<'a> {
         begun.filter(|told| own.is_none_or(|attempt| told.change.attempts == attempt)).last().map(|told| told.ms)
     }
 
+    /// Whether a look has found its asset.
+    pub fn was_seen(&self) -> bool {
+        self.calls.iter().any(|call| call.is("detail") && call.answered.as_deref() == Some("found"))
+    }
+
     /// Outcome and cause of its answer.
     pub fn answer(&self) -> Option<(&'a str, &'a str)> {
         let data = &self.events.first()?.body["data"];

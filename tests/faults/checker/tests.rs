@@ -64,7 +64,8 @@ const TWICE: Steps<'_> = &[
     (40, "detail missing"),
     (0, "decided"),
 ];
-const ABSENT: Steps<'_> = &[(90, "begun"), (80, "detail missing"), (70, "detail missing"), (0, "decided")];
+/// While other requests find their assets.
+const ABSENT: Steps<'_> = &[(95, "begun"), (92, "detail missing"), (85, "detail missing"), (0, "decided")];
 const DRY: Steps<'_> = &[(90, "begun"), (80, "detail found"), (70, "jobs free"), (0, "decided")];
 const REJECTED: Steps<'_> = &[(90, "begun"), (80, "detail found"), (70, "jobs busy"), (0, "decided")];
 
@@ -73,6 +74,11 @@ fn event(ask: &Ask, outcome: &str, cause: &str) -> Event {
         "request_id": ask.request_id, "asset_id": ask.asset_id, "outcome": outcome,
         "verified": matches!(outcome, "deleted" | "already_absent"),
     }});
+    match outcome {
+        "deleted" => body["data"]["proof"] = json!("erased"),
+        "already_absent" => body["data"]["proof"] = json!("absent"),
+        _ => {}
+    }
     if !cause.is_empty() {
         body["data"]["cause"] = json!(cause);
     }
@@ -161,6 +167,7 @@ fn nothing() -> History {
         jobs: Jobs { relied_on: BTreeSet::from(["job".to_owned()]), lost: Vec::new() },
         clocks: Clocks::new(vec![life(0, 0), life(1, AHEAD_S)], DECIDED_MS + 1000),
         interruptions: Vec::new(),
+        emptied: false,
         kills: 0,
         releases: Vec::new(),
         deadlines: BTreeMap::new(),
@@ -285,49 +292,23 @@ async fn a_clock_that_is_ahead_breaks_nothing() {
     assert_eq!(found(ahead).await, []);
 }
 
-/// A run without looks before a `DELETE`, in which a missing asset is answered `deleted`.
-async fn unseen(steps: Steps<'_>) -> History {
+/// What was never found before a `DELETE` is not said to be deleted, whatever became of the `DELETE`.
+#[tokio::test]
+async fn an_asset_never_seen_is_never_answered_deleted() {
+    const UNSEEN: Steps<'_> = &[
+        (90, "begun"),
+        (85, "jobs free"),
+        (80, "deleting"),
+        (75, "delete cut"),
+        (50, "detail missing"),
+        (40, "detail missing"),
+        (0, "decided"),
+    ];
     let mut run = nothing();
     run.conditions.blind = true;
-    run.add(ask(Kind::Missing, 1), steps, "deleted", "").await;
-    run
-}
-
-/// Without a look before it, a `DELETE` whose answer was lost tells nothing of whether the asset was there.
-#[tokio::test]
-async fn an_asset_never_seen_may_be_answered_deleted_after_an_answer_that_was_lost() {
-    const UNSEEN: Steps<'_> = &[
-        (90, "begun"),
-        (85, "jobs free"),
-        (80, "deleting"),
-        (75, "delete -1"),
-        (70, "jobs free"),
-        (65, "deleting"),
-        (60, "delete -1"),
-        (50, "detail missing"),
-        (40, "detail missing"),
-        (0, "decided"),
-    ];
-    let mut run = unseen(UNSEEN).await;
-    let broken =
-        |run: &History| run.violations().iter().any(|found| found.what == "is Missing and was answered deleted ");
-    assert!(broken(&run), "each of its DELETEs was answered that there is no such asset");
-    run.troubles.push(DECIDED_MS - 73);
-    assert!(!broken(&run), "{:?}", run.violations());
-}
-
-#[tokio::test]
-async fn an_asset_never_seen_may_be_answered_deleted_after_a_delete_that_never_arrived() {
-    const UNSEEN: Steps<'_> = &[
-        (90, "begun"),
-        (85, "jobs free"),
-        (80, "deleting"),
-        (50, "detail missing"),
-        (40, "detail missing"),
-        (0, "decided"),
-    ];
-    let run = unseen(UNSEEN).await;
-    assert!(run.violations().is_empty(), "{:?}", run.violations());
+    run.add(ask(Kind::Missing, 1), UNSEEN, "deleted", "").await;
+    let found = run.violations();
+    assert!(found.iter().any(|found| found.what == "is Missing and was answered deleted "), "{found:?}");
 }
 
 /// Each change has to be found, in these words.
@@ -383,6 +364,19 @@ async fn the_checker_finds_an_answer_that_is_missing_or_wrong() {
         (4, "evidence does not hold", Box::new(|run| run.evidence = Some("entry 1 is missing".to_owned()))),
         (3, "the asset is gone", Box::new(|run| run.assets.clear())),
         (5, "still there", Box::new(|run| run.assets.extend(["a1".to_owned()]))),
+        (
+            5,
+            "is verified to be gone, and the asset is still there",
+            Box::new(|run| {
+                run.assets.extend(["a1".to_owned()]);
+                run.events[0].body["data"]["proof"] = json!("unconfirmed");
+            }),
+        ),
+        (
+            5,
+            "no asset was found after the last look",
+            Box::new(|run| run.calls.retain(|call| call.answered.as_deref() != Some("found"))),
+        ),
         (1, "is buried", Box::new(|run| run.buried.clear())),
         (1, "is buried", Box::new(|run| run.buried.extend(["r1".to_owned()]))),
         (

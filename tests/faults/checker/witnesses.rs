@@ -15,9 +15,21 @@ impl History {
             "already_absent" => absent(story, found),
             _ => {}
         }
+        if outcome == "already_absent" && verified && !self.is_controlled(story) {
+            story.broken(5, "is verified to be absent, and no asset was found after the last look", found);
+        }
         if outcome == "deleted" && self.found_nothing(story) {
             story.broken(5, "answered deleted although its one DELETE found nothing", found);
         }
+    }
+
+    /// Whether an asset was found, by whichever request, between the last look and the decision.
+    fn is_controlled(&self, story: &Story<'_>) -> bool {
+        let decided = story.decided_ms().unwrap_or(i64::MAX);
+        let looks = story.calls.iter().filter(|call| call.is("detail") && call.at_ms <= decided);
+        let Some(last) = looks.map(|call| call.at_ms).max() else { return false };
+        let finds = self.calls.iter().filter(|call| call.answered.as_deref() == Some("found"));
+        finds.map(|call| call.at_ms).any(|at_ms| (last..=decided).contains(&at_ms))
     }
 
     /// Whether its one `DELETE` was answered "not found", and nothing kept the worker from knowing that.
@@ -53,7 +65,7 @@ fn deleted(story: &Story<'_>, found: &mut Found) {
 }
 
 fn absent(story: &Story<'_>, found: &mut Found) {
-    if story.deletes().any(|(_, call)| call.took_effect) {
+    if story.was_seen() && story.deletes().any(|(_, call)| call.took_effect) {
         story.broken(5, "answered already_absent although its own DELETE took effect", found);
     }
     let seen = agreeing(story, 0);

@@ -112,7 +112,7 @@ impl ErasureReport {
     fn proof_means(name: &str) -> &'static str {
         match Proof::read(name) {
             Some(Proof::Erased) => "erased: seen before, deleted, and not found afterwards while an asset was found",
-            Some(Proof::Absent) => "was not there: not found twice, while an asset was found before and after",
+            Some(Proof::Absent) => "was not there: not found twice, while an asset was found between and after",
             Some(Proof::ProviderWord) => "the provider says that it deleted it; this was not seen",
             Some(Proof::Unconfirmed) | None => "not known: the key may not see the asset; not counted as erased",
         }
@@ -206,7 +206,7 @@ fn verified(entry: &Entry, data: &Value, history: &[Change]) -> String {
             "UNCONFIRMED: not found, and no other asset was found with the same key at that time: the key may not see it"
                 .to_owned()
         }
-        (Some("already_absent"), _) => "two looks did not find it, while another asset was found before and after; this \
+        (Some("already_absent"), _) => "two looks did not find it, while another asset was found between and after them; this \
                                         request deleted nothing"
             .to_owned(),
         (Some("would_delete"), _) => "a dry run: nothing was deleted".to_owned(),
