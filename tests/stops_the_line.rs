@@ -9,6 +9,11 @@ use crate::support::{World, deletes, outcome, until, world};
 /// Twelve requests and nothing else in the queue, for all of which one call fails in the same way. Other assets are
 /// answered well.
 async fn twelve_fail(world: &mut World, name: &str, operation: &str, what: Value, says: &str) {
+    twelve_end(world, name, operation, what, ("attempts_exhausted", says)).await;
+}
+
+/// The same, with the cause that they all end with.
+async fn twelve_end(world: &mut World, name: &str, operation: &str, what: Value, (cause, says): (&str, &str)) {
     let assets: Vec<String> = (0..12).map(|number| format!("{name}-{number}")).collect();
     world.sandbox.add_all(assets.clone()).await;
     for asset in &assets {
@@ -17,7 +22,7 @@ async fn twelve_fail(world: &mut World, name: &str, operation: &str, what: Value
     }
     for asset in &assets {
         let event = world.broker.result(asset).await;
-        assert_eq!(outcome(&event), ("failed", "attempts_exhausted"), "{event}");
+        assert_eq!(outcome(&event), ("failed", cause), "{event}");
         assert_eq!(event["data"]["attempts"], 3, "one try and one for each of the two steps: {event}");
         let detail = event["data"]["detail"].as_str().unwrap();
         assert!(detail.contains(says), "{detail}");
@@ -58,8 +63,9 @@ async fn deletes_that_fail_for_some_assets_end_their_requests() {
 async fn a_key_that_is_refused_for_some_assets_only_ends_their_requests() {
     let mut world = world(&[]).await;
     let refusal = json!({"message": "not an asset of this account"});
-    twelve_fail(&mut world, "detail", "detail", answer(403, &refusal), "HTTP status 403").await;
-    twelve_fail(&mut world, "delete", "delete", answer(401, &refusal), "HTTP status 401").await;
+    let refused = |says| ("provider_refused", says);
+    twelve_end(&mut world, "detail", "detail", answer(403, &refusal), refused("HTTP status 403")).await;
+    twelve_end(&mut world, "delete", "delete", answer(401, &refusal), refused("HTTP status 401")).await;
     no_outage(&mut world).await;
     world.finish(0).await;
 }

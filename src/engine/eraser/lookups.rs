@@ -42,8 +42,10 @@ impl EraserParts {
 
     /// Whether an asset was found with the key after this moment, or a probe is not refused.
     async fn key_is_good(&self, since: Instant) -> bool {
-        let probed = self.probed_key().await;
-        probed || self.controls.is_found_since(since)
+        let probe = self.provider.probe().await;
+        // A probe that fails says nothing of the key.
+        let is_taken = probe.shows_life() && !probe.meaning.is_key_refused();
+        is_taken || self.controls.is_found_since(since)
     }
 }
 

@@ -98,7 +98,8 @@ impl Client {
     /// Deletes an asset, irreversibly. Dropping the future does not take back a call that was sent.
     pub async fn delete(&self, pass: Pass, asset: &AssetId, trace: &TraceContext) -> Answer<()> {
         let id = asset.as_str();
-        let call = Call { operation: "delete", method: Method::DELETE, template: ASSET, url: self.asset_url(asset) };
+        let call =
+            ProviderCall { operation: "delete", method: Method::DELETE, template: ASSET, url: self.asset_url(asset) };
         self.call(pass, call, trace, |reply| classify::delete(reply, &self.rules, id)).await
     }
 
@@ -112,7 +113,7 @@ impl Client {
         }
         let pass = self.gate.pass().await;
         let url = job_endpoint(&self.base, &self.job_path, job);
-        let call = Call { operation: "job", method: Method::GET, template: &self.job_path, url };
+        let call = ProviderCall { operation: "job", method: Method::GET, template: &self.job_path, url };
         self.call(pass, call, trace, |reply| classify::job(reply, &self.rules, job)).await
     }
 
@@ -129,7 +130,7 @@ impl Client {
     }
 
     async fn look(&self, pass: Pass, operation: &'static str, asset: &AssetId, trace: &TraceContext) -> Answer<Detail> {
-        let call = Call { operation, method: Method::GET, template: ASSET, url: self.asset_url(asset) };
+        let call = ProviderCall { operation, method: Method::GET, template: ASSET, url: self.asset_url(asset) };
         self.call(pass, call, trace, |reply| classify::detail(reply, &self.rules, asset.as_str())).await
     }
 
@@ -141,11 +142,11 @@ impl Client {
     async fn call<T>(
         &self,
         pass: Pass,
-        call: Call<'_>,
+        call: ProviderCall<'_>,
         trace: &TraceContext,
         classify: impl FnOnce(&Reply) -> Answer<T>,
     ) -> Answer<T> {
-        let Call { operation, method, template, url: Some(url) } = call else {
+        let ProviderCall { operation, method, template, url: Some(url) } = call else {
             return Answer::fault(Fault::Unreadable);
         };
         let started = Instant::now();
@@ -189,7 +190,7 @@ fn traced<T>(span: &mut Span, answer: &Answer<T>) {
 }
 
 /// One HTTP call.
-struct Call<'a> {
+struct ProviderCall<'a> {
     /// For metrics.
     operation: &'static str,
     method: Method,

@@ -28,7 +28,7 @@ use self::batch::Batch;
 use self::draft::Defaults;
 use self::input::{Format, Input};
 use self::progress::{BETWEEN_LOOKS, ProgressView};
-use self::report::{End, SubmitReport};
+use self::report::{Ending, SubmitReport};
 use self::sending::Sending;
 use super::confirmation::{Consent, ask};
 use super::private_file;
@@ -153,10 +153,10 @@ async fn submitted(broker: &settings::BrokerSettings, args: &SubmitArgs) -> Resu
 }
 
 /// Runs until it ends, the time is over, or a signal comes.
-async fn watched(sending: &Sending<'_>, progress: &ProgressView, timeout: Option<Duration>) -> End {
+async fn watched(sending: &Sending<'_>, progress: &ProgressView, timeout: Option<Duration>) -> Ending {
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-        return End::Stopped("signals cannot be heard".to_owned());
+        return Ending::Stopped("signals cannot be heard".to_owned());
     };
     let over = async {
         match timeout {
@@ -172,11 +172,11 @@ async fn watched(sending: &Sending<'_>, progress: &ProgressView, timeout: Option
         }
     };
     tokio::select! {
-        ended = sending.run() => ended.map_or_else(End::Stopped, |()| End::Done),
-        () = over => End::TimedOut,
-        _ = interrupt.recv() => End::Interrupted(2),
-        _ = terminate.recv() => End::Interrupted(15),
-        () = showing => End::Done,
+        ended = sending.run() => ended.map_or_else(Ending::Stopped, |()| Ending::Done),
+        () = over => Ending::TimedOut,
+        _ = interrupt.recv() => Ending::Interrupted(2),
+        _ = terminate.recv() => Ending::Interrupted(15),
+        () = showing => Ending::Done,
     }
 }
 

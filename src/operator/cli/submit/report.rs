@@ -18,7 +18,7 @@ const OTHER_SIZE: &str = "A case keeps the case_size that was said first. To add
 
 /// How it has ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum Ending {
     Done,
     TimedOut,
     /// By this signal.
@@ -30,7 +30,7 @@ pub(super) enum End {
 pub(super) struct SubmitReport<'a> {
     pub(super) batch: &'a Batch,
     pub(super) sending: &'a Sending<'a>,
-    pub(super) end: End,
+    pub(super) end: Ending,
     pub(super) took: Duration,
     pub(super) json: bool,
 }
@@ -47,15 +47,15 @@ impl SubmitReport<'_> {
         flushed?;
         let not_done = self.sending.tally().not_done();
         match self.end {
-            End::Done if not_done == 0 => Ok(()),
-            End::Done => Err(SubmitError::NotDone(format!(
+            Ending::Done if not_done == 0 => Ok(()),
+            Ending::Done => Err(SubmitError::NotDone(format!(
                 "{} of {} requests were not done",
                 HumanCount(not_done),
                 HumanCount(self.batch.total())
             ))),
-            End::TimedOut => Err(SubmitError::NotDone("--timeout is over".to_owned())),
-            End::Interrupted(signal) => Err(SubmitError::Interrupted(signal)),
-            End::Stopped(problem) => Err(SubmitError::Stopped(problem)),
+            Ending::TimedOut => Err(SubmitError::NotDone("--timeout is over".to_owned())),
+            Ending::Interrupted(signal) => Err(SubmitError::Interrupted(signal)),
+            Ending::Stopped(problem) => Err(SubmitError::Stopped(problem)),
         }
     }
 
@@ -66,9 +66,10 @@ impl SubmitReport<'_> {
             writeln!(out, "{}", plain_json(&self.to_json().to_string()))?;
         } else if let Some(answered) = numbers.answered {
             self.sending.tally().table(numbers.total - answered, &mut out)?;
+            self.sending.tally().proofs(&mut out)?;
         }
         if !self.json
-            && let End::Done = self.end
+            && let Ending::Done = self.end
         {
             let what = if numbers.answered.is_some() { "answered" } else { "published and confirmed" };
             let left_out = match self.batch.duplicates.count() {
@@ -90,10 +91,10 @@ impl SubmitReport<'_> {
     fn to_json(&self) -> serde_json::Value {
         let numbers = self.sending.numbers();
         let end = match self.end {
-            End::Done => "done",
-            End::TimedOut => "timed_out",
-            End::Interrupted(_) => "interrupted",
-            End::Stopped(_) => "stopped",
+            Ending::Done => "done",
+            Ending::TimedOut => "timed_out",
+            Ending::Interrupted(_) => "interrupted",
+            Ending::Stopped(_) => "stopped",
         };
         let mut totals = json!({
             "end": end, "requests": numbers.total, "duplicates": self.batch.duplicates.count(),
@@ -105,6 +106,7 @@ impl SubmitReport<'_> {
         if let Some(answered) = numbers.answered {
             totals["answered"] = json!(answered);
             totals["outcomes"] = self.sending.tally().to_json();
+            totals["proofs"] = self.sending.tally().proofs_json();
         }
         totals
     }
@@ -122,7 +124,7 @@ impl SubmitReport<'_> {
         if self.sending.tally().is_refused_for_its_size() {
             writeln!(out, "{OTHER_SIZE}")?;
         }
-        if let End::Done = self.end {
+        if let Ending::Done = self.end {
             return Ok(());
         }
         if numbers.confirmed < numbers.total {

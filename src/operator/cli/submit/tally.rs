@@ -63,20 +63,12 @@ impl Result {
     }
 }
 
-/// What requests are counted by.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Counted {
-    outcome: String,
-    /// Empty where there is none.
-    cause: String,
-    /// Empty where there is none.
-    proof: String,
-}
-
-/// How many had which outcome, cause and proof, and the first few that were not done.
+/// How many had which outcome, and the first few that were not done.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    counts: BTreeMap<Counted, u64>,
+    counts: BTreeMap<(String, String), u64>,
+    /// Of those after which the asset is said to be gone.
+    proofs: BTreeMap<String, u64>,
     not_done: u64,
     named: Vec<(u64, Result)>,
     other_size: bool,
@@ -84,9 +76,11 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn take(&mut self, line: u64, result: Result) {
-        let text = |text: &Option<String>| plain(text.as_deref().unwrap_or_default());
-        let (cause, proof) = (text(&result.cause), text(&result.proof));
-        *self.counts.entry(Counted { outcome: plain(&result.outcome), cause, proof }).or_default() += 1;
+        let cause = result.cause.clone().unwrap_or_default();
+        *self.counts.entry((plain(&result.outcome), plain(&cause))).or_default() += 1;
+        if let Some(proof) = &result.proof {
+            *self.proofs.entry(plain(proof)).or_default() += 1;
+        }
         if !result.is_good() {
             self.not_done += 1;
             self.other_size |=
@@ -110,7 +104,7 @@ impl Tally {
     /// In a few words: `deleted 7, failed 1`.
     pub(super) fn brief(&self) -> String {
         let mut by_outcome: BTreeMap<&str, u64> = BTreeMap::new();
-        for (Counted { outcome, .. }, count) in &self.counts {
+        for ((outcome, _), count) in &self.counts {
             *by_outcome.entry(outcome).or_default() += count;
         }
         let words: Vec<String> =
@@ -120,15 +114,27 @@ impl Tally {
 
     pub(super) fn table(&self, unanswered: u64, out: &mut impl Write) -> io::Result<()> {
         let mut row = |outcome: &str, cause: &str, count: &str| writeln!(out, "{outcome:<16}{cause:<24}{count:>12}");
-        row("outcome", "cause or proof", "requests")?;
-        for (Counted { outcome, cause, proof }, count) in &self.counts {
-            row(outcome, if cause.is_empty() { proof } else { cause }, &HumanCount(*count).to_string())?;
+        row("outcome", "cause", "requests")?;
+        for ((outcome, cause), count) in &self.counts {
+            row(outcome, cause, &HumanCount(*count).to_string())?;
         }
         if unanswered > 0 {
             row("not answered", "", &HumanCount(unanswered).to_string())?;
         }
         let total = self.counts.values().sum::<u64>() + unanswered;
         row("total", "", &HumanCount(total).to_string())
+    }
+
+    /// How well it is known that assets are gone: `proof: erased 7, unconfirmed 1`.
+    pub(super) fn proofs(&self, out: &mut impl Write) -> io::Result<()> {
+        let words: Vec<String> =
+            self.proofs.iter().map(|(proof, count)| format!("{proof} {}", HumanCount(*count))).collect();
+        if words.is_empty() { Ok(()) } else { writeln!(out, "proof: {}", words.join(", ")) }
+    }
+
+    /// The same, for a machine.
+    pub(super) fn proofs_json(&self) -> Value {
+        json!(self.proofs)
     }
 
     /// The first few that were not done.
@@ -145,12 +151,10 @@ impl Tally {
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let rows = self.counts.iter().map(|(Counted { outcome, cause, proof }, count)| {
+        let rows = self.counts.iter().map(|((outcome, cause), count)| {
             let mut row = json!({"outcome": outcome, "requests": count});
-            for (name, text) in [("cause", cause), ("proof", proof)] {
-                if !text.is_empty() {
-                    row[name] = json!(text);
-                }
+            if !cause.is_empty() {
+                row["cause"] = json!(cause);
             }
             row
         });
@@ -177,10 +181,12 @@ mod tests {
         }
         let mut out = Vec::new();
         tally.table(3, &mut out).unwrap();
+        tally.proofs(&mut out).unwrap();
         tally.name("line", &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap());
         assert_eq!((tally.not_done(), tally.brief().as_str()), (12, "deleted 1,000, failed 12"));
-        let rows = json!([{"outcome": "deleted", "proof": "erased", "requests": 1000}, {"outcome": "failed", "cause": "in_use", "requests": 12}]);
+        let rows =
+            json!([{"outcome": "deleted", "requests": 1000}, {"outcome": "failed", "cause": "in_use", "requests": 12}]);
         assert_eq!(tally.to_json(), rows);
     }
 
