@@ -206,9 +206,7 @@ fn verified(entry: &Entry, data: &Value, history: &[Change]) -> String {
             "UNCONFIRMED: not found, and no other asset was found with the same key at that time: the key may not see it"
                 .to_owned()
         }
-        (Some("already_absent"), _) => "two looks did not find it, while another asset was found between and after them; this \
-                                        request deleted nothing"
-            .to_owned(),
+        (Some("already_absent"), _) => "two looks did not find it; this request deleted nothing".to_owned(),
         (Some("would_delete"), _) => "a dry run: nothing was deleted".to_owned(),
         (Some(_), _) if sent => {
             format!("{detail}. A DELETE may have been sent before: only a new request can tell whether it took effect")
@@ -223,9 +221,7 @@ fn verified(entry: &Entry, data: &Value, history: &[Change]) -> String {
 
 fn deleted(proof: Proof) -> &'static str {
     match proof {
-        Proof::Erased | Proof::Absent => {
-            "found, deleted by this request, and afterwards not found while another look found an asset"
-        }
+        Proof::Erased | Proof::Absent => "deleted by this request; looked for afterwards and not found",
         Proof::ProviderWord => "the provider answered that it deleted it; no look afterwards proves it",
         Proof::Unconfirmed => {
             "UNCONFIRMED: a DELETE was sent, and the asset was not found afterwards; nor was any other with the same key at that \
