@@ -287,7 +287,7 @@ async fn what_a_stolen_account_has_queued_is_refused_once_it_is_off_the_list() {
     thief.publish(&prefix, "request", &request("a"), desk()).await.unwrap();
     world.sandbox.until_called("jobs", "a", 1).await;
     broker.ctl(&["clear_permissions", "-p", "/", "desk"]);
-    broker.ctl(&["close_all_user_connections", "desk", "stolen"]);
+    broker.close_connections("desk", "stolen");
     world.stop_worker().await;
     world.set("PUBLISHERS__ALLOW", "another-desk");
     world.start_worker().await;

@@ -134,7 +134,7 @@ async fn a_permission_that_is_taken_away_stops_consuming_and_fails_no_request() 
     world.sandbox.until_called("jobs", &waiting[2], 1).await;
     permit("^$");
     // The broker goes on permitting what it has permitted to a channel.
-    broker.ctl(&["close_all_user_connections", "eraser", "for another look at its permissions"]);
+    broker.close_connections("eraser", "for another look at its permissions");
     let why = |ready: &Value| ready["broker_why"].as_str().is_some_and(|why| why.contains("ACCESS_REFUSED"));
     let refused = world.until_ready_says(why).await;
     assert_eq!(refused["ready"], false, "{refused}");

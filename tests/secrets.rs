@@ -87,7 +87,7 @@ async fn a_broker_password_that_was_changed_is_read_again_from_its_file() {
     world.start_worker().await;
     let changed = format!("pw-{}-2", uuid::Uuid::new_v4().simple());
     broker.ctl(&["change_password", "eraser", &changed]);
-    broker.ctl(&["close_all_user_connections", "eraser", "its password has changed"]);
+    broker.close_connections("eraser", "its password has changed");
     let refused = world.until_ready_says(|ready| ready["broker_why"].is_string()).await;
     assert!(refused["broker_why"].as_str().unwrap().contains("ACCESS_REFUSED"), "{refused}");
     std::fs::write(&file, url.replace(&password, &changed)).unwrap();

@@ -345,7 +345,7 @@ impl Stage {
     async fn permission_taken(&self, time: Duration) {
         let permit = |write| block_in_place(|| self.broker.ctl(&["set_permissions", WORKER, ".*", write, ".*"]));
         permit("^$");
-        block_in_place(|| self.broker.ctl(&["close_all_user_connections", WORKER, "it may not write any more"]));
+        block_in_place(|| self.broker.close_connections(WORKER, "it may not write any more"));
         tokio::time::sleep(time).await;
         permit(".*");
     }

@@ -15,11 +15,18 @@ fn script(verb: &str, args: &[&str]) -> String {
 }
 
 fn run(script: &str, verb: &str, args: &[&str]) -> String {
+    tried(script, verb, args).unwrap_or_else(|error| panic!("{script} {verb}: {error}"))
+}
+
+/// What a script prints, or what it complains of.
+fn tried(script: &str, verb: &str, args: &[&str]) -> Result<String, String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/dev").join(script);
     let out = Command::new(path).arg(verb).args(args).output().unwrap();
-    let error = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{script} {verb}: {error}");
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    if out.status.success() {
+        Ok(String::from_utf8(out.stdout).unwrap().trim().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&out.stderr).into_owned())
+    }
 }
 
 impl PrivateBroker {
@@ -44,6 +51,13 @@ impl PrivateBroker {
     /// `rabbitmqctl`.
     pub fn ctl(&self, args: &[&str]) {
         script("ctl", &[&[self.dir.path().to_str().unwrap()], args].concat());
+    }
+
+    /// Closes every connection of a user. The command fails when one of them closes by itself meanwhile: then it is given again.
+    pub fn close_connections(&self, user: &str, why: &str) {
+        let args = [self.dir.path().to_str().unwrap(), "close_all_user_connections", user, why];
+        let closed = || tried("private-rabbitmq.sh", "ctl", &args);
+        closed().or_else(|_| closed()).or_else(|_| closed()).unwrap();
     }
 
     fn call(&self, verb: &str) {

@@ -57,7 +57,12 @@ impl Sandbox {
     pub fn start(token: &str, jobs_token: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let settings = Settings { token: token.to_owned(), jobs_token: Some(jobs_token.to_owned()), keep_log: true };
+        let settings = Settings {
+            token: token.to_owned(),
+            jobs_token: Some(jobs_token.to_owned()),
+            assets: Vec::new(),
+            keep_log: true,
+        };
         let (stop, stopped) = oneshot::channel();
         std::thread::spawn(move || serve(listener, &settings, stopped));
         Self { control: Control { url }, _stop: stop }

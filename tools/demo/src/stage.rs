@@ -17,6 +17,9 @@ use super::sandbox::Sandbox;
 /// Longest wait for a process to start or to stop.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The asset that a worker started here must always find.
+const CONTROL: &str = "asset-control";
+
 /// The wait queues of a worker started here; the last one is `guard.poll`.
 const WAITS: [&str; 4] = ["300ms", "600ms", "1s", "500ms"];
 
@@ -56,7 +59,7 @@ impl Stage {
         let dir = TempDir::with_prefix("asset-eraser-demo.")?;
         let (token, run) = (Uuid::new_v4().to_string(), Uuid::new_v4().simple().to_string());
         let prefix = format!("demo-{}", &run[..8]);
-        let mut sandbox = spawn(dir.path(), "sandbox", &["--token", &token], &[])?;
+        let mut sandbox = spawn(dir.path(), "sandbox", &["--token", &token, "--asset", CONTROL], &[])?;
         let url = address(dir.path(), "sandbox", &mut sandbox).await?;
         let settings = [
             ("BROKER__URL", amqp),
@@ -64,6 +67,7 @@ impl Stage {
             ("PROVIDER__BASE_URL", &format!("{url}/kyyReactApiServer")),
             ("PROVIDER__TOKEN", &token),
             ("PROVIDER__VERIFY_INTERVAL", "50ms"),
+            ("PROVIDER__CONTROL_ASSET", CONTROL),
             ("GUARD__HTTP__URL", &format!("{url}/jobs/{{asset_id}}")),
             ("GUARD__POLL", WAITS[3]),
             // Short waits, for a person who watches.

@@ -35,12 +35,14 @@ mod world;
 /// Room for a `POST /control/assets` of some hundred thousand IDs.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
-/// The keys that callers must carry, and whether calls are logged.
+/// The keys that callers must carry, and what there is at the start.
 pub struct Settings {
     /// Of provider calls, as `Authorization: Bearer KEY`; anything else is answered 401.
     pub token: String,
     /// Of `GET /jobs/{asset_id}`; without it the registry is open.
     pub jobs_token: Option<String>,
+    /// Assets that exist from the start.
+    pub assets: Vec<String>,
     /// Whether calls are logged from the start; `PUT /control/log` changes it.
     pub keep_log: bool,
 }
@@ -49,6 +51,7 @@ pub struct Settings {
 pub async fn serve(listener: TcpListener, settings: &Settings, stop: impl Future<Output = ()>) {
     let sandbox = Arc::new(call::Sandbox::new(&settings.token, settings.jobs_token.as_deref()));
     sandbox.world().log_off = !settings.keep_log;
+    settings.assets.iter().for_each(|id| sandbox.world().add_asset(id.clone(), world::Asset::new(None, None)));
     server::run(listener, router(sandbox), stop).await;
 }
 

@@ -31,6 +31,9 @@ struct Args {
     /// Key that `GET /jobs/{asset_id}` must carry; without it the registry is open
     #[arg(long)]
     jobs_token: Option<String>,
+    /// An asset that exists from the start; may be given more than once
+    #[arg(long = "asset", value_name = "ID")]
+    assets: Vec<String>,
     /// Keep no log of calls, as after `PUT /control/log {"keep":false}`: for measurements
     #[arg(long)]
     no_log: bool,
@@ -47,7 +50,8 @@ async fn main() -> std::io::Result<()> {
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     stdout.flush()?;
 
-    let settings = Settings { token: args.token, jobs_token: args.jobs_token, keep_log: !args.no_log };
+    let Args { token, jobs_token, assets, no_log, .. } = args;
+    let settings = Settings { token, jobs_token, assets, keep_log: !no_log };
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
