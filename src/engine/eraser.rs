@@ -174,6 +174,8 @@ struct Run<'a> {
 enum LastTry {
     /// It answered "deleted".
     StillPresent,
+    /// It answered "not found".
+    NotFound,
     /// It answered a code that no rule is for.
     Unlisted,
     /// It gave no usable answer.
@@ -184,6 +186,15 @@ enum LastTry {
 enum Sight {
     Present(Detail),
     Gone(Absence),
+}
+
+/// A look after a `DELETE` that answered "deleted" did not find the asset.
+#[derive(Clone, Copy, Debug)]
+struct GoneAfter {
+    /// Whether a look between has found it.
+    at_once: bool,
+    /// When the look had ended.
+    looked: Instant,
 }
 
 /// Two looks did not find the asset.
@@ -434,8 +445,8 @@ impl Run<'_> {
                     return Ok(Outcome::Deleted(Proof::ProviderWord));
                 }
                 Meaning::Found(()) => {
-                    if let Some(looked) = self.gone_after_success().await? {
-                        return Ok(Outcome::Deleted(Box::pin(self.proof_after_success(looked)).await?));
+                    if let Some(gone) = self.gone_after_success().await? {
+                        return Ok(Outcome::Deleted(Box::pin(self.proof_after_success(gone)).await?));
                     }
                     without_effect += 1;
                     (None, LastTry::StillPresent)
@@ -472,9 +483,8 @@ impl Run<'_> {
                 self.provider_failed(why, &self.told(why)).await?;
                 Ok((after, LastTry::Fault(why)))
             }
-            Meaning::Found(()) | Meaning::Gone | Meaning::KeyRefused(_) | Meaning::Unlisted => {
-                Ok((None, LastTry::Unlisted))
-            }
+            Meaning::Gone => Ok((None, LastTry::NotFound)),
+            Meaning::Found(()) | Meaning::KeyRefused(_) | Meaning::Unlisted => Ok((None, LastTry::Unlisted)),
         }
     }
 
@@ -485,6 +495,8 @@ impl Run<'_> {
             LastTry::StillPresent => {
                 Waiting::still_present("the provider answers \"deleted\" and still has the asset".to_owned()).into()
             }
+            // The two calls contradict each other: one of them was answered for another account, or too late.
+            LastTry::NotFound => Waiting::refused(self.said()).into(),
             LastTry::Unlisted => self.refused().into(),
             LastTry::Fault(why) => self.provider_fault(after, Some(why), &self.told(why)).await.into(),
         }
@@ -559,3 +571,6 @@ impl Run<'_> {
 fn recorded(event: String) -> Result<ResultEvent, LedgerError> {
     ResultEvent::recorded(event).map_err(LedgerError::corrupt)
 }
+
+#[cfg(test)]
+mod tests;

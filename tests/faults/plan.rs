@@ -162,8 +162,11 @@ pub fn draw(random: &mut Rng, count: usize, requests: usize, store: Store, condi
         let place = random.usize(0..plan.len());
         plan[place].fault = Fault::DatabaseFailedOver;
     }
-    // Of each kind of lie the first, as they would add up.
+    // Of each kind of lie the first, as they would add up. An account that is empty is a lie about all assets.
     let mut lies = BTreeSet::new();
+    if plan.iter().any(|planned| matches!(planned.fault, Fault::AccountEmpty(_))) {
+        lies.extend([0, 1]);
+    }
     for planned in &mut plan {
         if let Fault::AnswersBad(bad) = &mut planned.fault {
             bad.retain(|bad| bad.parity.is_none_or(|parity| lies.insert(parity)));

@@ -99,9 +99,9 @@ impl EraserParts {
 
     /// A request that is answered when its deadline passes should be answered then, not an hour later: the longest delay
     /// that ends before the deadline, or the shortest there is.
-    pub(super) fn not_past(&self, deadline: Option<Timestamp>, delay: Duration) -> Duration {
+    pub(super) fn not_past(&self, deadline: Option<Timestamp>, delay: Duration, now: Timestamp) -> Duration {
         let Some(deadline) = deadline else { return delay };
-        let left = Duration::try_from(deadline.duration_since(Timestamp::now())).unwrap_or_default();
+        let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
         let steps = self.settings.retry.wait_steps.iter().copied();
         let fitting = steps.chain([delay]).filter(|step| *step <= left && *step <= delay).max();
         fitting.unwrap_or_else(|| self.shortest().min(delay))
@@ -153,7 +153,10 @@ impl Run<'_> {
             self.eraser.metrics.backup_put_off();
         }
         tracing::info!(reason = waiting.reason.as_str(), why = waiting.why, delay = ?delay, "put off");
-        Ok(Verdict::PutOff { delay: self.eraser.not_past(self.request.deadline, delay), reason: waiting.reason })
+        Ok(Verdict::PutOff {
+            delay: self.eraser.not_past(self.request.deadline, delay, self.now()),
+            reason: waiting.reason,
+        })
     }
 
     fn age(&self) -> Duration {

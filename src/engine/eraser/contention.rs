@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{EraserParts, Verdict};
 use crate::contract::message::Request;
 use crate::contract::reasons::PutOff;
@@ -14,7 +16,7 @@ impl EraserParts {
         let steps = &self.settings.retry.wait_steps;
         let most = (contended as usize).min(steps.len().saturating_sub(1));
         let delay = steps.get(fastrand::usize(0..=most)).copied().unwrap_or_else(|| self.shortest());
-        Verdict::PutOff { delay: self.not_past(request.deadline, delay), reason: PutOff::Superseded }
+        Verdict::PutOff { delay: self.not_past(request.deadline, delay, Timestamp::now()), reason: PutOff::Superseded }
     }
 
     /// The shortest delay that there is.

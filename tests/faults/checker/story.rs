@@ -97,9 +97,9 @@ impl<'a> Story<'a> {
         begun.filter(|told| own.is_none_or(|attempt| told.change.attempts == attempt)).last().map(|told| told.ms)
     }
 
-    /// Whether a look has found its asset.
+    /// Whether the ledger knows that a look has found its asset: that is on record with the `DELETE`.
     pub fn was_seen(&self) -> bool {
-        self.calls.iter().any(|call| call.is("detail") && call.answered.as_deref() == Some("found"))
+        self.entries_in("deleting").any(|told| told.change.why.is_some())
     }
 
     /// Outcome and cause of its answer.
