@@ -188,15 +188,6 @@ enum Sight {
     Gone(Absence),
 }
 
-/// A look after a `DELETE` that answered "deleted" did not find the asset.
-#[derive(Clone, Copy, Debug)]
-struct GoneAfter {
-    /// Whether a look between has found it.
-    at_once: bool,
-    /// When the look had ended.
-    looked: Instant,
-}
-
 /// Two looks did not find the asset.
 #[derive(Clone, Copy, Debug)]
 struct Absence {
@@ -445,8 +436,8 @@ impl Run<'_> {
                     return Ok(Outcome::Deleted(Proof::ProviderWord));
                 }
                 Meaning::Found(()) => {
-                    if let Some(gone) = self.gone_after_success().await? {
-                        return Ok(Outcome::Deleted(Box::pin(self.proof_after_success(gone)).await?));
+                    if let Some(looked) = self.gone_after_success().await? {
+                        return Ok(Outcome::Deleted(Box::pin(self.proof_after_success(looked)).await?));
                     }
                     without_effect += 1;
                     (None, LastTry::StillPresent)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::conclusion::Waiting;
-use super::{Absence, End, EraserParts, GoneAfter, LOOKS_AFTER_DELETE, Run, Sight};
+use super::{Absence, End, EraserParts, LOOKS_AFTER_DELETE, Run, Sight};
 use crate::contract::message::Notice;
 use crate::contract::reasons::{PutOff, Stop};
 use crate::neighbours::guard::GuardAnswer;
@@ -63,8 +63,9 @@ impl Run<'_> {
         Ok(found.map_or_else(|| Sight::Gone(Absence { control_between, looked: Instant::now() }), Sight::Present))
     }
 
-    /// After a `DELETE` that answered "deleted", one detail call that doesn't find the asset is the second witness. A read may lag behind the delete, so a few are made, further and further apart.
-    pub(super) async fn gone_after_success(&mut self) -> Result<Option<GoneAfter>, End> {
+    /// After a `DELETE` that answered "deleted", one detail call that doesn't find the asset is the second witness; says when
+    /// it had answered. A read may lag behind the delete, so a few are made, further and further apart.
+    pub(super) async fn gone_after_success(&mut self) -> Result<Option<Instant>, End> {
         let mut interval = self.eraser.settings.provider.verify_interval;
         for look in 0..LOOKS_AFTER_DELETE {
             if look > 0 {
@@ -72,7 +73,7 @@ impl Run<'_> {
                 interval *= 2;
             }
             if self.look().await?.is_none() {
-                return Ok(Some(GoneAfter { at_once: look == 0, looked: Instant::now() }));
+                return Ok(Some(Instant::now()));
             }
         }
         Ok(None)

@@ -1,6 +1,8 @@
 //! How well it is known that an asset is gone. No answer says more than its proof.
 
-use super::{Absence, End, GoneAfter, Run};
+use std::time::Instant;
+
+use super::{Absence, End, Run};
 use crate::contract::message::{Outcome, Proof};
 use crate::contract::reasons::PutOff;
 
@@ -10,8 +12,7 @@ impl Run<'_> {
     pub(super) async fn gone(&mut self, absence: Absence) -> Result<Outcome, End> {
         let was_deleted = self.found && self.record.deletes > self.record.missed;
         if was_deleted && self.was_answered_deleted() {
-            let gone = GoneAfter { at_once: false, looked: absence.looked };
-            return Ok(Outcome::Deleted(self.proof_after_success(gone).await?));
+            return Ok(Outcome::Deleted(self.proof_after_success(absence.looked).await?));
         }
         let proof = match absence.control_between && self.control_after(absence.looked).await? {
             true if was_deleted => Proof::Erased,
@@ -29,12 +30,10 @@ impl Run<'_> {
         self.record.waited_for.as_deref() == Some(PutOff::StillPresent.as_str())
     }
 
-    /// The provider answered "deleted", and a look did not find the asset. This is proof where the asset was found before, and
-    /// a control around the look: the asset itself, seen a moment ago, is one. Where looks found it after the `DELETE`, too,
-    /// it may only be hidden now, and the control has to be found after the look.
-    pub(super) async fn proof_after_success(&mut self, gone: GoneAfter) -> Result<Proof, End> {
-        let around = gone.at_once && self.eraser.controls.is_fresh();
-        let proven = self.found && (around || self.control_after(gone.looked).await?);
+    /// The provider answered "deleted", and a look that had ended then did not find the asset. This is proof where the asset
+    /// was found before, and a control around the look: the asset itself, seen a moment ago, is one.
+    pub(super) async fn proof_after_success(&mut self, looked: Instant) -> Result<Proof, End> {
+        let proven = self.found && (self.eraser.controls.is_fresh() || self.control_after(looked).await?);
         Ok(if proven { Proof::Erased } else { Proof::ProviderWord })
     }
 }
