@@ -48,26 +48,12 @@ async fn provider(status: &'static str) -> (String, Arc<AtomicUsize>, Arc<Mutex<
 }
 
 fn client(base: &str) -> Client {
-    let settings = settings::ProviderSettings {
-        base_url: base.parse().unwrap(),
-        token: SecretString::from("provider-token"),
-        connect_timeout: Duration::from_secs(1),
-        timeout: Duration::from_secs(1),
-        max_rate: None,
-        confirm_target: true,
-        verify: true,
-        verify_interval: Duration::ZERO,
-        retry_codes: vec![],
-        gone_codes: vec!["-1".into()],
-        refused_codes: vec![],
-        answers: vec![],
-        max_pause: Duration::from_secs(600),
-        job_url: "/v1/result/{job_id}".into(),
-        control_asset: None,
-        control_window: Duration::from_secs(60),
-        absent_streak: None,
-        verify_url: false,
-    };
+    let settings = settings::Settings::with(&[
+        ("PROVIDER__BASE_URL", base),
+        ("PROVIDER__TOKEN", "provider-token"),
+        ("PROVIDER__TIMEOUT", "1s"),
+    ])
+    .provider;
     let gate = Gate::new(Concurrency::Fixed(1), None, Metrics::new().unwrap());
     Client::new(&settings, gate, Metrics::new().unwrap()).unwrap()
 }

@@ -20,14 +20,8 @@ const ASSET: &str = "a-1";
 const JOB: &str = "j";
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| {
-    let set = [
-        ("PROVIDER__TOKEN", TOKEN),
-        ("PROVIDER__RETRY_CODES", "1002,busy"),
-        ("PROVIDER__REFUSED_CODES", "1001"),
-        ("GUARD__NONE", "true"),
-    ];
-    let set = set.map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.to_owned()));
-    Rules::new(&Settings::load(None, set).expect("these settings are valid").provider)
+    let lists = [("PROVIDER__RETRY_CODES", "1002,busy"), ("PROVIDER__REFUSED_CODES", "1001")];
+    Rules::new(&Settings::with(&[&[("PROVIDER__TOKEN", TOKEN)], &lists[..]].concat()).provider)
 });
 
 /// The first byte chooses the HTTP status (`0` is 200, `3` is 401); the rest is the body, and, where it is short, a

@@ -1,13 +1,8 @@
 use super::*;
 
 fn controls(streak: Option<u32>, window: Duration) -> Controls {
-    let set = [
-        ("ASSET_ERASER__PROVIDER__TOKEN", "x".to_owned()),
-        ("ASSET_ERASER__GUARD__NONE", "true".to_owned()),
-        ("ASSET_ERASER__PROVIDER__ABSENT_STREAK", streak.unwrap_or(0).to_string()),
-    ];
-    let set = set.map(|(name, value)| (name.to_owned(), value));
-    let mut settings = crate::settings::Settings::load(None, set).unwrap().provider;
+    let streak = streak.unwrap_or(0).to_string();
+    let mut settings = crate::settings::Settings::with(&[("PROVIDER__ABSENT_STREAK", &streak)]).provider;
     settings.control_window = window;
     Controls::new(&settings, false)
 }

@@ -30,16 +30,12 @@ struct Parts {
 async fn parts() -> Parts {
     let url = std::env::var("AMQP_URL").expect("AMQP_URL is not set: run the tests with `make test`");
     let prefix = format!("t-{}", uuid::Uuid::new_v4().simple());
-    let set = |key: &str, value: &str| (format!("ASSET_ERASER__{key}"), value.to_owned());
-    let all = [
-        set("BROKER__URL", &url),
-        set("BROKER__PREFIX", &prefix),
-        set("PROVIDER__BASE_URL", "http://127.0.0.1:1"),
-        set("PROVIDER__TOKEN", "x"),
-        set("GUARD__NONE", "true"),
-        set("LEDGER__URL", "memory:"),
-    ];
-    let settings = Settings::load(None, all).unwrap();
+    let settings = Settings::with(&[
+        ("BROKER__URL", &url),
+        ("BROKER__PREFIX", &prefix),
+        ("PROVIDER__BASE_URL", "http://127.0.0.1:1"),
+        ("LEDGER__URL", "memory:"),
+    ]);
     let metrics = Metrics::new().unwrap();
     let (line, gate) = (Intake::new(metrics.clone()), Gate::new(settings.worker.concurrency, None, metrics.clone()));
     let provider = Client::new(&settings.provider, gate.clone(), metrics.clone()).unwrap();

@@ -9,16 +9,13 @@ fn rules() -> Rules {
 
 /// Rules as an operator writes them, beside lists of codes.
 fn rules_with(answers: &str, more: &[(&str, &str)]) -> Rules {
-    let mut set = vec![
+    let set = [
         ("PROVIDER__TOKEN", "very-secret-token"),
         ("PROVIDER__RETRY_CODES", "1002,busy"),
         ("PROVIDER__REFUSED_CODES", "1001"),
         ("PROVIDER__ANSWERS", answers),
-        ("GUARD__NONE", "true"),
     ];
-    set.extend(more);
-    let set = set.into_iter().map(|(key, value)| (format!("ASSET_ERASER__{key}"), value.to_owned()));
-    Rules::new(&Settings::load(None, set).unwrap().provider)
+    Rules::new(&Settings::with(&[&set, more].concat()).provider)
 }
 
 fn reply(status: u16, body: &str) -> Reply {

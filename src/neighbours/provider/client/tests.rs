@@ -23,26 +23,8 @@ fn http(head: &str, body: &str) -> Vec<u8> {
 }
 
 fn settings(base_url: Url) -> settings::ProviderSettings {
-    settings::ProviderSettings {
-        base_url,
-        token: SecretString::from(TOKEN),
-        connect_timeout: Duration::from_secs(1),
-        timeout: Duration::from_millis(400),
-        max_rate: None,
-        confirm_target: true,
-        verify: true,
-        verify_interval: Duration::ZERO,
-        retry_codes: vec![],
-        gone_codes: vec!["-1".into()],
-        refused_codes: vec![],
-        answers: vec![],
-        max_pause: Duration::from_secs(600),
-        job_url: "/v1/result/{job_id}".into(),
-        control_asset: None,
-        control_window: Duration::from_secs(60),
-        absent_streak: None,
-        verify_url: false,
-    }
+    let set = [("PROVIDER__TOKEN", TOKEN), ("PROVIDER__CONNECT_TIMEOUT", "1s"), ("PROVIDER__TIMEOUT", "400ms")];
+    settings::ProviderSettings { base_url, ..settings::Settings::with(&set).provider }
 }
 
 fn gate() -> Gate {
