@@ -10,7 +10,6 @@ mod brake;
 mod clock;
 mod error;
 mod history;
-mod memory;
 mod operations;
 mod overview;
 mod postgres;
@@ -34,7 +33,6 @@ pub use self::brake::{Braking, Release};
 use self::clock::Clock;
 pub use self::error::LedgerError;
 pub use self::history::Change;
-use self::memory::Memory;
 pub use self::operations::{
     Asked, AssetState, Attempt, Begun, Beside, Case, Deletion, Entry, Past, Record, RefusalRecord, Token, UsedUp,
     Verified,
@@ -59,12 +57,10 @@ pub struct Ledger {
 /// What keeps the records.
 #[derive(Clone, Debug)]
 enum LedgerStore {
-    /// An `SQLite` file, for one worker.
+    /// An `SQLite` file, for one worker; of `memory:` a private one, which ends with the process.
     Sqlite(Sqlite),
     /// A `PostgreSQL` database, for any number of workers.
     Postgres(Postgres),
-    /// Nothing outlives the process.
-    Memory(Memory),
 }
 
 /// Requests checked at once.
@@ -84,7 +80,7 @@ impl Ledger {
     pub async fn open(url: &SecretString, metrics: Metrics) -> Result<Self, LedgerError> {
         let url = url.expose_secret();
         let store = if url == "memory:" {
-            LedgerStore::Memory(Memory::default())
+            LedgerStore::Sqlite(Sqlite::open_private(metrics).await?)
         } else if ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             LedgerStore::Postgres(Postgres::open(url, metrics).await?)
         } else {
@@ -106,7 +102,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.id(),
             LedgerStore::Postgres(postgres) => postgres.id(),
-            LedgerStore::Memory(memory) => memory.id(),
         }
     }
 
@@ -117,7 +112,7 @@ impl Ledger {
     pub async fn now(&self) -> Result<Timestamp, LedgerError> {
         let own = match &self.store {
             LedgerStore::Postgres(postgres) => postgres.now().await?,
-            LedgerStore::Sqlite(_) | LedgerStore::Memory(_) => Timestamp::now(),
+            LedgerStore::Sqlite(_) => Timestamp::now(),
         };
         Ok(self.clock.time(own))
     }
@@ -139,7 +134,7 @@ impl Ledger {
         match &self.store {
             LedgerStore::Postgres(postgres) => postgres.place_alone().await,
             // No other process works with it.
-            LedgerStore::Sqlite(_) | LedgerStore::Memory(_) => Ok(Some(Alone::only_worker())),
+            LedgerStore::Sqlite(_) => Ok(Some(Alone::only_worker())),
         }
     }
 
@@ -239,10 +234,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.heard(id).await,
             LedgerStore::Postgres(postgres) => postgres.heard(id).await,
-            LedgerStore::Memory(memory) => {
-                memory.heard(id);
-                Ok(())
-            }
         }
     }
 
@@ -254,7 +245,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.case_size(case, size).await,
             LedgerStore::Postgres(postgres) => postgres.case_size(case, size).await,
-            LedgerStore::Memory(memory) => Ok(memory.case_size(case, size)),
         }
     }
 
@@ -267,10 +257,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.count_conflict(case, message, self.clock).await,
             LedgerStore::Postgres(postgres) => postgres.count_conflict(case, message).await,
-            LedgerStore::Memory(memory) => {
-                memory.count_conflict(case, message);
-                Ok(())
-            }
         }
     }
 
@@ -283,7 +269,6 @@ impl Ledger {
         let found = match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.case(case).await?,
             LedgerStore::Postgres(postgres) => postgres.case(case).await?,
-            LedgerStore::Memory(memory) => memory.case(case),
         };
         self.not_set_back().map(|()| found)
     }
@@ -303,7 +288,6 @@ impl Ledger {
         let recorded = match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.complete_case(case, clock, event).await?,
             LedgerStore::Postgres(postgres) => postgres.complete_case(case, clock, event).await?,
-            LedgerStore::Memory(memory) => memory.complete_case(case, clock.time(Timestamp::now()), event),
         };
         recorded.ok_or_else(|| LedgerError::corrupt(format!("the size of case {case} is not on record")))
     }
@@ -318,7 +302,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.compact(span).await,
             LedgerStore::Postgres(postgres) => postgres.compact(&span).await,
-            LedgerStore::Memory(memory) => Ok(memory.compact(&span)),
         }
     }
 
@@ -330,7 +313,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.latest_decision().await,
             LedgerStore::Postgres(postgres) => postgres.latest_decision().await,
-            LedgerStore::Memory(memory) => Ok(memory.latest_decision()),
         }
     }
 
@@ -343,7 +325,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.accept().await,
             LedgerStore::Postgres(postgres) => postgres.accept().await,
-            LedgerStore::Memory(_) => Ok(None),
         }
     }
 
@@ -355,7 +336,7 @@ impl Ledger {
         match &self.store {
             LedgerStore::Postgres(postgres) => postgres.look().await,
             // No other process writes but commands, and the writer looks at each commit.
-            LedgerStore::Sqlite(_) | LedgerStore::Memory(_) => self.not_set_back(),
+            LedgerStore::Sqlite(_) => self.not_set_back(),
         }
     }
 
@@ -365,7 +346,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.set_back(),
             LedgerStore::Postgres(postgres) => postgres.set_back(),
-            LedgerStore::Memory(_) => None,
         }
     }
 
@@ -383,7 +363,6 @@ impl Ledger {
         let row = match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.load(id).await?,
             LedgerStore::Postgres(postgres) => postgres.load(id).await?,
-            LedgerStore::Memory(memory) => memory.load(id),
         };
         self.not_set_back()?;
         Ok(row.map(|row| row.entry(id.clone())))
@@ -397,7 +376,6 @@ impl Ledger {
         let row = match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.asset(asset).await?,
             LedgerStore::Postgres(postgres) => postgres.asset(asset).await?,
-            LedgerStore::Memory(memory) => memory.asset(asset),
         };
         self.not_set_back()?;
         let said = row.map(|(id, row)| (state::asset_state(&row), row.entry(id)));
@@ -416,7 +394,6 @@ impl Ledger {
         let found = match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.find(key.to_owned(), most).await?,
             LedgerStore::Postgres(postgres) => postgres.find(key, most).await?,
-            LedgerStore::Memory(memory) => memory.find(key, most),
         };
         let shown = |(id, row, mut changes): Evidence| {
             // Of a tombstone one entry is left, and it stands in the row.
@@ -436,7 +413,6 @@ impl Ledger {
         let page = match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.page(after, PAGE).await?,
             LedgerStore::Postgres(postgres) => postgres.page(&after, PAGE).await?,
-            LedgerStore::Memory(memory) => memory.page(&after, PAGE),
         };
         let Some((last, ..)) = page.last() else { return Ok(None) };
         let mut verified = Verified { last: last.clone(), requests: page.len(), entries: 0, problems: Vec::new() };
@@ -456,7 +432,6 @@ impl Ledger {
         let miscounted = match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.miscounted().await?,
             LedgerStore::Postgres(postgres) => postgres.miscounted().await?,
-            LedgerStore::Memory(_) => Vec::new(),
         };
         let told = |(case, outcome, more): (String, String, i64)| {
             let what = if more < 0 { "missing" } else { "too many" };
@@ -473,7 +448,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.probe().await,
             LedgerStore::Postgres(postgres) => postgres.probe().await,
-            LedgerStore::Memory(_) => Ok(()),
         }
     }
 
@@ -484,7 +458,7 @@ impl Ledger {
     pub async fn durability_warnings(&self) -> Result<Vec<&'static str>, LedgerError> {
         match &self.store {
             LedgerStore::Postgres(postgres) => postgres.durability_warnings().await,
-            LedgerStore::Sqlite(_) | LedgerStore::Memory(_) => Ok(Vec::new()),
+            LedgerStore::Sqlite(_) => Ok(Vec::new()),
         }
     }
 
@@ -494,7 +468,6 @@ impl Ledger {
         match self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.close().await,
             LedgerStore::Postgres(postgres) => postgres.close(),
-            LedgerStore::Memory(_) => {}
         }
     }
 
@@ -506,7 +479,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.run(call).await,
             LedgerStore::Postgres(postgres) => postgres.run(call).await,
-            LedgerStore::Memory(memory) => memory.run(call),
         }
     }
 }

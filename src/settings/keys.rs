@@ -151,7 +151,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ledger.url",
         "sqlite://asset-eraser.db",
-        "a file, for one worker (the file `…-seen` beside it belongs to it); `postgres://USER:PASSWORD@HOST/DATABASE`, for any number of workers; or `memory:`, which forgets at exit",
+        "a file, for one worker (the file `…-seen` beside it belongs to it); `postgres://USER:PASSWORD@HOST/DATABASE`, for any number of workers; or `memory:`, which forgets at exit (a private file in `/dev/shm`, else in `TMPDIR`)",
     ),
     key("ledger.url_file", "", "a file that holds it, instead"),
     key(

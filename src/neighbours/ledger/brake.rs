@@ -87,9 +87,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.braking(brake, self.clock).await,
             LedgerStore::Postgres(postgres) => postgres.braking(brake, self.clock).await,
-            LedgerStore::Memory(memory) => {
-                Ok(memory.braking(&BrakeLimit::at(brake, self.clock.time(Timestamp::now()))))
-            }
         }
     }
 
@@ -101,7 +98,6 @@ impl Ledger {
         match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.release_brake(brake, self.clock).await,
             LedgerStore::Postgres(postgres) => postgres.release_brake(brake, self.clock).await,
-            LedgerStore::Memory(memory) => Ok(memory.release_brake(brake, self.clock.time(Timestamp::now()))),
         }
     }
 }

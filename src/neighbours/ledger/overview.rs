@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::clock::to_millisecond;
 use super::row::{Row, State};
@@ -67,7 +67,6 @@ impl Ledger {
         let found = match &self.store {
             LedgerStore::Sqlite(sqlite) => sqlite.overview(asking).await?,
             LedgerStore::Postgres(postgres) => postgres.overview(asking).await?,
-            LedgerStore::Memory(memory) => memory.overview(asking),
         };
         Ok(found.told(most))
     }
@@ -99,23 +98,5 @@ impl StoreOverview {
 impl Overview {
     fn of(&mut self, state: State) -> &mut OpenRequests {
         if state == State::Waiting { &mut self.waiting } else { &mut self.begun }
-    }
-}
-
-/// The minute that a time is in.
-pub(super) fn minute(at: Timestamp) -> Timestamp {
-    let second = at.as_second().rem_euclid(60);
-    at - SignedDuration::new(second, at.subsec_nanosecond())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_minute_is_the_one_that_a_time_is_in() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        assert_eq!(minute(at("2026-11-25T01:02:59.999Z")), at("2026-11-25T01:02:00Z"));
-        assert_eq!(minute(at("2026-11-25T01:02:00Z")), at("2026-11-25T01:02:00Z"));
     }
 }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
+use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -65,9 +66,34 @@ pub struct Sqlite {
     commits: Arc<AtomicU64>,
     progress: Progress,
     id: Uuid,
+    /// The folder of a private file, removed with the last clone.
+    _folder: Option<Arc<TempDir>>,
+}
+
+/// Where Linux keeps files in memory.
+const IN_MEMORY: &str = "/dev/shm";
+
+/// A folder that no other user may look into.
+fn private_folder() -> Result<TempDir, LedgerError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("asset-eraser-ledger.");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir_in(IN_MEMORY).or_else(|_| builder.tempdir()).map_err(|error| LedgerError::Open {
+        place: "memory:".to_owned(),
+        what: format!("no folder for it: {error}"),
+        advice: "let this user write /dev/shm or the folder that TMPDIR names",
+    })
 }
 
 impl Sqlite {
+    /// A ledger that ends with the process, in memory where the system has a place for such files.
+    pub(super) async fn open_private(metrics: Metrics) -> Result<Self, LedgerError> {
+        let folder = private_folder()?;
+        let opened = Self::open(folder.path().join("ledger.db"), metrics).await?;
+        Ok(Self { _folder: Some(Arc::new(folder)), ..opened })
+    }
+
     pub(super) async fn open(file: PathBuf, metrics: Metrics) -> Result<Self, LedgerError> {
         let file: Arc<Path> = file.into();
         let (jobs, queued) = mpsc::channel(QUEUE);
@@ -99,7 +125,7 @@ impl Sqlite {
         let id = answer(&file, ready).await?;
         tokio::spawn(writer::tell(answers));
         let reader = Reader::open(Arc::clone(&file))?;
-        Ok(Self { file, reader, jobs, ended, commits, progress, id })
+        Ok(Self { file, reader, jobs, ended, commits, progress, id, _folder: None })
     }
 
     pub(super) async fn run<T: Send + 'static, F: Verb<T>>(&self, call: Call<F>) -> Result<T, LedgerError> {

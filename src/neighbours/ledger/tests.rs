@@ -17,14 +17,9 @@ use super::state::Act;
 use super::*;
 use crate::contract::message::{Cause, Proof};
 
-/// Runs each test against a ledger in memory, one in a file, and one in a database of its own.
+/// Runs each test against a ledger in a file, and one in a database of its own.
 macro_rules! of_every_ledger {
     ($($name:ident),+ $(,)?) => {
-        mod memory {
-            $(#[tokio::test] async fn $name() {
-                super::$name(super::Ledger::open(&"memory:".into(), super::Metrics::new().unwrap()).await.unwrap()).await;
-            })+
-        }
         mod sqlite {
             $(#[tokio::test] async fn $name() {
                 let folder = tempfile::tempdir().unwrap();

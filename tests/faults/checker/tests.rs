@@ -140,7 +140,7 @@ fn change(ask: &Ask, state: &str, at_ms: i64) -> Change {
         at: Timestamp::from_millisecond(at_ms).unwrap(),
         state: state.to_owned(),
         attempts: 1,
-        why: None,
+        why: (state == "deleting").then(|| "the asset was found".to_owned()),
         digest: None,
         hash: String::new(),
     }

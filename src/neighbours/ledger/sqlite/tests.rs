@@ -61,3 +61,19 @@ async fn a_question_that_panics_does_so_where_it_was_asked_and_the_next_is_answe
     assert_eq!(sqlite.load(&RequestId::parse("r").unwrap()).await.unwrap(), None);
     sqlite.close().await;
 }
+
+#[tokio::test]
+async fn a_private_ledger_is_closed_to_others_and_leaves_nothing_behind() {
+    use std::os::unix::fs::PermissionsExt;
+    let one = Sqlite::open_private(Metrics::new().unwrap()).await.unwrap();
+    let other = Sqlite::open_private(Metrics::new().unwrap()).await.unwrap();
+    assert_ne!(one.id(), other.id(), "each is one of its own");
+    let folder = one.file.parent().unwrap().to_owned();
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let clone = one.clone();
+    one.close().await;
+    assert!(folder.exists(), "a clone still uses it");
+    clone.probe().await.unwrap();
+    clone.close().await;
+    assert!(!folder.exists());
+}
