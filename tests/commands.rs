@@ -6,7 +6,7 @@ use fantoccini::Locator;
 use serde_json::json;
 
 use crate::support::backups::keeping_world;
-use crate::support::browser::browse;
+use crate::support::browser::{browse, picture};
 use crate::support::{nothing_unseen_in, outcome, world};
 
 #[tokio::test]
@@ -139,6 +139,7 @@ async fn ledger_exports_a_report_of_a_case() {
         assert_eq!(text("h1").await, "Erasure report: case case/7");
         let counts = "Outcome Requests\nalready_absent 1\ndeleted 1\nopen 1\nrejected 1";
         assert_eq!(text("table.counts").await, counts);
+        picture(browser, "report").await;
         let said = text("body").await;
         for part in [
             // What comes from outside is text, also when it looks like HTML.

@@ -1,6 +1,5 @@
 //! The pages for people, as a person uses them: in a browser.
 
-use std::path::Path;
 use std::time::Instant;
 
 use fantoccini::{Client, Locator};
@@ -8,7 +7,7 @@ use lapin::BasicProperties;
 use reqwest::{Method, StatusCode, header};
 use serde_json::json;
 
-use crate::support::browser::browse;
+use crate::support::browser::{browse, picture};
 use crate::support::sandbox::http_get;
 use crate::support::{World, deletes, outcome, until, world};
 
@@ -24,14 +23,6 @@ async fn console(world: &mut World, login: &str) -> String {
 async fn text(browser: &Client) -> String {
     // While one page goes and the next comes, there is none.
     until("there is a page", || async { browser.find(Locator::Css("body")).await.ok()?.text().await.ok() }).await
-}
-
-/// For a person to look at, where `SCREENSHOTS` names a folder.
-async fn picture(browser: &Client, name: &str) {
-    if let Ok(folder) = std::env::var("SCREENSHOTS") {
-        let picture = browser.screenshot().await.unwrap();
-        std::fs::write(Path::new(&folder).join(format!("{name}.png")), picture).unwrap();
-    }
 }
 
 async fn click(browser: &Client, css: &str) {

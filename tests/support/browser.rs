@@ -69,3 +69,11 @@ impl Driver {
         Self { url: format!("http://127.0.0.1:{port}"), _process: Some(process) }
     }
 }
+
+/// For a person to look at, where `SCREENSHOTS` names a folder.
+pub async fn picture(browser: &Client, name: &str) {
+    if let Ok(folder) = std::env::var("SCREENSHOTS") {
+        let picture = browser.screenshot().await.unwrap();
+        std::fs::write(Path::new(&folder).join(format!("{name}.png")), picture).unwrap();
+    }
+}

@@ -183,6 +183,7 @@ impl Run<'_> {
     /// of another asset.
     pub(super) async fn control_asset(&self) -> Result<bool, End> {
         let eraser = self.eraser;
+        eraser.not_paused()?;
         match eraser.controls.witness.says(eraser.ask_control(&self.delivered.trace)).await {
             Control::Found => Ok(true),
             Control::None => Ok(false),

@@ -18,14 +18,20 @@ impl EraserParts {
         Budget { initial: retry.initial, max_interval: retry.max_interval, max_elapsed: retry.max_elapsed }
     }
 
-    /// Waits for a call's turn. A delivery must not be held for a long wait that the provider asked for: the broker
-    /// closes the channel of one that is held past its `consumer_timeout`.
+    /// Waits for a call's turn.
     pub(super) async fn pass(&self) -> Result<Pass, End> {
+        self.not_paused()?;
+        Ok(self.provider.gate().pass().await)
+    }
+
+    /// A delivery must not be held for a long wait that the provider asked for: the broker closes the channel of one that is
+    /// held past its `consumer_timeout`.
+    pub(super) fn not_paused(&self) -> Result<(), End> {
         if self.provider.gate().paused_for() > self.settings.retry.max_elapsed {
             let why = "the provider asks for a wait that is longer than retry.max_elapsed".to_owned();
             return Err(End::Wait(Waiting::stopped(Stop::ProviderBusy, why)));
         }
-        Ok(self.provider.gate().pass().await)
+        Ok(())
     }
 
     /// The key is refused. Stops the line, unless the key is good for another asset: then the refusal is about this one.
@@ -42,6 +48,9 @@ impl EraserParts {
 
     /// Whether an asset was found with the key after this moment, or a probe is not refused.
     async fn key_is_good(&self, since: Instant) -> bool {
+        if self.not_paused().is_err() {
+            return self.controls.is_found_since(since);
+        }
         let probe = self.provider.probe().await;
         // A probe that fails says nothing of the key.
         let is_taken = probe.shows_life() && !probe.meaning.is_key_refused();

@@ -1,9 +1,9 @@
-//! The rows.
+//! The rows of the table.
 
 use super::*;
 
 /// Something that happens to one request.
-struct Row {
+struct Situation {
     /// As `docs/what-happens-when.md` says it.
     when: &'static str,
     settings: &'static [(&'static str, &'static str)],
@@ -18,7 +18,8 @@ struct Row {
     deletes: usize,
 }
 
-const ROW: Row = Row { when: "", settings: &[], there: &[], asked: "{}", first: "", end: "", deletes: 0 };
+const NOTHING: Situation =
+    Situation { when: "", settings: &[], there: &[], asked: "{}", first: "", end: "", deletes: 0 };
 
 const A: (&str, &str, &str) = ("PUT", "assets/a", "{}");
 const CONTROL: (&str, &str, &str) = ("PUT", "assets/control", "{}");
@@ -37,131 +38,142 @@ macro_rules! gateway {
     };
 }
 
-const ROWS: &[Row] = &[
-    Row { when: "DELETE answers 0, and it is gone", there: &[A], first: "deleted erased", deletes: 1, ..ROW },
-    Row {
+const SITUATIONS: &[Situation] = &[
+    Situation { when: "DELETE answers 0, and it is gone", there: &[A], first: "deleted erased", deletes: 1, ..NOTHING },
+    Situation {
         when: "the asset was never found before",
         settings: &[("PROVIDER__CONFIRM_TARGET", "false")],
         there: &[A],
         first: "deleted provider_word",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "provider.verify is off",
         settings: &[("PROVIDER__VERIFY", "false")],
         there: &[A],
         first: "deleted provider_word",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
-    Row { when: "not found, and no control", first: "already_absent unconfirmed", ..ROW },
-    Row {
+    Situation { when: "not found, and no control", first: "already_absent unconfirmed", ..NOTHING },
+    Situation {
         when: "not found, and a control between the looks and after them",
         settings: &[CONTROLLED],
         there: &[CONTROL],
         first: "already_absent absent",
-        ..ROW
+        ..NOTHING
     },
-    Row { when: "the control asset is not found", settings: &[CONTROLLED], first: "put off control_lost", ..ROW },
-    Row {
+    Situation {
+        when: "the control asset is not found",
+        settings: &[CONTROLLED],
+        first: "put off control_lost",
+        ..NOTHING
+    },
+    Situation {
         when: "the control asset cannot be asked about",
         settings: &[CONTROLLED],
         there: &[CONTROL, fault!("detail", "control", r#"{"answer":{"status":500}}"#)],
         first: "put off provider",
         end: "failed attempts_exhausted",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "so many assets in a row are not found",
         settings: &[("PROVIDER__ABSENT_STREAK", "1")],
         first: "put off nothing_found",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "a request for the control asset",
         settings: &[("PROVIDER__CONTROL_ASSET", "a")],
         there: &[A],
         first: "rejected protected",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "the asset is protected",
         settings: &[("PROTECTED", "a*")],
         there: &[A],
         first: "rejected protected",
-        ..ROW
+        ..NOTHING
     },
-    Row { when: "worker.dry_run", settings: &[("WORKER__DRY_RUN", "true")], there: &[A], first: "would_delete", ..ROW },
-    Row { when: "dry_run", there: &[A], asked: r#"{"dry_run":true}"#, first: "would_delete", ..ROW },
-    Row {
+    Situation {
+        when: "worker.dry_run",
+        settings: &[("WORKER__DRY_RUN", "true")],
+        there: &[A],
+        first: "would_delete",
+        ..NOTHING
+    },
+    Situation { when: "dry_run", there: &[A], asked: r#"{"dry_run":true}"#, first: "would_delete", ..NOTHING },
+    Situation {
         when: "the asset is not the one that was meant",
         there: &[A],
         asked: r#"{"expect":{"name":"Dog"}}"#,
         first: "rejected asset_mismatch",
-        ..ROW
+        ..NOTHING
     },
-    Row { when: "a job in progress uses it", there: &[A, BUSY], first: "put off in_use", ..ROW },
-    Row {
+    Situation { when: "a job in progress uses it", there: &[A, BUSY], first: "put off in_use", ..NOTHING },
+    Situation {
         when: "a job in progress uses it, with reject",
         there: &[A, BUSY],
         asked: r#"{"on_in_use":"reject"}"#,
         first: "rejected in_use",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "a job in progress uses it, and the request is older than retry.max_age",
         settings: &[("RETRY__MAX_AGE", "1ms")],
         there: &[A, BUSY],
         first: "failed in_use",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "the deadline has passed",
         there: &[A],
         asked: r#"{"deadline":"2020-01-01T00:00:00Z"}"#,
         first: "failed deadline_passed",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "a guard source is down",
         there: &[A, fault!("jobs", "a", r#"{"answer":{"status":500}}"#)],
         first: "put off guard",
         end: "failed attempts_exhausted",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "DELETE answers 0, and it is still found",
         there: &[A, fault!("delete", "a", r#"{"pretend":true}"#)],
         first: "put off still_present",
         end: "failed still_present",
         deletes: 6,
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "DELETE is cut after it took effect, without a control",
         there: &[A, fault!("delete", "a", r#"{"cut":"after"}"#)],
         first: "deleted unconfirmed",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "DELETE is cut after it took effect, with a control",
         settings: &[CONTROLLED],
         there: &[A, CONTROL, fault!("delete", "a", r#"{"cut":"after"}"#)],
         first: "deleted erased",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "DELETE is cut, of an asset that was never found",
         settings: &[CONTROLLED, ("PROVIDER__CONFIRM_TARGET", "false")],
         there: &[CONTROL, fault!("delete", "a", r#"{"cut":"before"}"#)],
         first: "already_absent absent",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "DELETE answers \"not found\", and the asset vanished by another hand",
         settings: &[CONTROLLED],
         there: &[
@@ -171,89 +183,94 @@ const ROWS: &[Row] = &[
         ],
         first: "already_absent absent",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "DELETE answers a refused code",
         settings: &[("PROVIDER__REFUSED_CODES", "1001")],
         there: &[A, fault!("delete", "a", r#"{"answer":{"status":200,"body":{"code":1001}}}"#)],
         first: "failed provider_refused",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "403 about this asset",
         there: &[A, gateway!("locked_403")],
         first: "put off provider",
         end: "failed provider_refused",
         deletes: 3,
-        ..ROW
+        ..NOTHING
     },
-    Row { when: "409", there: &[A, gateway!("in_use_409")], first: "put off in_use", deletes: 1, ..ROW },
-    Row {
+    Situation { when: "409", there: &[A, gateway!("in_use_409")], first: "put off in_use", deletes: 1, ..NOTHING },
+    Situation {
         when: "409, with reject",
         there: &[A, gateway!("in_use_409")],
         asked: r#"{"on_in_use":"reject"}"#,
         first: "rejected in_use",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "420",
         there: &[A, fault!("detail", "a", r#"{"answer":{"status":420}}"#)],
         first: "put off pace",
-        ..ROW
+        ..NOTHING
     },
-    Row { when: "the key is refused", there: &[A, gateway!("wrong_key")], first: "put off provider_key", ..ROW },
-    Row {
+    Situation {
+        when: "the key is refused",
+        there: &[A, gateway!("wrong_key")],
+        first: "put off provider_key",
+        ..NOTHING
+    },
+    Situation {
         when: "429 with a long Retry-After",
         there: &[A, fault!("detail", "a", r#"{"answer":{"status":429,"headers":{"retry-after":"9"}}}"#)],
         first: "put off provider_busy",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "the detail call finds a row with the status Deleted",
         there: &[("PUT", "assets/a", r#"{"status":"DELETED"}"#)],
         first: "already_absent unconfirmed",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "404 without a rule",
         there: &[gateway!("missing_404")],
         first: "put off provider",
         end: "failed attempts_exhausted",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "5xx",
         there: &[A, fault!("detail", "a", r#"{"answer":{"status":500}}"#)],
         first: "put off provider",
         end: "failed attempts_exhausted",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "a backup is wanted, and the asset has no URL that may be asked",
         there: &[A],
         asked: r#"{"backup":true}"#,
         first: "failed backup_failed",
-        ..ROW
+        ..NOTHING
     },
-    Row {
+    Situation {
         when: "as many deletions have begun as the brake allows",
         settings: &[("BRAKE__MAX_DELETIONS", "1"), ("BRAKE__WINDOW", "1h")],
         there: &[A],
         first: "deleted erased",
         deletes: 1,
-        ..ROW
+        ..NOTHING
     },
 ];
 
 #[tokio::test]
 async fn what_happens_when() {
-    futures_util::future::join_all(ROWS.iter().map(happens)).await;
+    futures_util::future::join_all(SITUATIONS.iter().map(happens)).await;
 }
 
-async fn happens(row: &Row) {
+async fn happens(row: &Situation) {
     let stage = Stage::new(row.settings).await;
     for (method, path, body) in row.there {
         stage.control(method, path, &serde_json::from_str(body).unwrap()).await;
