@@ -164,7 +164,9 @@ impl Outage {
     /// requests, which use up their steps.
     pub(super) async fn is_outage(&self, doubt: bool, why: &str, well: impl Future<Output = bool>) -> bool {
         if doubt && !self.line.holds(self.stop) {
-            self.witness.says(async { self.judge(well.await, why) }).await;
+            // Another request may have asked meanwhile, and stopped the line.
+            let judged = async { !self.line.holds(self.stop) && self.judge(well.await, why) };
+            self.witness.says(judged).await;
         }
         self.line.holds(self.stop)
     }
