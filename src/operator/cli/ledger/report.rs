@@ -111,7 +111,7 @@ impl ErasureReport {
     /// What a proof says, for the summary.
     fn proof_means(name: &str) -> &'static str {
         match Proof::read(name) {
-            Some(Proof::Erased) => "erased: seen before, deleted, and not found afterwards while an asset was found",
+            Some(Proof::Erased) => "found before, deleted, and not found afterwards while an asset was found",
             Some(Proof::Absent) => "was not there: not found twice, while an asset was found between and after",
             Some(Proof::ProviderWord) => "the provider says that it deleted it; this was not seen",
             Some(Proof::Unconfirmed) | None => "not known: the key may not see the asset; not counted as erased",
