@@ -79,9 +79,9 @@ impl Source {
 
     /// A problem with a key, with the place where it was set.
     pub(super) fn problem(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let whole = key;
         // Of a list, the place is that of the whole.
-        let key = &key.replace('[', ".[");
-        let key = key.split(".[").next().unwrap_or(key);
+        let key = key.split('[').next().unwrap_or(key);
         let set = key.split('.').try_fold(&self.table, |table, part| table.get(part).and_then(Value::as_table));
         let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);
         let in_file = set.is_some() || self.has(parent, key);
@@ -90,7 +90,7 @@ impl Source {
             (None, Some(file)) if in_file => file.clone(),
             (None, _) => format!("not set; {PREFIX}{}", key.to_uppercase().replace('.', "__")),
         };
-        ConfigError::Key { key: key.to_owned(), place, problem: problem.into() }
+        ConfigError::Key { key: whole.to_owned(), place, problem: problem.into() }
     }
 
     fn has(&self, parent: &str, key: &str) -> bool {
@@ -101,7 +101,7 @@ impl Source {
     }
 
     fn refuse(&self, error: &Error<toml::de::Error>) -> ConfigError {
-        let path = error.path().to_string();
+        let path = counted_from_one(&error.path().to_string());
         let message = error.inner().message().to_owned();
         // An unknown key is reported at its section, and named only in the text.
         let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
@@ -120,6 +120,16 @@ impl Source {
         };
         self.problem(&key, problem)
     }
+}
+
+/// A path with the numbers in its lists as people count them: the first is 1.
+fn counted_from_one(path: &str) -> String {
+    let Some((before, rest)) = path.split_once('[') else { return path.to_owned() };
+    let number = rest.split(']').next().and_then(|number| number.parse::<usize>().ok());
+    number.map_or_else(
+        || path.to_owned(),
+        |number| format!("{before}[{}]{}", number + 1, &rest[rest.find(']').unwrap_or(0) + 1..]),
+    )
 }
 
 /// The settings' variables out of an environment. The others are none of our business, whatever bytes they hold.

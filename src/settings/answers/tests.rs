@@ -57,3 +57,13 @@ fn statuses_are_read() {
         assert_eq!(StatusRange::parse(bad), None, "{bad}");
     }
 }
+
+#[test]
+fn a_wrong_word_in_a_file_says_in_which_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.toml");
+    let rule = |means: &str| format!("[[provider.answers]]\nstatus = 404\nmeans = '{means}'\n");
+    std::fs::write(&path, [rule("gone"), rule("deleted")].concat()).unwrap();
+    let error = Settings::load(Some(&path), []).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("provider.answers[2].means ({}): unknown variant", path.display())), "{error}");
+}
