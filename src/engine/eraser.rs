@@ -466,7 +466,7 @@ impl Run<'_> {
         (self.seen, self.provider) = (seen, said);
         match unclear {
             Meaning::Refused => Err(self.refused().into()),
-            Meaning::InUse => Err(self.used_by(format!("what the provider knows of: {}", self.said()))),
+            Meaning::InUse => Err(self.used_by(format!("a task that the provider knows of ({})", self.said()))),
             Meaning::Retry { after: _, why: why @ Fault::OfThisAsset(_) } => {
                 Err(Waiting::refused(self.told(why)).into())
             }

@@ -111,7 +111,7 @@ impl Run<'_> {
                 }
                 Meaning::InUse => {
                     self.provider = Some(said);
-                    return Err(self.used_by(format!("what the provider knows of: {}", self.said())));
+                    return Err(self.used_by(format!("a task that the provider knows of ({})", self.said())));
                 }
                 Meaning::KeyRefused(status) => {
                     let why = self.eraser.key_refused(status, self.seen.as_deref()).await?;

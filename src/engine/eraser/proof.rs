@@ -11,9 +11,6 @@ impl Run<'_> {
     /// "not found" did not, nor did one of something that was never there.
     pub(super) async fn gone(&mut self, absence: Absence) -> Result<Outcome, End> {
         let was_deleted = self.found && self.record.deletes > self.record.missed;
-        if was_deleted && self.was_answered_deleted() {
-            return Ok(Outcome::Deleted(self.proof_after_success(absence.looked).await?));
-        }
         let proof = match absence.control_between && self.control_after(absence.looked).await? {
             true if was_deleted => Proof::Erased,
             true => Proof::Absent,
@@ -25,9 +22,13 @@ impl Run<'_> {
         Ok(if was_deleted { Outcome::Deleted(proof) } else { Outcome::AlreadyAbsent(proof) })
     }
 
-    /// Whether the last `DELETE` of an earlier attempt answered "deleted": the request waited for that to take effect.
-    fn was_answered_deleted(&self) -> bool {
-        self.record.waited_for.as_deref() == Some(PutOff::StillPresent.as_str())
+    /// The same before this attempt has sent a `DELETE`. If the last one of an earlier attempt answered "deleted", the request
+    /// has waited for that to take effect.
+    pub(super) async fn gone_meanwhile(&mut self, absence: Absence) -> Result<Outcome, End> {
+        if self.found && self.record.waited_for.as_deref() == Some(PutOff::StillPresent.as_str()) {
+            return Ok(Outcome::Deleted(self.proof_after_success(absence.looked).await?));
+        }
+        self.gone(absence).await
     }
 
     /// The provider answered "deleted", and a look that had ended then did not find the asset. This is proof where the asset

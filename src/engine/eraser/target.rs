@@ -14,7 +14,7 @@ impl Run<'_> {
         }
         let found = match self.look_twice().await? {
             Sight::Present(found) => found,
-            Sight::Gone(absence) => return Err(Box::pin(self.gone(absence)).await?.into()),
+            Sight::Gone(absence) => return Err(Box::pin(self.gone_meanwhile(absence)).await?.into()),
         };
         let mismatch = mismatch(self.request, &found);
         self.asset = Some(found);

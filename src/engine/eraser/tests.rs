@@ -21,7 +21,7 @@ struct Stage {
     announced: Announced,
 }
 
-/// Takes every notice, or none.
+/// Takes every notice.
 #[derive(Default)]
 struct Announced(Mutex<Vec<String>>);
 

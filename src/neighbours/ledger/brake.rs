@@ -60,8 +60,8 @@ impl Braking {
 }
 
 impl Ledger {
-    /// Records, before every single `DELETE`, that it may have been sent, and whether the asset was found (`seen`); and counts it, if the request has not begun to
-    /// delete before and there is a brake. Without one nothing is counted. Of all calls on one ledger, by whichever
+    /// Records, before every single `DELETE`, that it may have been sent, and whether the asset was found (`seen`); and counts
+    /// it, if the request has not begun to delete before and there is a brake. Without one nothing is counted. Of all calls on one ledger, by whichever
     /// worker, no more than `brake.max_deletions` are counted within any `brake.window`, by the ledger's clock.
     ///
     /// # Errors

@@ -121,8 +121,9 @@ fn said(answer: &Answer<Detail>) -> String {
 /// When the file cannot be read, or an answer in it is none.
 pub fn answers(settings: &Settings, file: &Path) -> Result<(), Box<dyn Error>> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let answers = recorded(&text).map_err(|why| format!("{}: {why}", file.display()))?;
     println!("{:<8}{:<11}{:<7}{:<14}{:<10}rule", "answer", "operation", "HTTP", "means", "pause");
-    for (recorded, number) in recorded(&text).map_err(|why| format!("{}: {why}", file.display()))?.iter().zip(1..) {
+    for (recorded, number) in answers.iter().zip(1..) {
         for read in recorded.read(&settings.provider).map_err(|why| format!("answer {number}: {why}"))? {
             let (operation, pause) = (read.operation.as_str(), read.pause.map(brief).unwrap_or_default());
             let rule = read.rule.unwrap_or_else(|| "none".to_owned());

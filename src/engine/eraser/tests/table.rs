@@ -270,6 +270,7 @@ async fn what_happens_when() {
     futures_util::future::join_all(SITUATIONS.iter().map(happens)).await;
 }
 
+/// Makes the situation, and compares what comes of it.
 async fn happens(row: &Situation) {
     let stage = Stage::new(row.settings).await;
     for (method, path, body) in row.there {
